@@ -1,0 +1,1 @@
+"""Checkpoints in and out: safe loading, the key map, export and verification."""

@@ -1,0 +1,57 @@
+"""Reading checkpoints without running code that they carry."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+from typing import Any
+
+import torch
+
+from langsamp_plugin.atomic import PathLike
+
+
+def allow_fairseq_checkpoints() -> None:
+    """Let ``torch.load(weights_only=True)`` read what fairseq writes.
+
+    fairseq stores its options as an ``argparse.Namespace``, which is plain data; torch >= 2.6 refuses it by default.
+    The placeholder is what fairseq broadcasts to its other workers on resume in place of tensors.
+    """
+    allowed: list[Any] = [argparse.Namespace]
+    distributed = sys.modules.get("fairseq.distributed.utils")
+    if distributed is not None:
+        allowed.append(distributed._TensorPlaceholder)
+    torch.serialization.add_safe_globals(allowed)
+
+
+def load_checkpoint(path: PathLike) -> dict[str, Any]:
+    """Read a fairseq checkpoint onto the CPU, tensors mapped from the file and not copied.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, is no fairseq checkpoint, or carries code.
+    """
+    allow_fairseq_checkpoints()
+    try:
+        # Memory-mapped: a checkpoint is two thirds optimizer state that nobody here reads.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is missing") from None
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is damaged, or carries objects that could run code, and was not loaded: {str(error).splitlines()[0]}"
+        ) from error
+    except (RuntimeError, EOFError, KeyError, IsADirectoryError) as error:
+        raise ValueError(f"{path} is not a whole checkpoint file: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise ValueError(f"{path} is no fairseq checkpoint: it has no 'model' in it")
+    return state
+
+
+def model_config(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the model's options from a checkpoint, whether fairseq stored a config or a namespace."""
+    config = (state.get("cfg") or {}).get("model") or state.get("args")
+    if isinstance(config, argparse.Namespace):
+        return vars(config)
+    return dict(config or {})

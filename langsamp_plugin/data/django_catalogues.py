@@ -1,0 +1,137 @@
+"""A demo corpus of real text: the translation catalogues that the ``Django`` package ships (BSD licence).
+
+About a hundred locales translate the same messages, so the corpus is aligned across languages by message. A fixed
+fifth of the messages is held out: no language trains on them, and they serve as validation text and as parallel
+sentences for retrieval.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+from pathlib import Path
+
+from tqdm import tqdm
+
+from langsamp_plugin.atomic import PathLike, atomic_folder
+from langsamp_plugin.lang_script import LangScript
+
+HELD_OUT_SHARE = 5
+"""One message in this many is held out."""
+
+MIN_ALIGNED_WORDS = 2
+"""English words that a message needs to serve in retrieval: a single "Save" is no sentence."""
+
+ENGLISH = LangScript("eng", "Latn")
+
+_PLACEHOLDER = re.compile(
+    r"%\(\w+\)[#0\- +]*[\d.]*[a-zA-Z]"  # %(name)s
+    r"|%[#0\-+]*[\d.]*[sdifr%]"  # %s
+    r"|\{[\w.!:]*\}"  # {name}
+    r"|\{%.*?%\}"  # {% tag %}
+    r"|</?[A-Za-z][^<>]*>"  # <a href="...">
+)
+
+
+def clean(text: str) -> str:
+    """Strip placeholders, markup and repeated white space from a message."""
+    return " ".join(_PLACEHOLDER.sub(" ", html.unescape(text)).split())
+
+
+def held_out(message: str) -> bool:
+    """Return whether a message belongs to the held-out fifth; a function of its English text alone."""
+    return int.from_bytes(blake2b(message.encode(), digest_size=8).digest(), "little") % HELD_OUT_SHARE == 0
+
+
+def locale_folders() -> dict[LangScript, list[str]]:
+    """Map tags to Django's locales; regional variants of a language-script stand together, the plain locale first.
+
+    Raises:
+        ModuleNotFoundError: Django or polib is not installed.
+    """
+    for package in ("django", "polib"):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"the demo corpus needs {package}: pip install 'langsamp-plugin[demo]'")
+    locales: dict[LangScript, list[str]] = {}
+    for folder in sorted((_django() / "conf" / "locale").iterdir()):
+        if (folder / "LC_MESSAGES").is_dir():
+            locales.setdefault(LangScript.from_spelling(folder.name), []).append(folder.name)
+    return {tag: sorted(names, key=lambda name: (len(name), name)) for tag, names in sorted(locales.items())}
+
+
+def _django() -> Path:
+    spec = importlib.util.find_spec("django")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
+
+
+def read_messages(locale: str) -> list[tuple[str, str]]:
+    """Return ``(English message, translation)`` of a locale, cleaned, fuzzy and obsolete entries left out."""
+    import polib
+
+    pairs: list[tuple[str, str]] = []
+    for path in sorted(_django().glob(f"**/locale/{locale}/LC_MESSAGES/*.po")):
+        for entry in polib.pofile(str(path)):
+            if entry.obsolete or entry.fuzzy:
+                continue
+            translations = [entry.msgstr, *(form for _, form in sorted(entry.msgstr_plural.items()))]
+            if locale == "en":  # the source language's catalogue has no translations
+                translations = [entry.msgid, entry.msgid_plural]
+            english = clean(entry.msgid)
+            pairs += [(english, clean(text)) for text in translations if any(c.isalpha() for c in clean(text))]
+    return pairs
+
+
+def write_corpus(out: PathLike, langs: Iterable[str] = (), progress: bool = True) -> dict[str, int]:
+    """Write the demo corpus.
+
+    Args:
+        out: a new folder with ``train/<tag>.txt`` (text), ``valid/<tag>.txt`` (text of the held-out messages) and
+            ``aligned/<tag>.txt`` (held-out messages of :data:`MIN_ALIGNED_WORDS` or more, ``id<tab>text``, the same id
+            in all languages).
+        langs: the tags to take; empty takes all. English is always there, as retrieval needs it.
+        progress: show a progress bar.
+
+    Returns:
+        Training lines per tag.
+
+    Raises:
+        ValueError: one of ``langs`` is in no catalogue.
+    """
+    locales = locale_folders()
+    wanted = {LangScript.from_spelling(lang) for lang in langs}
+    missing = sorted(map(str, wanted - locales.keys()))
+    if missing:
+        raise ValueError(f"Django has no catalogue in {missing[0]}; it has {' '.join(map(str, locales))}")
+    tags = [tag for tag in locales if not wanted or tag in wanted or tag == ENGLISH]
+    counts: dict[str, int] = {}
+    with atomic_folder(out) as folder:
+        for part in ("train", "valid", "aligned"):
+            (folder / part).mkdir()
+        for tag in tqdm(tags, desc="catalogues", unit="language", disable=None if progress else True):
+            # A dict keeps the order and drops repeats; of several variants the first wording of a message is aligned.
+            train: dict[str, None] = {}
+            valid: dict[str, None] = {}
+            aligned: dict[str, str] = {}
+            for locale in locales[tag]:
+                for english, text in read_messages(locale):
+                    if not held_out(english):
+                        train[text] = None
+                        continue
+                    valid[text] = None
+                    if len(english.split()) >= MIN_ALIGNED_WORDS:
+                        aligned.setdefault(blake2b(english.encode(), digest_size=6).hexdigest(), text)
+            lines = [text for text in train if text not in valid]  # two messages can share a translation
+            _write(folder / "train" / f"{tag}.txt", lines)
+            _write(folder / "valid" / f"{tag}.txt", valid)
+            _write(folder / "aligned" / f"{tag}.txt", (f"{number}\t{text}" for number, text in sorted(aligned.items())))
+            counts[str(tag)] = len(lines)
+    return counts
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(f"{line}\n" for line in lines)

@@ -1,0 +1,124 @@
+"""Fairseq's mmap format without its per-sentence index: a ``.bin`` of token ids and the header of its ``.idx``.
+
+Stock fairseq maps the index of every sentence and copies its sizes, so that memory and start-up grow with the
+number of sentences. Blocks of a fixed number of tokens need none of that: the buffer's length is enough.
+
+Layout of ``.idx``: 9 bytes magic, uint64 version (1), uint8 dtype code, uint64 number of sentences n,
+n x int32 sizes in tokens, n x int64 byte offsets into ``.bin``.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langsamp_plugin.atomic import PathLike, atomic_write
+
+MAGIC = b"MMIDIDX\x00\x00"
+HEADER = struct.Struct("<9sQBQ")
+
+# The codes of fairseq.data.indexed_dataset; 6 is a float and cannot hold tokens.
+DTYPES: dict[int, Any] = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16, 9: np.uint32, 10: np.uint64}
+CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
+
+
+def best_dtype(vocab_size: int) -> Any:
+    """Return the dtype that fairseq-preprocess picks: uint16 below 65,500 types, else uint32."""
+    return np.uint16 if vocab_size < 65500 else np.uint32
+
+
+def index_path(prefix: PathLike) -> Path:
+    """``train`` -> ``train.idx``."""
+    return Path(f"{prefix}.idx")
+
+
+def buffer_path(prefix: PathLike) -> Path:
+    """``train`` -> ``train.bin``."""
+    return Path(f"{prefix}.bin")
+
+
+class TokenBuffer:
+    """One binarized split: all its tokens in a row, each sentence ending in ``</s>``.
+
+    Opening it reads a few bytes; the tokens are mapped on first use, also anew in a worker process.
+
+    Args:
+        prefix: path without ending, e.g. ``data-bin/eng_Latn/train``.
+
+    Attributes:
+        dtype: numpy dtype of a stored token.
+        num_sentences: sentences according to the index.
+        num_tokens: tokens in the buffer, ``</s>`` included.
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: the files are damaged or do not belong together.
+    """
+
+    def __init__(self, prefix: PathLike):
+        self.prefix = Path(prefix)
+        self._tokens: np.ndarray | None = None
+        index, buffer = index_path(prefix), buffer_path(prefix)
+        for path in (index, buffer):
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} is missing; binarize this language again")
+        remedy = "binarize this language again"
+        with open(index, "rb") as stream:
+            header = stream.read(HEADER.size)
+            if len(header) < HEADER.size or header[:9] != MAGIC:
+                raise ValueError(f"{index} is not an index of fairseq's mmap format; {remedy} (--dataset-impl mmap)")
+            _, version, code, self.num_sentences = HEADER.unpack(header)
+            if version != 1 or code not in DTYPES:
+                raise ValueError(f"{index} has version {version} and dtype code {code}, which fairseq never writes; {remedy}")
+            expected = HEADER.size + 12 * self.num_sentences
+            if index.stat().st_size != expected:
+                raise ValueError(f"{index} must have {expected:,} bytes for {self.num_sentences:,} sentences, but has {index.stat().st_size:,}: it was cut off; {remedy}")
+            self.dtype = np.dtype(DTYPES[code])
+            end = 0
+            if self.num_sentences:
+                stream.seek(HEADER.size + 4 * (self.num_sentences - 1))
+                (last_size,) = struct.unpack("<i", stream.read(4))
+                stream.seek(-8, 2)
+                (last_offset,) = struct.unpack("<q", stream.read(8))
+                end = last_offset + last_size * self.dtype.itemsize
+        if buffer.stat().st_size != end:
+            raise ValueError(f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: one of them is cut off or of another run; {remedy}")
+        self.num_tokens = end // self.dtype.itemsize
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """All tokens as a read-only memory map of shape ``(num_tokens,)`` and :attr:`dtype`."""
+        if self._tokens is None:
+            if self.num_tokens == 0:  # an empty file cannot be mapped
+                self._tokens = np.empty(0, self.dtype)
+            else:
+                self._tokens = np.memmap(buffer_path(self.prefix), dtype=self.dtype, mode="r", shape=(self.num_tokens,))
+        return self._tokens
+
+    def sizes(self) -> np.ndarray:
+        """Sentence sizes in tokens, int32 of shape ``(num_sentences,)``; grows with the corpus, so not for mode none."""
+        return np.fromfile(index_path(self.prefix), dtype=np.int32, count=self.num_sentences, offset=HEADER.size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tokens": None}  # a pickled memmap would be the whole buffer
+
+
+def write_index(path: PathLike, sizes: np.ndarray, dtype: Any) -> None:
+    """Write a ``.idx`` file.
+
+    Args:
+        path: the file to write.
+        sizes: tokens per sentence, in order.
+        dtype: numpy dtype of the tokens in the ``.bin`` file beside it.
+    """
+    sizes = np.asarray(sizes, dtype=np.int32)
+    itemsize = np.dtype(dtype).itemsize
+    offsets = np.zeros(len(sizes), dtype=np.int64)
+    np.cumsum(sizes[:-1].astype(np.int64) * itemsize, out=offsets[1:])
+    with atomic_write(path, "wb") as stream:
+        stream.write(HEADER.pack(MAGIC, 1, CODES[np.dtype(dtype)], len(sizes)))
+        stream.write(sizes.tobytes())
+        stream.write(offsets.tobytes())

@@ -1,0 +1,1 @@
+"""Measuring models: validation tables, tag swaps, sentence retrieval."""

@@ -1,0 +1,76 @@
+"""From sums per tag to the losses that a validation reports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from langsamp_plugin.lang_script import LangScript, head_tags
+
+
+class TagLoss(NamedTuple):
+    """Masked-LM result of one tag.
+
+    Args:
+        loss: mean loss of a masked token, in bits.
+        accuracy: share of masked tokens predicted right, in percent.
+        tokens: how many masked tokens were measured.
+    """
+
+    loss: float
+    accuracy: float
+    tokens: int
+
+
+def tag_losses(tags: Sequence[LangScript], sums: np.ndarray) -> dict[LangScript, TagLoss]:
+    """Divide sums by counts.
+
+    Args:
+        tags: what the rows are.
+        sums: float64 ``(tags, 3)``: summed loss in nats, masked tokens, right ones.
+
+    Returns:
+        Results of the tags that have a masked token.
+    """
+    return {
+        tag: TagLoss(loss / count / math.log(2), 100.0 * correct / count, int(count))
+        for tag, (loss, count, correct) in zip(tags, sums.tolist())
+        if count
+    }
+
+
+def groups_of(tag: LangScript) -> tuple[str, str]:
+    """Return ``head`` or ``tail``, and ``latn`` or ``nonlatn``: the paper's groups."""
+    return ("head" if str(tag) in head_tags() else "tail", "latn" if tag.script == "Latn" else "nonlatn")
+
+
+def group_losses(losses: Mapping[LangScript, TagLoss]) -> dict[str, float]:
+    """Return macro averages (every tag counts the same) as ``loss_macro``, ``loss_head``, ``loss_latn``, ..., in bits."""
+    groups: dict[str, list[float]] = {"macro": [], "head": [], "tail": [], "latn": [], "nonlatn": []}
+    for tag, result in losses.items():
+        for group in ("macro", *groups_of(tag)):
+            groups[group].append(result.loss)
+    return {f"loss_{group}": float(np.mean(values)) for group, values in groups.items() if values}
+
+
+def script_losses(losses: Mapping[LangScript, TagLoss]) -> dict[str, float]:
+    """Return the mean loss of a masked token per script, in bits."""
+    sums: dict[str, list[float]] = {}
+    for tag, result in losses.items():
+        total = sums.setdefault(tag.script, [0.0, 0.0])
+        total[0] += result.loss * result.tokens
+        total[1] += result.tokens
+    return {script: total / count for script, (total, count) in sorted(sums.items())}
+
+
+def validation_rows(losses: Mapping[LangScript, TagLoss]) -> list[list[str]]:
+    """Return the table of one validation: a header, a row per tag, then scripts and macro averages."""
+    rows = [["kind", "name", "group", "loss_bits", "ppl", "accuracy", "masked_tokens"]]
+    for tag, result in sorted(losses.items()):
+        rows.append(["tag", str(tag), groups_of(tag)[0], f"{result.loss:.4f}", f"{2**result.loss:.2f}", f"{result.accuracy:.2f}", str(result.tokens)])
+    rows += [["script", script, "", f"{value:.4f}", f"{2**value:.2f}", "", ""] for script, value in script_losses(losses).items()]
+    rows += [["macro", name[5:], "", f"{value:.4f}", f"{2**value:.2f}", "", ""] for name, value in group_losses(losses).items()]
+    return rows

@@ -1,0 +1,284 @@
+"""XLM-R with a language and a script embedding added to its output.
+
+Tensor names end in their shape: B sentences, T tokens, N masked tokens, C width.
+
+    src_tokens_BT -> transformer blocks -> h_BTC -> masked positions h_NC
+                  -> o_NC = h_NC + E_lang + E_script -> MLM head -> logits
+
+``o_i = h_i + E_lang + E_script`` is equation 1 of LangSAMP (Liu et al., ACL 2025, arXiv 2409.18199).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Optional
+
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.roberta.model import RobertaEncoder, RobertaModel, base_architecture
+from fairseq.utils import safe_getattr
+from torch import Tensor
+
+from langsamp_plugin.checkpoint.vocabulary import check_vocabulary
+from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes, move_rows
+
+logger = logging.getLogger(__name__)
+
+TABLES = ("lang_embedding", "script_embedding")
+
+
+@register_model("langsamp_roberta")
+class LangSampRobertaModel(RobertaModel):
+    """RoBERTa whose masked-LM head also sees which language and script a sentence is in.
+
+    Everything that ``roberta`` does works as there: ``features_only=True`` and ``extract_features`` give the
+    backbone's ``h`` and take no ids, classification heads sit on ``h``, stock checkpoints load.
+    """
+
+    @classmethod
+    def hub_models(cls):
+        """No weights are published under this name."""
+        return {}
+
+    @staticmethod
+    def add_args(parser):
+        """Add the flags of RoBERTa and of the two tables."""
+        RobertaModel.add_args(parser)
+        parser.add_argument(
+            "--embed-tags",
+            choices=["both", "lang", "script", "none"],
+            help="tables that are added to the output: both is LangSAMP, none is vanilla XLM-R (default: both)",
+        )
+        parser.add_argument(
+            "--embed-tags-at",
+            choices=["output", "input"],
+            help="output is LangSAMP; input adds the tables to the token embeddings instead, as XLM did, and then "
+            "features need ids too; for comparison (default: output)",
+        )
+        parser.add_argument(
+            "--new-rows",
+            choices=["random", "mean"],
+            help="how rows start that a restored checkpoint lacks: N(0, 0.02), or the mean of its rows (default: random)",
+        )
+        parser.add_argument(
+            "--donors",
+            metavar="NEW=OLD,...",
+            help="codes that a restored checkpoint lacks and whose row to copy, e.g. gsw=deu,Copt=Grek",
+        )
+
+    @classmethod
+    def build_model(cls, args, task):
+        """Build the model for a task; one without tables (fine-tuning) gets the bare backbone."""
+        from omegaconf import OmegaConf
+
+        if OmegaConf.is_config(args):
+            OmegaConf.set_struct(args, False)
+        langsamp_roberta_architecture(args)
+        if not safe_getattr(args, "max_positions", None):
+            args.max_positions = safe_getattr(args, "tokens_per_sample", None) or task.max_positions()
+        encoder = LangSampRobertaEncoder(args, task.source_dictionary, getattr(task, "tables", None))
+        if OmegaConf.is_config(args):
+            OmegaConf.set_struct(args, True)
+        return cls(args, encoder)
+
+    def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
+        """Fit a checkpoint to this model: stock RoBERTa or XLM-R, or LangSAMP with another inventory.
+
+        Raises:
+            ValueError: the vocabulary or the number of positions differs.
+        """
+        super().upgrade_state_dict_named(state_dict, name)
+        prefix = f"{name}." if name else ""
+        check_vocabulary(state_dict, self.state_dict(), prefix)
+        for table in TABLES:
+            self._fit_table(state_dict, f"{prefix}encoder.{table}.", getattr(self.encoder, table), table.split("_")[0])
+
+    def _fit_table(self, state_dict: dict[str, Any], prefix: str, table: Optional[TagEmbedding], noun: str) -> None:
+        old, old_codes = state_dict.pop(f"{prefix}weight", None), state_dict.pop(f"{prefix}codes", None)
+        if table is None:
+            if old is not None:
+                logger.info("the checkpoint's %s table (%d rows) is left out: this model has none", noun, len(old))
+            return
+        codes = decode_codes(table.codes)
+        if old is None:
+            logger.info("%s table: the checkpoint has none, all %d rows start as N(0, 0.02)", noun, len(codes))
+            weight = table.weight.detach()
+        else:
+            donors = _donors(safe_getattr(self.args, "donors", None), table.codes.shape[1])
+            weight, moved = move_rows(
+                old, decode_codes(old_codes), table.weight.detach(), codes, safe_getattr(self.args, "new_rows", "random"), donors
+            )
+            logger.info("%s table: %d rows carried over by code", noun, len(moved.kept))
+            if moved.new:
+                how = [f"{code} as {donors[code]}" if code in donors else code for code in moved.new]
+                logger.info("%s table: %d new rows (%s): %s", noun, len(how), self.args.new_rows, " ".join(how))
+            if moved.dropped:
+                logger.warning(
+                    "%s table: %d rows of the checkpoint are not in this run's inventory and are lost: %s",
+                    noun, len(moved.dropped), " ".join(moved.dropped),
+                )  # fmt: skip
+        state_dict[f"{prefix}weight"] = weight
+        state_dict[f"{prefix}codes"] = table.codes
+
+
+def _donors(text: Optional[str], code_length: int) -> dict[str, str]:
+    """Read ``NEW=OLD,...`` and keep the pairs of one table (languages have 3 letters, scripts 4)."""
+    pairs = [pair.split("=") for pair in (text or "").split(",") if pair]
+    if any(len(pair) != 2 or len(pair[0]) != len(pair[1]) for pair in pairs):
+        raise ValueError(f"--donors must be NEW=OLD,... with codes of one kind, but is {text!r}")
+    return {new: donor for new, donor in pairs if len(new) == code_length}
+
+
+class LangSampRobertaEncoder(RobertaEncoder):
+    """RoBERTa's encoder with the two tables.
+
+    Args:
+        args: the model's configuration.
+        dictionary: the vocabulary.
+        tables: the inventories, or ``None`` for the bare backbone.
+    """
+
+    def __init__(self, args, dictionary, tables=None):
+        super().__init__(args, dictionary)
+        self.tables_at = args.embed_tags_at
+        wanted = args.embed_tags if tables is not None else "none"
+        width = args.encoder_embed_dim
+        self.lang_embedding = TagEmbedding(tables.languages, width) if wanted in ("both", "lang") else None
+        self.script_embedding = TagEmbedding(tables.scripts, width) if wanted in ("both", "script") else None
+
+    def tag_embedding(self, lang_ids: Optional[Tensor], script_ids: Optional[Tensor]) -> Optional[Tensor]:
+        """Return ``E_lang + E_script`` of each sentence.
+
+        Args:
+            lang_ids, script_ids: int64 (B,), rows of the tables or -1 for unknown.
+
+        Returns:
+            (B, C), or ``None`` where both tables are switched off.
+
+        Raises:
+            ValueError: a table is switched on and its ids are absent.
+        """
+        total: Optional[Tensor] = None
+        for noun, table, ids in (("lang", self.lang_embedding, lang_ids), ("script", self.script_embedding, script_ids)):
+            if table is None:
+                continue
+            if ids is None:
+                raise ValueError(
+                    f"{noun}_ids are needed because the model has a {noun} table: train with --task langsamp_masked_lm, "
+                    "or use features_only=True, which needs no ids"
+                )
+            rows_BC = table(ids)
+            total = rows_BC if total is None else total + rows_BC
+        return total
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        features_only: bool = False,
+        return_all_hiddens: bool = False,
+        masked_tokens: Optional[Tensor] = None,
+        lang_ids: Optional[Tensor] = None,
+        script_ids: Optional[Tensor] = None,
+        src_lengths: Optional[Tensor] = None,
+        **unused: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Encode, and predict unless ``features_only``.
+
+        Args:
+            src_tokens: int64 (B, T).
+            features_only: return ``h`` and skip the head; ids are then not looked at.
+            return_all_hiddens: also return the states of all layers.
+            masked_tokens: bool (B, T), positions to predict; ``None`` predicts all.
+            lang_ids, script_ids: int64 (B,).
+            src_lengths: not used; part of every fairseq batch.
+            unused: what other fairseq tasks put into their batches.
+
+        Returns:
+            ``(x, extra)``: ``x`` is ``h`` (B, T, C), or logits (N, vocabulary) of the masked positions in row-major
+            order, or (B, T, vocabulary) if all are predicted; ``extra["inner_states"]`` as in RoBERTa.
+        """
+        tags_BC = None
+        if self.tables_at == "input":
+            features_BTC, extra = self.extract_features(
+                src_tokens, return_all_hiddens, lang_ids=lang_ids, script_ids=script_ids
+            )
+        else:
+            features_BTC, extra = self.extract_features(src_tokens, return_all_hiddens)
+            if not features_only:
+                tags_BC = self.tag_embedding(lang_ids, script_ids)
+        if features_only:
+            return features_BTC, extra
+        return self.output_layer(features_BTC, masked_tokens=masked_tokens, tags=tags_BC), extra
+
+    def extract_features(self, src_tokens: Tensor, return_all_hiddens: bool = False, **kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
+        """Return ``h`` (B, T, C); needs no ids unless the tables are at the input."""
+        if self.tables_at == "input":
+            tags_BC = self.tag_embedding(kwargs.get("lang_ids"), kwargs.get("script_ids"))
+            if tags_BC is not None:
+                embedding_BTC = self.sentence_encoder.embed_tokens(src_tokens)
+                return super().extract_features(
+                    src_tokens, return_all_hiddens, token_embeddings=embedding_BTC + tags_BC.unsqueeze(1)
+                )
+        return super().extract_features(src_tokens, return_all_hiddens)
+
+    def output_layer(
+        self, features: Tensor, masked_tokens: Optional[Tensor] = None, tags: Optional[Tensor] = None, **unused: Any
+    ) -> Tensor:
+        """Add the tags at the positions to predict, and predict.
+
+        Args:
+            features: (B, T, C).
+            masked_tokens: bool (B, T) or ``None``.
+            tags: (B, C) or ``None``, from :meth:`tag_embedding`.
+
+        Returns:
+            logits, (N, vocabulary) or (B, T, vocabulary).
+        """
+        if tags is not None:
+            tags_BTC = tags.unsqueeze(1).expand_as(features)
+            if masked_tokens is not None:
+                return self.lm_head(features[masked_tokens, :] + tags_BTC[masked_tokens, :])
+            features = features + tags_BTC
+        return self.lm_head(features, masked_tokens)
+
+
+@register_model_architecture("langsamp_roberta", "langsamp_roberta")
+def langsamp_roberta_architecture(args):
+    """XLM-R base: 12 layers, width 768."""
+    args.max_positions = safe_getattr(args, "max_positions", None) or 512
+    args.embed_tags = safe_getattr(args, "embed_tags", "both") or "both"
+    args.embed_tags_at = safe_getattr(args, "embed_tags_at", "output") or "output"
+    args.new_rows = safe_getattr(args, "new_rows", "random") or "random"
+    args.donors = safe_getattr(args, "donors", None)
+    base_architecture(args)
+
+
+@register_model_architecture("langsamp_roberta", "langsamp_roberta_large")
+def langsamp_roberta_large_architecture(args):
+    """XLM-R large: 24 layers, width 1024."""
+    args.encoder_layers = safe_getattr(args, "encoder_layers", 24)
+    args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", 1024)
+    args.encoder_ffn_embed_dim = safe_getattr(args, "encoder_ffn_embed_dim", 4096)
+    args.encoder_attention_heads = safe_getattr(args, "encoder_attention_heads", 16)
+    langsamp_roberta_architecture(args)
+
+
+@register_model_architecture("langsamp_roberta", "langsamp_roberta_xl")
+def langsamp_roberta_xl_architecture(args):
+    """XLM-R XL (Goyal et al. 2021, table 1): 36 layers, width 2560, LayerNorm before each block."""
+    args.encoder_layers = safe_getattr(args, "encoder_layers", 36)
+    args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", 2560)
+    args.encoder_ffn_embed_dim = safe_getattr(args, "encoder_ffn_embed_dim", 10240)
+    args.encoder_attention_heads = safe_getattr(args, "encoder_attention_heads", 32)
+    args.layernorm_embedding = safe_getattr(args, "layernorm_embedding", False)
+    args.encoder_normalize_before = True
+    langsamp_roberta_architecture(args)
+
+
+@register_model_architecture("langsamp_roberta", "langsamp_roberta_tiny")
+def langsamp_roberta_tiny_architecture(args):
+    """4 layers, width 192: trains on a CPU, for trying things out."""
+    args.encoder_layers = safe_getattr(args, "encoder_layers", 4)
+    args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", 192)
+    args.encoder_ffn_embed_dim = safe_getattr(args, "encoder_ffn_embed_dim", 768)
+    args.encoder_attention_heads = safe_getattr(args, "encoder_attention_heads", 4)
+    langsamp_roberta_architecture(args)

@@ -1,0 +1,352 @@
+"""Masked language modelling over folders of tagged languages."""
+
+import csv
+import logging
+import os
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from fairseq import utils
+from fairseq.data import Dictionary
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.tasks import FairseqTask, register_task
+from omegaconf import II, MISSING
+
+from langsamp_plugin.atomic import atomic_write
+from langsamp_plugin.data.block_dataset import BlockDataset
+from langsamp_plugin.data.block_iterator import BlockIterator
+from langsamp_plugin.data.data_folder import data_languages, split_parts
+from langsamp_plugin.data.language_blocks import LanguageBlocks
+from langsamp_plugin.data.masking import Masking
+from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
+from langsamp_plugin.data.token_buffer import TokenBuffer
+from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables, head_tags
+
+logger = logging.getLogger(__name__)
+
+BREAK_MODES = ChoiceEnum(["none", "complete", "complete_doc", "eos"])
+SAMPLING = ChoiceEnum(["alpha", "glot500"])
+
+
+@dataclass
+class LangSampMaskedLMConfig(FairseqDataclass):
+    """The flags of ``multilingual_masked_lm`` with their meaning, and those of the tags."""
+
+    data: str = field(default=MISSING, metadata={"help": "colon separated data folders, visited in turns, an epoch each"})
+    sample_break_mode: BREAK_MODES = field(
+        default="none",
+        metadata={
+            "help": "none fills each sample with tokens-per-sample tokens and needs no per-sentence index; complete ends "
+            "samples at sentence ends, complete_doc also at document ends, eos has one sentence per sample"
+        },
+    )
+    tokens_per_sample: int = field(default=512, metadata={"help": "most tokens in a sample, <s> included"})
+    mask_prob: float = field(default=0.15, metadata={"help": "share of tokens that are predicted"})
+    leave_unmasked_prob: float = field(default=0.1, metadata={"help": "share of predicted tokens that stay as they are"})
+    random_token_prob: float = field(default=0.1, metadata={"help": "share of predicted tokens that become random ones"})
+    freq_weighted_replacement: bool = field(
+        default=False, metadata={"help": "draw random tokens by their frequency in dict.txt"}
+    )
+    mask_whole_words: bool = field(
+        default=False, metadata={"help": "choose whole words; a word begins with SentencePiece's marker in dict.txt"}
+    )
+    multilang_sampling_alpha: float = field(
+        default=1.0, metadata={"help": "languages are drawn by p ~ blocks ** alpha; for --multilang-sampling glot500 over the tail only"}
+    )
+    multilang_sampling: SAMPLING = field(
+        default="alpha", metadata={"help": "alpha: fairseq's and XLM-R's; glot500: head languages fixed, tail by alpha"}
+    )
+    multilang_sampling_scale: float = field(
+        default=30.0, metadata={"help": "for glot500: how often the smallest language comes in an epoch"}
+    )
+    tables: str = field(
+        default="auto",
+        metadata={
+            "help": "inventory of languages and scripts: auto (languages.tsv and scripts.tsv of the first data folder, "
+            "else glot500), glot500 (the published 610 and 30), data (what the data has), or a folder with both files"
+        },
+    )
+    tag_map: Optional[str] = field(
+        default=None, metadata={"help": "file of lines FOLDER<tab>TAG, for data folders not named like eng_Latn, en_XX or zh-Hant"}
+    )
+    tag_dropout: float = field(
+        default=0.0, metadata={"help": "probability that a training sample's tag is replaced by the unknown one"}
+    )
+    seed: int = II("common.seed")
+    train_subset: str = II("dataset.train_subset")
+    save_dir: str = II("checkpoint.save_dir")
+    tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")
+
+
+@register_task("langsamp_masked_lm", dataclass=LangSampMaskedLMConfig)
+class LangSampMaskedLMTask(FairseqTask):
+    """Trains a masked LM on ``<data>/<tag>/{train,valid}.{bin,idx}`` and tells the model each sample's tag.
+
+    Attributes:
+        dictionary: the vocabulary, ``<mask>`` included.
+        tables: the inventories of languages and scripts.
+        tags: every tag that a data folder has, sorted; batches carry indices into this list as ``tag_ids``.
+    """
+
+    cfg: LangSampMaskedLMConfig
+
+    def __init__(self, cfg: LangSampMaskedLMConfig, dictionary: Dictionary):
+        super().__init__(cfg)
+        if not 0.0 <= cfg.tag_dropout <= 1.0:
+            raise ValueError(f"--tag-dropout must lie between 0 and 1, but is {cfg.tag_dropout}")
+        self.dictionary = dictionary
+        self.mask_idx = dictionary.add_symbol("<mask>")
+        self.paths = [Path(path) for path in utils.split_paths(cfg.data)]
+        self.folders = [data_languages(path, cfg.tag_map) for path in self.paths]
+        self.tags = sorted({tag for folder in self.folders for tag in folder})
+        self.tables = self._load_tables()
+        # Fails here, before any model is built, with the name of a code that the tables lack.
+        self.tag_rows = np.array([self.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
+        self.state.merge_state_dict(
+            {"languages": list(self.tables.languages), "scripts": list(self.tables.scripts), "tags": [str(tag) for tag in self.tags]}
+        )
+        self._masking = self._build_masking()
+
+    @classmethod
+    def setup_task(cls, cfg: LangSampMaskedLMConfig, **kwargs: Any) -> "LangSampMaskedLMTask":
+        """Load the dictionary of the first data folder and build the task."""
+        paths = utils.split_paths(cfg.data)
+        path = Path(paths[0]) / "dict.txt"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: the data folder needs the dictionary it was binarized with")
+        dictionary = Dictionary.load(str(path))
+        logger.info("dictionary: %d types", len(dictionary))
+        return cls(cfg, dictionary)
+
+    def _load_tables(self) -> Tables:
+        choice = self.cfg.tables
+        if choice == "auto":
+            choice = str(self.paths[0]) if (self.paths[0] / LanguageTable.filename).is_file() else "glot500"
+        if choice == "glot500":
+            tables = Tables.glot500()
+        elif choice == "data":
+            tables = Tables.of(self.tags, self.cfg.data)
+        else:
+            tables = Tables.load(choice)
+        logger.info("tables: %d languages, %d scripts (%s)", len(tables.languages), len(tables.scripts), choice)
+        return tables
+
+    def _build_masking(self) -> Masking:
+        size = len(self.dictionary)
+        special = np.zeros(size, dtype=bool)
+        special[: self.dictionary.nspecial] = True
+        special[self.mask_idx] = True
+        weights = np.array(self.dictionary.count, dtype=np.float64) if self.cfg.freq_weighted_replacement else np.ones(size)
+        padding = np.array([symbol.startswith("madeupword") for symbol in self.dictionary.symbols])
+        weights[special | padding] = 0.0
+        if weights.sum() <= 0:
+            raise ValueError("no token can be drawn as a random one: dict.txt has no pieces, or counts of 0 throughout")
+        begins = None
+        if self.cfg.mask_whole_words:
+            begins = np.array([symbol.startswith("\u2581") for symbol in self.dictionary.symbols])
+            if not begins.any():
+                raise ValueError("--mask-whole-words needs SentencePiece pieces, but no symbol of dict.txt begins with \u2581")
+        cumulative = np.cumsum(weights)
+        masking = Masking(
+            special=special,
+            mask_id=self.mask_idx,
+            pad_id=self.dictionary.pad(),
+            replacements=cumulative / cumulative[-1],
+            word_begins=begins,
+            mask_prob=self.cfg.mask_prob,
+            leave_unmasked_prob=self.cfg.leave_unmasked_prob,
+            random_token_prob=self.cfg.random_token_prob,
+        )
+        masking.check()
+        return masking
+
+    def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
+        """Load a split of the data folder whose turn it is.
+
+        Args:
+            split: ``train``, ``valid``, ...
+            epoch: from 1; with several data folders it chooses which.
+            combine: also take ``train1``, ``train2``, ...
+
+        Raises:
+            FileNotFoundError: no language has the split.
+            ValueError: a file is damaged.
+        """
+        turn = (epoch - 1) % len(self.paths)
+        languages, missing = [], []
+        for tag, folders in sorted(self.folders[turn].items()):
+            prefixes = [prefix for folder in folders for prefix in split_parts(folder, split, combine)]
+            blocks = LanguageBlocks(
+                tag,
+                [TokenBuffer(prefix) for prefix in prefixes],
+                self.cfg.tokens_per_sample - 1,  # one less for <s>
+                str(self.cfg.sample_break_mode),
+                self.dictionary.pad(),
+                self.dictionary.eos(),
+                self.mask_idx,  # <mask> itself is in no text
+            )
+            (languages if len(blocks) else missing).append(blocks)
+        if not languages:
+            raise FileNotFoundError(f"no language of {self.paths[turn]} has a {split} split")
+        sampler = None
+        counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
+        draws = counts
+        if split == self.cfg.train_subset:
+            head = np.array([str(blocks.tag) in head_tags() for blocks in languages])
+            draws = draws_per_epoch(
+                counts, str(self.cfg.multilang_sampling), self.cfg.multilang_sampling_alpha, head, self.cfg.multilang_sampling_scale
+            )
+            sampler = BlockSampler(counts, draws, np.array([blocks.key for blocks in languages], dtype=np.uint64), self.cfg.seed)
+        tag_ids = [self.tags.index(blocks.tag) for blocks in languages]
+        self._log_split(split, self.paths[turn], languages, draws, [str(blocks.tag) for blocks in missing])
+        self.datasets[split] = BlockDataset(
+            languages,
+            tag_ids,
+            self.tag_rows[tag_ids, 0],
+            self.tag_rows[tag_ids, 1],
+            self._masking,
+            self.dictionary.bos(),
+            self.cfg.seed,
+            sampler,
+            len(self.paths),
+            self.cfg.tag_dropout if sampler is not None else 0.0,
+        )
+
+    def _log_split(self, split: str, path: Path, languages: list[LanguageBlocks], draws: np.ndarray, missing: list[str]) -> None:
+        """Log one table of everything that was counted."""
+        full = self.cfg.tokens_per_sample - 1
+        rows = [f"{'tag':<9} {'lang':>4} {'script':>6} {'sentences':>11} {'tokens':>14} {'blocks':>9} {'draws':>9} {'share':>7} {'repeats':>8}"]
+        for blocks, draw in zip(languages, draws.tolist()):
+            lang_id, script_id = self.tables.ids(blocks.tag)
+            rows.append(
+                f"{blocks.tag!s:<9} {lang_id:>4} {script_id:>6} {blocks.num_sentences:>11,} {blocks.num_tokens:>14,} "
+                f"{len(blocks):>9,} {draw:>9,} {draw / draws.sum():>7.2%} {draw / len(blocks):>8.2f}"
+            )
+        short = sum(blocks.num_tokens < full for blocks in languages)
+        rows.append(
+            f"{len(languages)} languages, {sum(b.num_sentences for b in languages):,} sentences, "
+            f"{sum(b.num_tokens for b in languages):,} tokens, {sum(map(len, languages)):,} blocks, {draws.sum():,} draws an epoch; "
+            f"{short} languages are shorter than one block"
+        )
+        if missing:
+            rows.append(f"{len(missing)} languages without a {split} split: {' '.join(missing)}")
+        logger.info("%s split of %s\n%s", split, path, "\n".join(rows))
+
+    def get_batch_iterator(
+        self,
+        dataset: BlockDataset,
+        max_tokens: Optional[int] = None,
+        max_sentences: Optional[int] = None,
+        max_positions: Any = None,
+        required_batch_size_multiple: int = 1,
+        seed: int = 1,
+        num_shards: int = 1,
+        shard_id: int = 0,
+        num_workers: int = 0,
+        epoch: int = 1,
+        data_buffer_size: int = 0,
+        **unused: Any,
+    ) -> Any:
+        """Return the iterator of a split; data of other kinds (inference) goes to fairseq's own."""
+        if not isinstance(dataset, BlockDataset):
+            return super().get_batch_iterator(
+                dataset, max_tokens=max_tokens, max_sentences=max_sentences, max_positions=max_positions,
+                required_batch_size_multiple=required_batch_size_multiple, seed=seed, num_shards=num_shards,
+                shard_id=shard_id, num_workers=num_workers, epoch=epoch, data_buffer_size=data_buffer_size, **unused,
+            )  # fmt: skip
+        longest = min(max_positions) if isinstance(max_positions, (tuple, list)) else max_positions
+        if longest is not None and self.cfg.tokens_per_sample > longest:
+            raise ValueError(f"--tokens-per-sample must be <= --max-positions ({longest}), but is {self.cfg.tokens_per_sample}")
+        dataset.set_epoch(epoch)
+        return BlockIterator(
+            dataset,
+            str(self.cfg.sample_break_mode),
+            self.cfg.tokens_per_sample,
+            max_tokens,
+            max_sentences,
+            required_batch_size_multiple,
+            num_shards,
+            shard_id,
+            num_workers,
+            epoch,
+            data_buffer_size,
+            self._fingerprint(dataset),
+        )
+
+    def _fingerprint(self, dataset: BlockDataset) -> dict[str, str]:
+        """Return short hashes of everything that the meaning of a position depends on."""
+        draws = dataset.sampler.draws if dataset.sampler is not None else np.empty(0)
+
+        def short(*parts: Any) -> str:
+            return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+
+        return {
+            "the data": short([(str(blocks.tag), blocks.num_tokens, len(blocks)) for blocks in dataset.languages], self.cfg.tokens_per_sample),
+            "the dictionary": short(self.dictionary.symbols),
+            "the sampling": short(draws.tolist(), self.cfg.seed),
+            "the language table": short(self.tables.languages.codes),
+            "the script table": short(self.tables.scripts.codes),
+        }
+
+    def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
+        """Turn the sums per tag of one validation into losses per language, script and group.
+
+        Adds the macro averages to ``stats``, which fairseq prints and sends to TensorBoard, writes
+        ``<save-dir>/validation/<updates>.tsv``, and the losses of single languages and scripts to TensorBoard.
+        """
+        from langsamp_plugin.evaluation.validation import group_losses, tag_losses, validation_rows
+
+        if "_tag_sums" not in agg:
+            return  # another criterion
+        losses = tag_losses(self.tags, torch.as_tensor(agg["_tag_sums"].sum).cpu().numpy())
+        groups = group_losses(losses)
+        stats.update({name: round(value, 3) for name, value in groups.items()})
+        if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
+            return
+        step = int(stats["num_updates"])
+        with atomic_write(Path(self.cfg.save_dir) / "validation" / f"{step}.tsv") as stream:
+            writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+            writer.writerows(validation_rows(losses))
+        if self.cfg.tensorboard_logdir:
+            self._write_tensorboard(losses, step)
+
+    def _write_tensorboard(self, losses: Any, step: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:  # fairseq has said so already
+            return
+        from langsamp_plugin.evaluation.validation import script_losses
+
+        with SummaryWriter(os.path.join(self.cfg.tensorboard_logdir, "valid_by_tag")) as writer:
+            for tag, loss in losses.items():
+                writer.add_scalar(f"language/{tag}", loss.loss, step)
+            for script, value in script_losses(losses).items():
+                writer.add_scalar(f"script/{script}", value, step)
+
+    def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True) -> Any:
+        """Wrap sentences for fairseq's hub interface, one per sample, as ``masked_lm`` does."""
+        from fairseq.tasks.masked_lm import MaskedLMTask
+
+        return MaskedLMTask.build_dataset_for_inference(self, src_tokens, src_lengths, sort)
+
+    @property
+    def source_dictionary(self) -> Dictionary:
+        """The vocabulary."""
+        return self.dictionary
+
+    @property
+    def target_dictionary(self) -> Dictionary:
+        """The vocabulary."""
+        return self.dictionary
+
+    def max_positions(self) -> int:
+        """Most tokens in a sample."""
+        return self.cfg.tokens_per_sample
+
+    def tag(self, number: int) -> LangScript:
+        """Return the tag that ``tag_ids`` mean by ``number``."""
+        return self.tags[number]

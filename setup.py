@@ -1,0 +1,37 @@
+"""Packaging of langsamp-plugin.
+
+torch and fairseq are deliberately not in ``install_requires``: the plugin goes into
+environments that already have them, often in builds of their own (CUDA, a cluster's
+fork), and pip must never replace those. ``scripts/install.sh`` sets up both on a fresh
+machine, and ``langsamp doctor`` says what is missing.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19"]
+EVAL = [*HF, "scikit-learn>=1.0"]
+ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "scikit-learn>=1.0"]
+DEMO = ["Django>=4.2", "polib>=1.1", "tensorboard>=2.10"]
+
+setup(
+    name="langsamp-plugin",
+    version="0.1.0",
+    description="LangSAMP for fairseq: multilingual pretraining with language and script embeddings at the output",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.9",
+    packages=find_packages(include=["langsamp_plugin", "langsamp_plugin.*"]),
+    package_data={"langsamp_plugin": ["assets/*.tsv"]},
+    install_requires=["numpy>=1.21", "langcodes>=3.3", "language-data>=1.1", "sentencepiece>=0.1.97", "tqdm>=4.60", "typer>=0.9"],
+    extras_require={
+        "hf": HF,
+        "eval": EVAL,
+        "analysis": ANALYSIS,
+        "demo": DEMO,
+        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.5", *sorted({*EVAL, *ANALYSIS, *DEMO})],
+    },
+    entry_points={"console_scripts": ["langsamp = langsamp_plugin.cli:main"]},
+)
