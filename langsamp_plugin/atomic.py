@@ -36,9 +36,19 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 @contextmanager
-def atomic_folder(path: PathLike) -> Iterator[Path]:
-    """Yield a new folder beside ``path`` that replaces it only when the block ends without an error."""
+def atomic_folder(path: PathLike, marker: str) -> Iterator[Path]:
+    """Yield a new folder beside ``path`` that replaces it only when the block ends without an error.
+
+    Args:
+        path: the final name.
+        marker: a name that every folder of this kind has in it; a folder without it is somebody else's and is kept.
+
+    Raises:
+        ValueError: ``path`` is a folder of another kind, or a file.
+    """
     path = Path(path)
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / marker).exists()):
+        raise ValueError(f"{path} exists and has no {marker} in it, so it is not replaced: choose another --out or remove it")
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     shutil.rmtree(beside, ignore_errors=True)

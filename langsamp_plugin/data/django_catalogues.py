@@ -108,7 +108,7 @@ def write_corpus(out: PathLike, langs: Iterable[str] = (), progress: bool = True
         raise ValueError(f"Django has no catalogue in {missing[0]}; it has {' '.join(map(str, locales))}")
     tags = [tag for tag in locales if not wanted or tag in wanted or tag == ENGLISH]
     counts: dict[str, int] = {}
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, marker="aligned") as folder:
         for part in ("train", "valid", "aligned"):
             (folder / part).mkdir()
         for tag in tqdm(tags, desc="catalogues", unit="language", disable=None if progress else True):

@@ -87,13 +87,17 @@ class LanguageBlocks:
 
 def _slices(buffer: TokenBuffer, block_size: int, break_mode: str, pad_id: int, eos_id: int) -> np.ndarray:
     """Return the token ranges that fairseq cuts, int64 of shape ``(blocks, 2)``."""
-    from fairseq.data import TokenBlockDataset
-
-    sizes = buffer.sizes()
-    if not len(sizes):
+    sizes = buffer.sizes().astype(np.int64)
+    if not (sizes > 1).any():  # nothing but separators
         return np.empty((0, 2), dtype=np.int64)
-    cut = TokenBlockDataset(sizes, sizes, block_size, pad=pad_id, eos=eos_id, break_mode=break_mode)
-    slices = np.asarray(cut.slice_indices, dtype=np.int64)
+    if break_mode == "eos":  # fairseq's own code for it does not run under numpy 2
+        ends = np.cumsum(sizes)
+        slices = np.stack([ends - sizes, ends], axis=1)
+    else:
+        from fairseq.data import TokenBlockDataset
+
+        cut = TokenBlockDataset(sizes, sizes, block_size, pad=pad_id, eos=eos_id, break_mode=break_mode)
+        slices = np.asarray(cut.slice_indices, dtype=np.int64)
     if len(slices) == 0 or (slices[:, 1] - slices[:, 0]).max() <= block_size:
         return slices
     pieces = [(start, min(start + block_size, end)) for first, end in slices.tolist() for start in range(first, end, block_size)]

@@ -72,7 +72,7 @@ class TagEmbedding(nn.Module):
 
 def encode_codes(codes: Sequence[str]) -> Tensor:
     """Return codes as int32 ``(len(codes), code length)``."""
-    return torch.tensor([[ord(character) for character in code] for code in codes], dtype=torch.int32).view(len(codes), -1)
+    return torch.tensor([[ord(character) for character in code] for code in codes], dtype=torch.int32)
 
 
 def decode_codes(codes: Tensor) -> list[str]:

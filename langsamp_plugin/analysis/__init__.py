@@ -1,0 +1,1 @@
+"""What the embeddings know: neighbours and pictures."""

@@ -1,0 +1,155 @@
+"""A fairseq checkpoint to a Hugging Face folder that loads without this package."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from langsamp_plugin.atomic import PathLike, atomic_folder
+from langsamp_plugin.checkpoint.key_map import hf_names
+from langsamp_plugin.checkpoint.loading import load_checkpoint, model_config
+from langsamp_plugin.checkpoint.model_card import model_card
+from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
+from langsamp_plugin.data.tokenizer import FILENAME, Tokenizer
+from langsamp_plugin.lang_script import LangScript
+
+EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
+POSITIONS = "encoder.sentence_encoder.embed_positions.weight"
+
+
+def export(checkpoint: PathLike, out: PathLike, spm: Optional[PathLike] = None, fold: Optional[str] = None) -> None:
+    """Write ``config.json``, ``model.safetensors``, the tokenizer, a model card, and the two tables.
+
+    Args:
+        checkpoint: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
+        out: the folder to write; an exported folder there is replaced once the new one is whole.
+        spm: the SentencePiece model; by default the one in the data folder that the checkpoint was trained on.
+        fold: a tag whose embeddings go into the bias of the head's first layer, so that a stock masked LM predicts as
+            LangSAMP does for that tag: ``dense(h + e) = W h + (b + W e)``.
+
+    Raises:
+        ModuleNotFoundError: transformers or safetensors is not installed.
+        FileNotFoundError: the checkpoint or the SentencePiece model is missing.
+        ValueError: the checkpoint is damaged, has weights without a place, or another vocabulary than the tokenizer.
+    """
+    for package in ("safetensors", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"export needs {package}: pip install 'langsamp-plugin[hf]'")
+    from safetensors.torch import save_file
+
+    state = load_checkpoint(checkpoint)
+    weights: dict[str, Tensor] = state["model"]
+    names = hf_names(weights)
+    tables = checkpoint_tables(state)
+    tokenizer = Tokenizer(spm if spm is not None else _model_beside_data(state, checkpoint))
+    check_tokenizer(tokenizer, weights, _data_folder(state))
+    head = weights.get("encoder.lm_head.weight")
+    if head is not None and not torch.equal(head, weights[EMBEDDING]):
+        raise ValueError(f"{checkpoint} was trained with --untie-weights-roberta, which Hugging Face's XLM-R cannot hold")
+    tensors = {target: weights[name].contiguous() for name, target in names.items() if target is not None}
+    width = weights[EMBEDDING].shape[1]
+    # Hugging Face adds an embedding of the token type, of which XLM-R has one; fairseq has none.
+    tensors["roberta.embeddings.token_type_embeddings.weight"] = torch.zeros(1, width, dtype=weights[EMBEDDING].dtype)
+    if fold is not None:
+        if tables is None:
+            raise ValueError(f"--fold {fold} needs a checkpoint with tables, and {checkpoint} has none")
+        shift = tables.embedding(LangScript.parse(fold)).to(tensors["lm_head.dense.weight"].dtype)
+        tensors["lm_head.dense.bias"] = tensors["lm_head.dense.bias"] + tensors["lm_head.dense.weight"] @ shift
+    config = hf_config(model_config(state), weights)
+    config["langsamp_tags"] = list((state.get("task_state") or {}).get("tags") or [])
+    with atomic_folder(out, marker="config.json") as folder:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        save_tokenizer(tokenizer, folder, config["max_position_embeddings"] - 2)
+        if tables is not None:
+            tables.save(folder)
+        (folder / "README.md").write_text(model_card(state, config, tables, fold), encoding="utf-8")
+
+
+def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
+    """Return ``config.json``; sizes are read from the weights, which cannot be wrong about them.
+
+    Raises:
+        ValueError: the model is of a kind that XLM-R's class cannot compute.
+    """
+    if options.get("encoder_normalize_before"):
+        raise ValueError("this model has its LayerNorm before each block (XLM-R XL), which is not exported yet")
+    if options.get("embed_tags_at", "output") == "input":
+        raise ValueError("a model with its tables at the input needs ids to compute anything and has no Hugging Face form")
+    vocab_size, width = weights[EMBEDDING].shape
+    layers = 1 + max(int(name.split(".")[3]) for name in weights if name.startswith("encoder.sentence_encoder.layers."))
+    return {
+        "architectures": ["XLMRobertaForMaskedLM"],
+        "model_type": "xlm-roberta",
+        "vocab_size": vocab_size,
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": int(options.get("encoder_attention_heads") or width // 64),
+        "intermediate_size": weights["encoder.sentence_encoder.layers.0.fc1.weight"].shape[0],
+        "max_position_embeddings": weights[POSITIONS].shape[0],
+        "type_vocab_size": 1,
+        "hidden_act": options.get("activation_fn", "gelu"),
+        "hidden_dropout_prob": options.get("dropout", 0.1),
+        "attention_probs_dropout_prob": options.get("attention_dropout", 0.1),
+        "layer_norm_eps": 1e-5,  # torch's and fairseq's default, and XLM-R's in Hugging Face
+        "initializer_range": 0.02,
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        "tie_word_embeddings": True,
+        "torch_dtype": str(weights[EMBEDDING].dtype).replace("torch.", ""),
+    }
+
+
+def check_tokenizer(tokenizer: Tokenizer, weights: dict[str, Tensor], data: Optional[Path]) -> None:
+    """Raise ``ValueError`` unless tokenizer, embedding and (where it is at hand) ``dict.txt`` agree on every id."""
+    rows = len(weights[EMBEDDING])
+    if rows != tokenizer.vocab_size:
+        raise ValueError(
+            f"the checkpoint has {rows:,} word embeddings, but {tokenizer.path} makes {tokenizer.vocab_size:,} tokens: "
+            "name the SentencePiece model that the training data was made with, --spm MODEL"
+        )
+    if data is None or not (data / "dict.txt").is_file():
+        return
+    symbols = [line.rsplit(" ", 1)[0] for line in (data / "dict.txt").read_text(encoding="utf-8").split("\n") if line]
+    if symbols != tokenizer.pieces:
+        raise ValueError(f"{data / 'dict.txt'} is not in the order of {tokenizer.path}: ids would mean other pieces in Hugging Face")
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
+    """Write the SentencePiece model and Hugging Face's fast tokenizer.
+
+    Raises:
+        ValueError: the fast tokenizer numbers the pieces in another way than the model was trained with.
+    """
+    from transformers import XLMRobertaTokenizerFast
+
+    shutil.copyfile(tokenizer.path, folder / FILENAME)
+    fast = XLMRobertaTokenizerFast.from_pretrained(str(folder), model_max_length=max_length)
+    vocabulary = fast.get_vocab()
+    wrong = [piece for number, piece in enumerate(tokenizer.pieces, 4) if vocabulary.get(piece) != number]
+    if wrong or fast.mask_token_id != tokenizer.vocab_size - 1:
+        raise ValueError(f"transformers numbers {len(wrong)} pieces of {tokenizer.path} differently, first {wrong[:1]}")
+    fast.save_pretrained(str(folder))
+
+
+def _data_folder(state: dict[str, Any]) -> Optional[Path]:
+    task = (state.get("cfg") or {}).get("task")
+    data = task.get("data") if isinstance(task, dict) else getattr(task, "data", None)
+    data = data or getattr(state.get("args"), "data", None)
+    return Path(str(data).split(":")[0]) if data else None
+
+
+def _model_beside_data(state: dict[str, Any], checkpoint: PathLike) -> Path:
+    data = _data_folder(state)
+    if data is not None and (data / FILENAME).is_file():
+        return data / FILENAME
+    raise FileNotFoundError(
+        f"the SentencePiece model of {checkpoint} is not in its data folder ({data}); name it with --spm MODEL"
+    )

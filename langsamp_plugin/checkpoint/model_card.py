@@ -1,0 +1,80 @@
+"""The README.md of an exported folder."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from langsamp_plugin.checkpoint.tables import TagTables
+
+SETTINGS = {
+    "task": ["tokens_per_sample", "mask_prob", "multilang_sampling", "multilang_sampling_alpha", "tag_dropout", "seed"],
+    "dataset": ["batch_size", "max_tokens"],
+    "optimization": ["lr", "update_freq", "clip_norm"],
+    "optimizer": ["_name", "adam_betas", "adam_eps", "weight_decay"],
+    "common": ["fp16", "bf16"],
+    "distributed_training": ["distributed_world_size"],
+}
+
+
+def model_card(state: dict[str, Any], config: dict[str, Any], tables: Optional[TagTables], fold: Optional[str]) -> str:
+    """Return the text of the card.
+
+    Args:
+        state: the fairseq checkpoint.
+        config: the exported ``config.json``.
+        tables: the two tables, or ``None``.
+        fold: the tag that was folded into the head, or ``None``.
+    """
+    updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates", "unknown")
+    tags = (state.get("task_state") or {}).get("tags") or []
+    lines = [
+        "---",
+        "license: other",
+        "license_name: unspecified",
+        "library_name: transformers",
+        "pipeline_tag: fill-mask",
+        "tags: [langsamp, xlm-roberta, multilingual]",
+        "---",
+        "",
+        "# A multilingual encoder trained with LangSAMP" if tables is not None else "# A multilingual encoder",
+        "",
+        f"XLM-R architecture, {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
+        f"{config['vocab_size']:,} tokens, trained for {updates} updates. Set the licence field above before you publish.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained("THIS-FOLDER")',
+        'model = AutoModel.from_pretrained("THIS-FOLDER")',
+        "```",
+        "",
+        "The backbone needs no language ids, in fine-tuning or in inference.",
+    ]
+    if tables is not None:
+        lines += [
+            "",
+            f"`langsamp.safetensors` has the language table ({len(tables.languages)} rows, named in `languages.tsv`) and the script "
+            f"table ({len(tables.scripts)} rows, `scripts.tsv`) that were added to the output before the masked-LM head in pretraining.",
+            f"The masked-LM head predicts for `{fold}`: its embeddings are folded into the bias of the first layer."
+            if fold
+            else "The stock masked-LM head here works without them, as for text of unknown language; export with `--fold TAG` "
+            "makes it predict for one language.",
+        ]
+    if tags:
+        lines += ["", "## Languages", "", " ".join(tags)]
+    settings = _settings(state)
+    if settings:
+        lines += ["", "## Training", "", "| setting | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in settings)]
+    return "\n".join(lines) + "\n"
+
+
+def _settings(state: dict[str, Any]) -> list[tuple[str, Any]]:
+    config = state.get("cfg") or {}
+    rows = []
+    for section, names in SETTINGS.items():
+        part = config.get(section)
+        options = part if isinstance(part, dict) else vars(part) if part is not None else {}
+        rows += [(name if name != "_name" else section, options[name]) for name in names if options.get(name) is not None]
+    return rows

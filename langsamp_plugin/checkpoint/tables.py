@@ -1,0 +1,102 @@
+"""The two trained tables, wherever they lie: in a fairseq checkpoint or in an exported folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.lang_script import UNKNOWN_ID, CodeTable, LangScript, LanguageTable, ScriptTable
+from langsamp_plugin.modules.tag_embedding import decode_codes
+
+FILENAME = "langsamp.safetensors"
+
+
+class TagTables(NamedTuple):
+    """Trained embeddings and the codes of their rows; a table that was switched off has no rows.
+
+    Args:
+        languages, scripts: the codes in id order.
+        lang_weight, script_weight: float ``(codes, C)``.
+    """
+
+    languages: CodeTable
+    scripts: CodeTable
+    lang_weight: Tensor
+    script_weight: Tensor
+
+    def embedding(self, tag: LangScript) -> Tensor:
+        """Return ``E_lang + E_script`` of a tag, ``(C,)``; an unknown code, or a table without rows, adds zero.
+
+        Raises:
+            ValueError: a table lacks the code.
+        """
+        total = torch.zeros_like(self.lang_weight[:1].sum(0))
+        for codes, weight, code in ((self.languages, self.lang_weight, tag.language), (self.scripts, self.script_weight, tag.script)):
+            if len(weight) and codes.id(code) != UNKNOWN_ID:
+                total = total + weight[codes.id(code)]
+        return total
+
+    def save(self, folder: PathLike) -> None:
+        """Write ``langsamp.safetensors``, ``languages.tsv`` and ``scripts.tsv``."""
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        tensors = {"lang_embedding.weight": self.lang_weight, "script_embedding.weight": self.script_weight}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / FILENAME, metadata={"format": "pt"})
+        for codes, kind in ((self.languages, LanguageTable), (self.scripts, ScriptTable)):
+            codes.save(folder / kind.filename)
+
+
+def checkpoint_tables(state: dict[str, Any]) -> Optional[TagTables]:
+    """Return the tables of a loaded checkpoint, ``None`` where it has neither."""
+    weights = state["model"]
+    width = weights["encoder.sentence_encoder.embed_tokens.weight"].shape[1]
+    parts = []
+    for noun, kind in (("lang", LanguageTable), ("script", ScriptTable)):
+        weight = weights.get(f"encoder.{noun}_embedding.weight")
+        if weight is None:
+            parts.append((kind([]), torch.empty(0, width)))
+        else:
+            parts.append((kind(decode_codes(weights[f"encoder.{noun}_embedding.codes"]), "the checkpoint"), weight))
+    (languages, lang_weight), (scripts, script_weight) = parts
+    if not len(languages) and not len(scripts):
+        return None
+    return TagTables(languages, scripts, lang_weight, script_weight)
+
+
+def load_tables(model: PathLike) -> TagTables:
+    """Read the tables of a checkpoint file or an exported folder.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        ValueError: the model has no tables, or a file is damaged.
+    """
+    path = Path(model)
+    if not path.exists():
+        raise FileNotFoundError(f"model {path} is missing")
+    if path.is_file():
+        tables = checkpoint_tables(load_checkpoint(path))
+        if tables is None:
+            raise ValueError(f"{path} has no language and no script table: it was not trained with LangSAMP")
+        return tables
+    if not (path / FILENAME).is_file():
+        raise ValueError(f"{path} has no {FILENAME}: it was not exported from a LangSAMP checkpoint")
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path / FILENAME)
+        lang_weight, script_weight = tensors["lang_embedding.weight"], tensors["script_embedding.weight"]
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{path / FILENAME} is damaged: {error}") from error
+    codes = []
+    for kind, weight in ((LanguageTable, lang_weight), (ScriptTable, script_weight)):
+        codes.append(kind.load(path / kind.filename) if len(weight) else kind([]))
+        if len(codes[-1]) != len(weight):
+            raise ValueError(f"{path / kind.filename} must have {len(weight)} codes, one per row, but has {len(codes[-1])}")
+    return TagTables(codes[0], codes[1], lang_weight.float(), script_weight.float())

@@ -1,0 +1,115 @@
+"""What the tables learned: the held-out loss with a sentence's own tag, and with others in its place.
+
+A model whose tables carry what is specific to a language must get worse when they are told the wrong one. The
+encoder's states do not depend on tags, so they are computed once per batch and only the head runs again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.data.hashing import key
+from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript
+
+SWAPS = ("right", "language replaced", "script replaced", "both replaced", "both unknown")
+
+
+def swapped_rows(tags: Sequence[LangScript], rows: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+    """Choose the wrong rows for each tag.
+
+    Args:
+        tags: the tags of the data.
+        rows: int64 ``(tags, 2)``, their rows in the language and the script table.
+        seed: which replacement is drawn.
+
+    Returns:
+        For each of :data:`SWAPS` int64 ``(tags, 2)``. A replaced language, script or tag is drawn uniformly from those
+        of the data that differ in language, in script, or in both.
+
+    Raises:
+        ValueError: the data has one language or one script only, so there is no wrong one.
+    """
+    languages, scripts = np.unique(rows[:, 0]), np.unique(rows[:, 1])
+    if len(languages) < 2 or len(scripts) < 2:
+        raise ValueError(f"swapping tags needs two languages and two scripts, but the data has {len(languages)} and {len(scripts)}")
+    swaps = {name: rows.copy() for name in SWAPS}
+    swaps["both unknown"][:] = UNKNOWN_ID
+
+    def draw(options: np.ndarray, *name: int) -> Any:
+        return options[int(key(seed, *name)) % len(options)]
+
+    for number, (language, script) in enumerate(rows.tolist()):
+        swaps["language replaced"][number, 0] = draw(languages[languages != language], number, 0)
+        swaps["script replaced"][number, 1] = draw(scripts[scripts != script], number, 1)
+        others = rows[(rows[:, 0] != language) & (rows[:, 1] != script)]
+        if len(others):
+            swaps["both replaced"][number] = draw(others, number, 2)
+        else:
+            swaps["both replaced"][number] = (swaps["language replaced"][number, 0], swaps["script replaced"][number, 1])
+    return swaps
+
+
+def tag_swap(checkpoint: PathLike, data: Optional[PathLike] = None, split: str = "valid", batch_size: int = 32) -> dict[str, Any]:
+    """Measure the held-out loss under each of :data:`SWAPS`.
+
+    Args:
+        checkpoint: a LangSAMP checkpoint of fairseq.
+        data: the data folder; by default the one that it was trained on.
+        split: which split.
+        batch_size: blocks at a time.
+
+    Returns:
+        ``{"loss": {swap: bits per masked token}, "macro": {swap: mean over tags}, "by_tag": {tag: {swap: bits}},
+        "masked_tokens": n}``.
+
+    Raises:
+        ModuleNotFoundError: fairseq is not installed.
+        ValueError: the model has no table.
+    """
+    import langsamp_plugin
+
+    langsamp_plugin.register()
+    from fairseq import checkpoint_utils
+
+    from langsamp_plugin.checkpoint.tables import load_tables
+
+    load_tables(checkpoint)  # a clear error before anything heavy is built
+    overrides = {"data": str(data)} if data is not None else {}
+    (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
+    model.eval()
+    task.load_dataset(split)
+    iterator = task.get_batch_iterator(task.dataset(split), max_sentences=batch_size)
+    swaps = {name: torch.from_numpy(rows) for name, rows in swapped_rows(task.tags, task.tag_rows).items()}
+    sums = torch.zeros(len(swaps), len(task.tags), dtype=torch.float64)
+    counts = torch.zeros(len(task.tags), dtype=torch.float64)
+    encoder = model.encoder
+    with torch.no_grad():
+        for sample in tqdm(iterator.next_epoch_itr(), desc="swapping tags", unit="batch", disable=None):
+            masked_BT = sample["target"].ne(task.dictionary.pad())
+            target_N = sample["target"][masked_BT]
+            tags_N = sample["tag_ids"].unsqueeze(1).expand_as(masked_BT)[masked_BT]
+            features_BTC = encoder.extract_features(sample["net_input"]["src_tokens"])[0]
+            counts.index_add_(0, tags_N, torch.ones(len(tags_N), dtype=torch.float64))
+            for number, rows in enumerate(swaps.values()):
+                lang_ids, script_ids = rows[sample["tag_ids"]].unbind(1)
+                tags_BC = encoder.tag_embedding(lang_ids, script_ids)
+                logits_NV = encoder.output_layer(features_BTC, masked_tokens=masked_BT, tags=tags_BC)
+                losses_N = torch.nn.functional.cross_entropy(logits_NV.float(), target_N, reduction="none")
+                sums[number].index_add_(0, tags_N, losses_N.double())
+    there = counts > 0
+    by_tag = sums[:, there] / counts[there] / math.log(2)
+    names = [str(tag) for tag, is_there in zip(task.tags, there.tolist()) if is_there]
+    total = (sums.sum(1) / counts.sum() / math.log(2)).tolist()
+    return {
+        "loss": dict(zip(swaps, total)),
+        "macro": dict(zip(swaps, by_tag.mean(1).tolist())),
+        "by_tag": {name: dict(zip(swaps, column)) for name, column in zip(names, by_tag.T.tolist())},
+        "masked_tokens": int(counts.sum()),
+    }

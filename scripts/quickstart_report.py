@@ -1,0 +1,220 @@
+"""Write report.md of a quickstart run from what its steps left in the folder.
+
+Example: python scripts/quickstart_report.py runs/quickstart
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from langsamp_plugin.atomic import atomic_write
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+
+# The relatives that everybody knows; the report shows what the model found for those that were trained on.
+SHOWN = "bel ukr ces slk dan nob nno swe fin est hin mar nep ind msa rus bul mkd srp hrv bos por spa glg ita tur aze tat kaz kir deu nld".split()
+
+
+def curve(folder: Path) -> list[tuple[int, float]]:
+    """Return (update, validation loss in bits, macro average over tags) of every validation."""
+    points = []
+    for path in folder.glob("*.tsv"):
+        with open(path, encoding="utf-8") as stream:
+            rows = {(row["kind"], row["name"]): row for row in csv.DictReader(stream, delimiter="\t")}
+        points.append((int(path.stem), float(rows["macro", "macro"]["loss_bits"])))
+    return sorted(points)
+
+
+def draw_curve(points: list[tuple[int, float]], training: list[tuple[int, float]], path: Path) -> None:
+    """Draw training and validation loss over updates."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 3.6), dpi=120)
+    if training:
+        axes.plot(*zip(*training), lw=1, color="0.65", label="training")
+    axes.plot(*zip(*points), "o-", ms=4, label="held-out messages")
+    axes.set_xlabel("update")
+    axes.set_ylabel("loss (bits per masked token)")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    with atomic_write(path, "wb") as stream:
+        figure.savefig(stream, format="png")
+    plt.close(figure)
+
+
+def training_losses(logdir: Path) -> list[tuple[int, float]]:
+    """Read the training loss that fairseq wrote for TensorBoard."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(logdir / "train_inner")).Reload()
+    return [(event.step, event.value) for event in events.Scalars("loss")]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def loss_section(before: float, points: list[tuple[int, float]]) -> list[str]:
+    """Say how far the loss fell."""
+    after = points[-1][1]
+    return [
+        "## Held-out loss",
+        "",
+        f"{before:.2f} bits per masked token before training, {after:.2f} after {points[-1][0]} updates: **{after - before:+.2f} bits** "
+        "(mean over language-scripts, each counting the same).",
+        "",
+        "![loss curve](loss.png)",
+    ]
+
+
+def tag_section(tags: dict[str, Any]) -> list[str]:
+    """Show the held-out loss under right and wrong tags."""
+    right = tags["loss"]["right"]
+    rows = [f"| {name} | {loss:.2f} | {loss - right:+.2f} |" for name, loss in tags["loss"].items()]
+    return [
+        "## What the tables learned",
+        "",
+        "The same held-out text, predicted with other tags than its own (a wrong one is drawn once per language-script):",
+        "",
+        "| tag | loss (bits) | against right |",
+        "| --- | ---: | ---: |",
+        *rows,
+        "",
+        f"{tags['masked_tokens']:,} masked tokens.",
+    ]
+
+
+def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
+    """Show agreement of scripts and the neighbours of well-known languages."""
+    agreement, nearest = embeddings["agreement"], embeddings["neighbours"]
+    lines = [
+        "## The map of languages",
+        "",
+        f"The nearest neighbour of a language, by cosine of the language embeddings, shares its script for "
+        f"**{agreement['same_script']:.0f} %** of {embeddings['languages']} languages (chance {agreement['chance']:.0f} %)",
+    ]
+    if "same_script_nonlatin" in agreement:
+        lines[-1] += (
+            f"; among those not in Latin script that have a peer, {agreement['same_script_nonlatin']:.0f} % "
+            f"(chance {agreement['chance_nonlatin']:.0f} %)"
+        )
+    lines[-1] += ". All neighbours: `analysis/neighbours.tsv`."
+    codes = [code for code in SHOWN if code in nearest] or sorted(nearest)[:20]
+    lines += ["", "| language | nearest (cosine) |", "| --- | --- |"]
+    lines += [f"| {code} | " + ", ".join(f"{name} {value:.2f}" for name, value in nearest[code]) + " |" for code in codes]
+    return [*lines, "", "![principal components of the language embeddings](analysis/language_pca.png)"]
+
+
+def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> list[str]:
+    """Show retrieval beside its two controls and say plainly what it is worth."""
+    rows = [
+        f"| {name} | {mean['top1']:.1f} | {mean['top5']:.1f} | {mean['top10']:.1f} |"
+        for name, mean in (("trained", trained["mean"]), ("untrained, same initial weights", untrained["mean"]))
+    ]
+    gap = trained["mean"]["top10"] - untrained["mean"]["top10"]
+    if gap < 0:
+        verdict = (
+            f"**The trained model retrieves worse than its own random initialisation ({gap:+.1f} points).** Untrained vectors are "
+            "bags of random word vectors and match the words that languages share; a few minutes of training on a small corpus "
+            "do not make up for losing that. Retrieval is no evidence for anything at this size."
+        )
+    else:
+        verdict = f"The trained model is {gap:+.1f} points from its own random initialisation; at this size read nothing more into it."
+    pairs = [scores["pairs"] for scores in trained["by_tag"].values()]
+    return [
+        "## Sentence retrieval against English",
+        "",
+        f"Held-out messages, {min(pairs)} to {max(pairs)} candidates, {len(pairs)} language-scripts ({len(trained['too_few'])} more have too few), "
+        f"block {trained['layer']}, mean pooling, cosine; accuracy in %.",
+        "",
+        "| model | top-1 | top-5 | top-10 |",
+        "| --- | ---: | ---: | ---: |",
+        *rows,
+        f"| chance | | | {trained['mean']['chance10']:.1f} |",
+        "",
+        verdict,
+    ]
+
+
+def conditions(run: Path, seconds: int) -> list[str]:
+    """Say what was run on what."""
+    state = load_checkpoint(run / "checkpoints" / "checkpoint_last.pt")
+    with open(run / "data-bin" / "stats.tsv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    counts = {
+        split: (
+            sum(row["split"] == split for row in rows),
+            sum(int(row["tokens"]) for row in rows if row["split"] == split),
+        )
+        for split in ("train", "valid")
+    }
+    scripts = {row["tag"].split("_")[1] for row in rows}
+    lines = [
+        "## Conditions",
+        "",
+        f"- Data: {counts['train'][0]} language-scripts in {len(scripts)} scripts, {counts['train'][1]:,} training tokens, "
+        f"{counts['valid'][1]:,} held-out tokens ({(run / 'settings').read_text(encoding='utf-8').strip()}).",
+        f"- Model: `langsamp_roberta_tiny` (4 layers, width 192), {len(state['task_state']['languages'])} language and "
+        f"{len(state['task_state']['scripts'])} script embeddings, from random weights.",
+        f"- Training: {state['optimizer_history'][-1]['num_updates']} updates of 32 x 64 tokens, Adam, lr 2e-3, alpha 0.7, seed 1.",
+        f"- Machine: {os.cpu_count()} cores ({platform.processor() or platform.machine()}), Python {platform.python_version()}, "
+        f"torch {version('torch')}, transformers {version('transformers')}.",
+    ]
+    if seconds:
+        lines.append(f"- Time of this run of the script: {seconds // 60} min {seconds % 60} s, installation aside.")
+    return lines
+
+
+def main() -> None:
+    """Write the report and print its gist."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--seconds", type=int, default=0, help="how long the run took")
+    args = parser.parse_args()
+    run: Path = args.run
+    before = curve(run / "untrained" / "validation")[-1][1]
+    points = [(0, before), *curve(run / "checkpoints" / "validation")]
+    draw_curve(points, training_losses(run / "tensorboard"), run / "loss.png")
+    embeddings = read_json(run / "analysis" / "embeddings.json")
+    tags = read_json(run / "tags.json")
+    sections = [
+        ["# Quickstart: a tiny LangSAMP model", "", "A demonstration that every part works, minutes of training on a small corpus; no claim about the method."],
+        loss_section(before, points),
+        tag_section(tags),
+        neighbour_section(embeddings),
+    ]
+    results = run / "results"
+    if (results / "hf" / "sr_bible.json").is_file():
+        sections.append(retrieval_section(read_json(results / "hf" / "sr_bible.json"), read_json(results / "hf_untrained" / "sr_bible.json")))
+    else:
+        sections.append(["## Sentence retrieval", "", "Not measured: a corpus of your own has no aligned sentences to retrieve."])
+    sections.append(conditions(run, args.seconds))
+    with atomic_write(run / "report.md") as stream:
+        stream.write("\n\n".join("\n".join(section) for section in sections) + "\n")
+    right = tags["loss"]["right"]
+    print(f"held-out loss      {before:.2f} -> {points[-1][1]:.2f} bits")
+    print(f"language replaced  {tags['loss']['language replaced'] - right:+.2f} bits")
+    print(f"both replaced      {tags['loss']['both replaced'] - right:+.2f} bits")
+    print(f"neighbours         {embeddings['agreement']['same_script']:.0f} % share the script (chance {embeddings['agreement']['chance']:.0f} %)")
+    columns = shutil.get_terminal_size().columns
+    print("-" * min(columns, 72))
+    print(f"report   {run / 'report.md'}")
+    print(f"picture  {run / 'analysis' / 'language_pca.png'}")
+    print(f"model    {run / 'hf'}  (AutoModel, AutoModelForMaskedLM, AutoTokenizer)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""The invariants against stock fairseq (design: 1 to 4), each with a control that must fail."""
+
+import argparse
+
+import pytest
+import torch
+from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
+from fairseq.data import Dictionary
+from fairseq.models import ARCH_CONFIG_REGISTRY
+from fairseq.models.roberta import RobertaModel
+
+from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
+from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
+from langsamp_plugin.models.langsamp_roberta import LangSampRobertaModel
+
+SIZES = {"encoder_layers": 2, "encoder_embed_dim": 24, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 3, "max_positions": 40}
+TABLES = Tables(LanguageTable(["eng", "deu", "zul", "rus"]), ScriptTable(["Latn", "Cyrl", "Deva"]))
+
+
+class Task:
+    """What a model and a criterion need of a task."""
+
+    def __init__(self, tables=TABLES, words=50):
+        self.dictionary = Dictionary()
+        for number in range(words):
+            self.dictionary.add_symbol(f"w{number}")
+        self.dictionary.add_symbol("<mask>")
+        self.tables = tables
+        self.tags = ["eng_Latn", "rus_Cyrl"]
+
+    source_dictionary = target_dictionary = property(lambda self: self.dictionary)
+
+
+def stock(task=None):
+    args = argparse.Namespace(**SIZES)
+    ARCH_CONFIG_REGISTRY["roberta"](args)
+    torch.manual_seed(1)
+    return RobertaModel.build_model(args, task or Task())
+
+
+def ours(task=None, seed=1, **options):
+    torch.manual_seed(seed)
+    return LangSampRobertaModel.build_model(argparse.Namespace(**{**SIZES, **options}), task or Task())
+
+
+def same_weights(model, reference):
+    """Load a stock state dict through the upgrade that restoring goes through."""
+    model.load_state_dict(reference.state_dict(), strict=True)
+    return model
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(7)
+    tokens = torch.randint(4, 54, (5, 17), generator=generator)
+    tokens[:, 0] = 0
+    tokens[2, 11:] = 1
+    tokens[4, 3:] = 1
+    target = torch.where((torch.rand(5, 17, generator=generator) < 0.3) & (tokens > 3), tokens, torch.tensor(1))
+    return {
+        "net_input": {
+            "src_tokens": tokens, "src_lengths": tokens.ne(1).sum(1),
+            "lang_ids": torch.tensor([0, 3, 1, -1, 2]), "script_ids": torch.tensor([0, 1, 0, 2, -1]),
+        },
+        "target": target, "nsentences": 5, "ntokens": int(tokens.ne(1).sum()), "tag_ids": torch.tensor([0, 1, 0, 0, 1]),
+    }  # fmt: skip
+
+
+def losses(model, batch, task=None):
+    task = task or Task()
+    criterion = LangSampMaskedLMCriterion(task)
+    return criterion(model, batch)
+
+
+def stock_loss(model, batch):
+    without = {**batch, "net_input": {k: v for k, v in batch["net_input"].items() if not k.endswith("_ids")}}
+    return MaskedLmLoss(MaskedLmConfig(tpu=False), Task())(model, without)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_features_are_stock_bit_for_bit(batch, training):
+    reference, model = stock(), ours(seed=2)
+    same_weights(model, reference)
+    reference.train(training), model.train(training)
+    tokens = batch["net_input"]["src_tokens"]
+    torch.manual_seed(3)
+    expected, expected_extra = reference(tokens, features_only=True, return_all_hiddens=True)
+    torch.manual_seed(3)
+    features, extra = model(**batch["net_input"], features_only=True, return_all_hiddens=True)
+    assert torch.equal(features, expected)
+    assert all(torch.equal(a, b) for a, b in zip(extra["inner_states"], expected_extra["inner_states"]))
+    torch.manual_seed(3)
+    assert torch.equal(model.encoder.extract_features(tokens)[0], expected)
+    # Control: with the tables at the input the features do depend on the tags.
+    at_input = same_weights(ours(embed_tags_at="input"), reference).train(training)
+    torch.manual_seed(3)
+    assert not torch.allclose(at_input(**batch["net_input"], features_only=True)[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["zeroed", "off", "no tables in the task", "unknown tags", "input zeroed"])
+def test_loss_without_tables_is_stock(batch, how):
+    reference = stock().eval()
+    options = {"off": {"embed_tags": "none"}, "input zeroed": {"embed_tags_at": "input"}}.get(how, {})
+    task = Task(tables=None) if how.startswith("no tables") else Task()
+    model = same_weights(ours(task, **options), reference).eval()
+    assert how != "off" or not [name for name, _ in model.named_parameters() if "lang" in name or "script" in name]
+    if how.endswith("zeroed"):
+        model.encoder.lang_embedding.weight.data.zero_()
+        model.encoder.script_embedding.weight.data.zero_()
+    if how == "unknown tags":
+        batch["net_input"]["lang_ids"] = batch["net_input"]["script_ids"] = torch.full((5,), -1)
+    loss, sample_size, _ = losses(model, batch)
+    expected, expected_size, _ = stock_loss(reference, batch)
+    assert torch.equal(loss, expected) and sample_size == expected_size
+
+
+def test_loss_with_tables_is_not_stock(batch):
+    reference = stock().eval()
+    model = same_weights(ours(), reference).eval()
+    model.encoder.lang_embedding.weight.data.mul_(20)
+    assert (losses(model, batch)[0] - stock_loss(reference, batch)[0]).abs() > 1e-2
+
+
+@pytest.mark.parametrize("noun", ["lang_ids", "script_ids"])
+def test_a_tag_changes_its_sentence_at_masked_positions_and_nothing_else(batch, noun):
+    model = ours().eval()
+    masked = batch["target"].ne(1)
+    before = model(**batch["net_input"], masked_tokens=masked)[0]
+    every = model(**batch["net_input"])[0]
+    features = model(**batch["net_input"], features_only=True)[0]
+    changed = {**batch["net_input"], noun: batch["net_input"][noun].clone()}
+    changed[noun][1] = 2 if noun == "lang_ids" else 0
+    after = model(**changed, masked_tokens=masked)[0]
+    row_of = masked.nonzero()[:, 0]
+    assert (after[row_of == 1] != before[row_of == 1]).any(1).all()
+    assert torch.equal(after[row_of != 1], before[row_of != 1])
+    assert torch.equal(model(**changed, features_only=True)[0], features)
+    # The gathered path is the full one at the masked positions.
+    assert torch.allclose(every[masked], before, atol=1e-6)
+
+
+@pytest.mark.parametrize(("tables", "present"), [("both", (True, True)), ("lang", (True, False)), ("script", (False, True)), ("none", (False, False))])
+def test_switches(batch, tables, present):
+    model = ours(embed_tags=tables).eval()
+    assert (model.encoder.lang_embedding is not None, model.encoder.script_embedding is not None) == present
+    loss = losses(model, batch)[0]
+    for noun, is_there in zip(("lang_ids", "script_ids"), present):
+        other = {**batch, "net_input": {**batch["net_input"], noun: batch["net_input"][noun].roll(1)}}
+        assert (losses(model, other)[0] != loss) == is_there
+        absent = {**batch, "net_input": {k: v for k, v in batch["net_input"].items() if k != noun}}
+        if is_there:
+            with pytest.raises(ValueError, match=f"{noun} are needed.*features_only=True"):
+                losses(model, absent)
+        else:
+            assert torch.equal(losses(model, absent)[0], loss)
+
+
+def test_ablations_start_from_the_same_backbone():
+    states = [ours(embed_tags=tables).state_dict() for tables in ("both", "lang", "none")] + [stock().state_dict()]
+    for name, weight in states[2].items():
+        assert all(torch.equal(state[name], weight) for state in states), name
+
+
+def test_gradients_against_plain_torch(batch):
+    """Loss and gradients recomputed with nothing but torch functions, from the same weights and features."""
+    model = ours().eval()
+    loss, size, log = losses(model, batch)
+    loss.backward()
+    head, encoder = model.encoder.lm_head, model.encoder
+    with torch.no_grad():
+        features = encoder.extract_features(batch["net_input"]["src_tokens"])[0]
+    lang = encoder.lang_embedding.weight.detach().clone().requires_grad_()
+    script = encoder.script_embedding.weight.detach().clone().requires_grad_()
+    total = 0.0
+    for row in range(5):
+        l, s = int(batch["net_input"]["lang_ids"][row]), int(batch["net_input"]["script_ids"][row])
+        for column in range(17):
+            label = int(batch["target"][row, column])
+            if label == 1:
+                continue
+            o = features[row, column] + (lang[l] if l >= 0 else 0) + (script[s] if s >= 0 else 0)
+            x = torch.nn.functional.gelu(head.dense.weight.detach() @ o + head.dense.bias.detach())
+            x = torch.nn.functional.layer_norm(x, (24,), head.layer_norm.weight.detach(), head.layer_norm.bias.detach())
+            logits = head.weight.detach() @ x + head.bias.detach()
+            total = total - torch.log_softmax(logits, 0)[label]
+    total.backward()
+    assert torch.allclose(loss, total, rtol=1e-5)
+    for ours_, theirs in ((encoder.lang_embedding.weight.grad, lang.grad), (encoder.script_embedding.weight.grad, script.grad)):
+        assert torch.allclose(ours_, theirs, atol=1e-6, rtol=1e-4) and theirs.abs().max() > 1e-3
+    # Control: leaving the script out of the reference gives other gradients.
+    assert not torch.allclose(encoder.lang_embedding.weight.grad, torch.zeros_like(lang), atol=1e-4)
+    tag_sums = log["tag_sums"]
+    assert tag_sums[:, 0].sum().item() == pytest.approx(loss.item(), rel=1e-6) and tag_sums[:, 1].sum() == size
+
+
+def test_sums_per_tag_by_hand(batch):
+    model = ours().eval()
+    with torch.no_grad():
+        _, _, log = losses(model, batch)
+        logits = model(**batch["net_input"])[0]
+    for tag in (0, 1):
+        rows = batch["tag_ids"] == tag
+        chosen = batch["target"][rows].ne(1)
+        label = batch["target"][rows][chosen]
+        nll = torch.nn.functional.cross_entropy(logits[rows][chosen], label, reduction="sum")
+        right = (logits[rows][chosen].argmax(-1) == label).sum()
+        assert log["tag_sums"][tag].tolist() == pytest.approx([nll.item(), len(label), right.item()], rel=1e-5)
+    model.train()
+    assert "tag_sums" not in losses(model, batch)[2]
+
+
+def test_batch_with_nothing_masked(batch):
+    batch["target"].fill_(1)
+    loss, size, log = losses(ours().eval(), batch)
+    assert loss == 0 and size == 0
+    LangSampMaskedLMCriterion.reduce_metrics([log])
+
+
+def test_rows_follow_codes_through_reorder_and_growth():
+    old = ours()
+    new = ours(Task(Tables(LanguageTable(["abk", "rus", "zul", "eng"]), ScriptTable(["Arab", "Latn", "Cyrl", "Deva"]))), seed=9, donors="abk=rus")
+    fresh = {name: weight.clone() for name, weight in new.state_dict().items()}
+    new.load_state_dict(old.state_dict(), strict=True)
+    lang, script = new.encoder.lang_embedding.weight, new.encoder.script_embedding.weight
+    before = old.encoder.lang_embedding.weight
+    assert torch.equal(lang, before[[3, 3, 2, 0]]), "abk starts as rus, the others keep their rows"
+    assert torch.equal(script[1:], old.encoder.script_embedding.weight[:3])
+    assert torch.equal(script[0], fresh["encoder.script_embedding.weight"][0])
+    # Control: by position, rows would belong to other codes.
+    assert not torch.equal(lang, before)
+
+
+def test_bare_backbone_for_fine_tuning_drops_the_tables():
+    model = ours(Task(tables=None))
+    model.load_state_dict(ours().state_dict(), strict=True)
+    assert not any("lang_embedding" in name for name in model.state_dict())
+
+
+def test_other_vocabulary_names_both_sizes():
+    with pytest.raises(ValueError, match=r"55 types in the checkpoint and 65 here.*langsamp init"):
+        ours(Task(words=60)).load_state_dict(ours().state_dict())
+    with pytest.raises(ValueError, match=r"42 rows in the checkpoint and 66 here: set --max-positions 40"):
+        ours(max_positions=64).load_state_dict(ours().state_dict())
+
+
+@pytest.mark.parametrize(
+    ("arch", "layers", "width", "heads"),
+    [("langsamp_roberta", 12, 768, 12), ("langsamp_roberta_large", 24, 1024, 16), ("langsamp_roberta_xl", 36, 2560, 32), ("langsamp_roberta_tiny", 4, 192, 4)],
+)
+def test_architectures(arch, layers, width, heads):
+    args = argparse.Namespace()
+    ARCH_CONFIG_REGISTRY[arch](args)
+    assert (args.encoder_layers, args.encoder_embed_dim, args.encoder_attention_heads, args.encoder_ffn_embed_dim) == (layers, width, heads, 4 * width)
+    assert args.max_positions == 512 and args.encoder_normalize_before == (arch == "langsamp_roberta_xl")

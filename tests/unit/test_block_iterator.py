@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+
+from langsamp_plugin.data.block_dataset import BlockDataset
+from langsamp_plugin.data.block_iterator import BlockIterator, PositionBatches
+from langsamp_plugin.data.hashing import key
+from langsamp_plugin.data.sampling import BlockSampler
+from tests.unit.test_masking import VOCAB, make_masking
+
+
+class FakeLanguage:
+    """A language whose block i is the tokens 10 + i, so that a batch shows what it is made of."""
+
+    def __init__(self, count, number):
+        self.count, self.key = count, number
+
+    def __len__(self):
+        return self.count
+
+    def block(self, block):
+        return np.full(3 + block % 3, 10 + block, dtype=np.int64)
+
+    def lengths(self):
+        return 3 + np.arange(self.count) % 3
+
+
+def make_dataset(counts=(20, 7, 33), draws=(20, 15, 30), train=True, tag_dropout=0.0, seed=1):
+    sampler = BlockSampler(np.array(counts), np.array(draws), key(np.arange(len(counts))), seed) if train else None
+    ids = list(range(len(counts)))
+    return BlockDataset(
+        [FakeLanguage(count, number + 1) for number, count in enumerate(counts)], ids, [5 + i for i in ids], [8 + i for i in ids],
+        make_masking(), 0, seed, sampler, tag_dropout=tag_dropout,
+    )  # fmt: skip
+
+
+def make_iterator(dataset=None, batch=4, shards=1, shard=0, epoch=1, mode="none", fingerprint=None):
+    return BlockIterator(dataset or make_dataset(), mode, 8, None, batch, 1, shards, shard, 0, epoch, 0, fingerprint or {"data": "a"})
+
+
+def originals(batch):
+    """Return (language, block) of each row: the token that was neither masked nor special."""
+    target, source = batch["target"], batch["net_input"]["src_tokens"]
+    rows = []
+    for row in range(len(source)):
+        seen = [int(t) for t in target[row] if t != 1] + [int(t) for t in source[row] if 10 <= t < VOCAB - 1]
+        rows.append((int(batch["net_input"]["lang_ids"][row]) - 5, seen[0] - 10))
+    return rows
+
+
+def positions(iterator):
+    return [batch["id"].tolist() for batch in iterator]
+
+
+def test_workers_share_the_epoch():
+    whole = sum(positions(make_iterator().next_epoch_itr()), [])
+    assert whole == list(range(65))
+    parts = [[batch.get("id", np.empty(0)).tolist() for batch in make_iterator(shards=3, shard=r).next_epoch_itr()] for r in range(3)]
+    assert len({len(part) for part in parts}) == 1, "workers must take the same number of rounds"
+    assert sum((batch for round_ in zip(*parts) for batch in round_), []) == whole
+
+
+def test_stopped_and_resumed_with_other_workers_and_batches():
+    for stop_after, shards_then, batch_then, shards_now, batch_now in [(3, 1, 4, 1, 4), (2, 3, 4, 2, 5), (4, 2, 4, 5, 3), (1, 1, 7, 4, 2)]:
+        seen, states = [], []
+        for shard in range(shards_then):
+            iterator = make_iterator(batch=batch_then, shards=shards_then, shard=shard)
+            running = iterator.next_epoch_itr()
+            seen += sum((next(running)["id"].tolist() for _ in range(stop_after)), [])
+            states.append(iterator.state_dict())
+        assert all(state == states[0] for state in states)
+        for shard in range(shards_now):
+            iterator = make_iterator(batch=batch_now, shards=shards_now, shard=shard)
+            iterator.load_state_dict(states[0])
+            assert iterator.next_epoch_idx == 1
+            seen += sum((batch.get("id", np.empty(0)).tolist() for batch in iterator.next_epoch_itr()), [])
+            assert iterator.next_epoch_idx == 2
+        assert sorted(seen) == list(range(65)), "each block exactly once"
+
+
+def test_state_right_after_resume_is_the_state():
+    iterator = make_iterator()
+    running = iterator.next_epoch_itr()
+    next(running), next(running)
+    state = iterator.state_dict()
+    again = make_iterator()
+    again.load_state_dict(state)
+    assert again.state_dict() == state
+    again.next_epoch_itr()
+    assert again.state_dict() == state
+
+
+def test_epochs_follow_each_other():
+    iterator = make_iterator()
+    first = [originals(batch) for batch in iterator.next_epoch_itr()]
+    assert iterator.state_dict()["epoch"] == 2
+    second = [originals(batch) for batch in iterator.next_epoch_itr()]
+    assert iterator.epoch == 2 and first != second
+    resumed = make_iterator()
+    resumed.load_state_dict({**iterator.state_dict(), "epoch": 2, "iterations_in_epoch": 0, "consumed": 0})
+    assert [originals(batch) for batch in resumed.next_epoch_itr()] == second
+
+
+def test_resume_on_other_data_is_refused():
+    iterator = make_iterator()
+    next(iterator.next_epoch_itr())
+    with pytest.raises(ValueError, match="data was a, is now b.*--reset-dataloader"):
+        make_iterator(fingerprint={"data": "b"}).load_state_dict(iterator.state_dict())
+    with pytest.raises(ValueError, match="--reset-dataloader"):
+        make_iterator().load_state_dict({"epoch": 3, "iterations_in_epoch": 7, "version": 2})
+
+
+@pytest.mark.parametrize("mode", ["complete", "eos"])
+def test_length_batches_cover_the_epoch_and_resume(mode):
+    whole = positions(make_iterator(mode=mode).next_epoch_itr())
+    assert sorted(sum(whole, [])) == list(range(65))
+    iterator = make_iterator(mode=mode)
+    running = iterator.next_epoch_itr()
+    seen = [next(running)["id"].tolist() for _ in range(5)]
+    resumed = make_iterator(mode=mode)
+    resumed.load_state_dict(iterator.state_dict())
+    assert seen + positions(resumed.next_epoch_itr()) == whole
+
+
+def test_validation_takes_every_block_once_and_always_alike():
+    iterator = make_iterator(make_dataset(train=False))
+    first = [batch for batch in iterator.next_epoch_itr(set_dataset_epoch=False)]
+    assert sorted(sum(map(originals, first), [])) == [(n, b) for n, count in enumerate((20, 7, 33)) for b in range(count)]
+    second = [batch for batch in make_iterator(make_dataset(train=False)).next_epoch_itr(set_dataset_epoch=False)]
+    assert all((a["target"] == b["target"]).all() for a, b in zip(first, second))
+
+
+def test_batch_contents():
+    dataset = make_dataset()
+    batch = dataset.collater([dataset[i] for i in range(6)])
+    tokens = batch["net_input"]["src_tokens"]
+    assert (tokens[:, 0] == 0).all(), "<s> comes first"
+    assert batch["ntokens"] == int((tokens != 1).sum()) == int(batch["net_input"]["src_lengths"].sum())
+    assert (batch["net_input"]["script_ids"] - batch["net_input"]["lang_ids"] == 3).all()
+    assert dataset.collater([]) == {}
+
+
+def test_tag_dropout_is_a_function_of_the_block():
+    plain, half, always = (make_dataset((500,), (500,), tag_dropout=p) for p in (0.0, 0.5, 1.0))
+    ids = [d.collater(d.__getitems__(range(500)))["net_input"]["lang_ids"] for d in (plain, half, half, always)]
+    assert (ids[0] == 5).all() and (ids[3] == -1).all() and (ids[1] == ids[2]).all()
+    assert 0.4 < (ids[1] == -1).float().mean() < 0.6
+    scripts = half.collater(half.__getitems__(range(500)))["net_input"]["script_ids"]
+    assert ((scripts == -1) == (ids[1] == -1)).all()
+    again = half.collater(half.__getitems__([7]))["net_input"]["lang_ids"]
+    assert again == ids[1][7]
+
+
+def test_batch_sizes():
+    for max_tokens, max_sentences, multiple, expected in [(None, 12, 8, 8), (None, 5, 8, 5), (64, None, 1, 8), (64, 3, 1, 3), (100, None, 8, 8), (None, 16, 8, 16)]:
+        assert BlockIterator(make_dataset(), "none", 8, max_tokens, max_sentences, multiple).batch_size == expected
+    for limits, message in [((None, None), "--batch-size or --max-tokens"), ((7, None), "must be >= --tokens-per-sample")]:
+        with pytest.raises(ValueError, match=message):
+            BlockIterator(make_dataset(), "none", 8, *limits)
+
+
+def test_batches_of_a_huge_epoch_cost_nothing():
+    batches = PositionBatches(0, 10**12, 32)
+    assert len(batches) == 10**12 // 32 and batches[10**9] == list(range(32 * 10**9, 32 * 10**9 + 32))

@@ -1,0 +1,120 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from fairseq.data.indexed_dataset import MMapIndexedDataset, MMapIndexedDatasetBuilder
+
+from langsamp_plugin.data.language_blocks import LanguageBlocks
+from langsamp_plugin.data.token_buffer import HEADER, TokenBuffer, best_dtype, write_index
+from langsamp_plugin.lang_script import LangScript
+
+TAG = LangScript("eng", "Latn")
+
+
+def write(prefix, sentences, dtype=np.uint16):
+    """Write sentences with fairseq's own builder."""
+    builder = MMapIndexedDatasetBuilder(f"{prefix}.bin", dtype=dtype)
+    for sentence in sentences:
+        builder.add_item(torch.tensor(sentence))
+    builder.finalize(f"{prefix}.idx")
+    return prefix
+
+
+SENTENCES = [[5, 6, 7, 2], [8, 2], [9] * 10 + [2], [2], [10, 11, 2]]
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.int64])
+def test_reads_what_fairseq_writes(tmp_path, dtype):
+    buffer = TokenBuffer(write(tmp_path / "train", SENTENCES, dtype))
+    assert (buffer.num_sentences, buffer.num_tokens) == (5, 21)
+    assert buffer.tokens.tolist() == sum(SENTENCES, [])
+    assert buffer.sizes().tolist() == [4, 2, 11, 1, 3]
+    assert pickle.loads(pickle.dumps(buffer)).tokens.tolist() == buffer.tokens.tolist()
+    assert len(pickle.dumps(buffer)) < 2000
+
+
+def test_fairseq_reads_what_we_write(tmp_path):
+    tokens = np.array(sum(SENTENCES, []), dtype=np.uint16)
+    (tmp_path / "a.bin").write_bytes(tokens.tobytes())
+    write_index(tmp_path / "a.idx", np.array([len(s) for s in SENTENCES]), np.uint16)
+    stock = MMapIndexedDataset(str(tmp_path / "a"))
+    assert [stock[i].tolist() for i in range(len(stock))] == SENTENCES
+    write(tmp_path / "b", SENTENCES)
+    assert (tmp_path / "a.idx").read_bytes() == (tmp_path / "b.idx").read_bytes()
+
+
+def test_dtype_is_fairseqs():
+    from fairseq.data.indexed_dataset import best_fitting_int_dtype
+
+    for size in (100, 65_499, 65_500, 250_002, 401_145):
+        assert best_dtype(size) == best_fitting_int_dtype(size)
+
+
+def test_empty_split(tmp_path):
+    buffer = TokenBuffer(write(tmp_path / "train", []))
+    assert buffer.num_tokens == 0 and len(buffer.tokens) == 0
+
+
+def damage(prefix, how):
+    index, binary = prefix.with_suffix(".idx"), prefix.with_suffix(".bin")
+    if how == "cut bin":
+        binary.write_bytes(binary.read_bytes()[:-3])
+    elif how == "long bin":
+        binary.write_bytes(binary.read_bytes() + b"xx")
+    elif how == "cut idx":
+        index.write_bytes(index.read_bytes()[:-5])
+    elif how == "empty idx":
+        index.write_bytes(b"")
+    elif how == "text idx":
+        index.write_text("this is no index at all, whatever it is")
+    elif how == "dtype":
+        data = bytearray(index.read_bytes())
+        data[17] = 77
+        index.write_bytes(bytes(data))
+    elif how == "no bin":
+        binary.unlink()
+    elif how == "other idx":
+        write(prefix.with_name("other"), SENTENCES[:2])
+        index.write_bytes(prefix.with_name("other.idx").read_bytes())
+
+
+@pytest.mark.parametrize("how", ["cut bin", "long bin", "cut idx", "empty idx", "text idx", "dtype", "no bin", "other idx"])
+def test_damage_is_named(tmp_path, how):
+    prefix = write(tmp_path / "train", SENTENCES)
+    damage(prefix, how)
+    with pytest.raises((ValueError, FileNotFoundError), match=r"train\.(bin|idx).*binarize this language again"):
+        TokenBuffer(prefix)
+
+
+def blocks(buffers, size=5, mode="none", vocab=100):
+    return LanguageBlocks(TAG, buffers, size, mode, 1, 2, vocab)
+
+
+def test_blocks_keep_every_token(tmp_path):
+    buffers = [TokenBuffer(write(tmp_path / "train", SENTENCES)), TokenBuffer(write(tmp_path / "train1", SENTENCES[:2]))]
+    cut = blocks(buffers)
+    assert [len(cut.block(i)) for i in range(len(cut))] == [5, 5, 5, 5, 1, 5, 1] == cut.lengths().tolist()
+    assert np.concatenate([cut.block(i) for i in range(len(cut))]).tolist() == sum(SENTENCES + SENTENCES[:2], [])
+
+
+@pytest.mark.parametrize("mode", ["complete", "eos"])
+def test_other_break_modes_end_at_sentences(tmp_path, mode):
+    buffer = TokenBuffer(write(tmp_path / "train", SENTENCES))
+    cut = blocks([buffer], size=6, mode=mode)
+    pieces = [cut.block(i).tolist() for i in range(len(cut))]
+    assert sum(pieces, []) == sum(SENTENCES, [])
+    assert max(map(len, pieces)) <= 6 and cut.lengths().tolist() == [len(piece) for piece in pieces]
+    # Only the sentence of eleven tokens, which fits into no block, is cut elsewhere than at its end.
+    assert sum(piece[-1] != 2 for piece in pieces) == 1
+
+
+def test_id_outside_the_dictionary_is_named(tmp_path):
+    cut = blocks([TokenBuffer(write(tmp_path / "train", SENTENCES))], vocab=9)
+    assert cut.block(0).tolist() == SENTENCES[0] + [8]
+    with pytest.raises(ValueError, match=r"train\.bin has token id 9 .* 9 types"):
+        cut.block(1)
+
+
+def test_header_layout():
+    assert HEADER.size == 26
