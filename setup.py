@@ -25,7 +25,14 @@ setup(
     python_requires=">=3.9",
     packages=find_packages(include=["langsamp_plugin", "langsamp_plugin.*"]),
     package_data={"langsamp_plugin": ["assets/*.tsv"]},
-    install_requires=["numpy>=1.21", "langcodes>=3.3", "language-data>=1.1", "sentencepiece>=0.1.97", "tqdm>=4.60", "typer>=0.9"],
+    install_requires=[
+        "numpy>=1.21",
+        "langcodes>=3.3",
+        "language-data>=1.1",
+        "sentencepiece>=0.1.97",
+        "tqdm>=4.60",
+        "typer>=0.9",
+    ],
     extras_require={
         "hf": HF,
         "eval": EVAL,

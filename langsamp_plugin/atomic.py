@@ -48,7 +48,9 @@ def atomic_folder(path: PathLike, marker: str) -> Iterator[Path]:
     """
     path = Path(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / marker).exists()):
-        raise ValueError(f"{path} exists and has no {marker} in it, so it is not replaced: choose another --out or remove it")
+        raise ValueError(
+            f"{path} exists and has no {marker} in it, so it is not replaced: choose another --out or remove it"
+        )
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     shutil.rmtree(beside, ignore_errors=True)

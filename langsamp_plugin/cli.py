@@ -17,7 +17,9 @@ from langsamp_plugin import __version__
 
 APP_OPTIONS = {"add_completion": False, "rich_markup_mode": None}
 
-app = typer.Typer(name="langsamp", help="Everything around training with LangSAMP; training itself is fairseq-train.", **APP_OPTIONS)
+app = typer.Typer(
+    name="langsamp", help="Everything around training with LangSAMP; training itself is fairseq-train.", **APP_OPTIONS
+)
 tokenizer_app = typer.Typer(help="SentencePiece models.", **APP_OPTIONS)
 analyze_app = typer.Typer(help="What a trained model's tables know.", **APP_OPTIONS)
 app.add_typer(tokenizer_app, name="tokenizer")
@@ -40,7 +42,9 @@ def _options() -> None:
 
 @app.command()
 def corpus(
-    source: str = typer.Argument(..., help='"django": the catalogues that the Django package ships, a demo corpus in 89 language-scripts.'),
+    source: str = typer.Argument(
+        ..., help='"django": the catalogues that the Django package ships, a demo corpus in 89 language-scripts.'
+    ),
     out: Path = typer.Option(..., help="Folder to write: train/, valid/ and aligned/ with a file per tag."),
     langs: str = LANGS,
 ) -> None:
@@ -81,10 +85,14 @@ def binarize(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),
     spm: Path = typer.Option(..., help="SentencePiece model."),
     out: Path = typer.Option(..., help="Data folder to write."),
-    valid: Optional[Path] = typer.Option(None, help="Folder of <tag>.txt with held-out text; by default lines of the corpus are held out."),
+    valid: Optional[Path] = typer.Option(
+        None, help="Folder of <tag>.txt with held-out text; by default lines of the corpus are held out."
+    ),
     valid_lines: int = typer.Option(100, min=0, help="Lines to hold out per language, at most a tenth of them."),
     workers: int = typer.Option(1, min=1, help="Processes; the output is the same for any number."),
-    tables: str = typer.Option("data", help="Inventory: data, glot500, or a folder with languages.tsv and scripts.tsv to append to."),
+    tables: str = typer.Option(
+        "data", help="Inventory: data, glot500, or a folder with languages.tsv and scripts.tsv to append to."
+    ),
     langs: str = LANGS,
 ) -> None:
     """Turn text into the data folder that fairseq-train reads; run again, it goes on where it stopped.
@@ -97,14 +105,18 @@ def binarize(
     for split in ("train", "valid"):
         part = [row for row in rows if row["split"] == split]
         tokens, unknown = sum(row["tokens"] for row in part), sum(row["unknown"] for row in part)
-        print(f"{split}: {len(part)} languages, {sum(row['lines'] for row in part):,} lines, {tokens:,} tokens, {unknown:,} of them unknown")
+        print(
+            f"{split}: {len(part)} languages, {sum(row['lines'] for row in part):,} lines, {tokens:,} tokens, {unknown:,} of them unknown"
+        )
 
 
 @app.command()
 def export(
     checkpoint: Path = typer.Argument(..., help="Checkpoint of fairseq: LangSAMP, roberta or xlmr."),
     out: Path = typer.Option(..., help="Hugging Face folder to write."),
-    spm: Optional[Path] = typer.Option(None, help="SentencePiece model; by default the one in the checkpoint's data folder."),
+    spm: Optional[Path] = typer.Option(
+        None, help="SentencePiece model; by default the one in the checkpoint's data folder."
+    ),
     fold: Optional[str] = typer.Option(None, help="Tag whose embeddings are folded into the masked-LM head."),
 ) -> None:
     """Write a Hugging Face folder that loads without this package.
@@ -123,7 +135,9 @@ def evaluate(
     data: Path = typer.Option(..., help="Folder of <tag>.txt with lines id<tab>text, the same id in every language."),
     out: Path = typer.Option(..., help="Folder for the results: OUT/<model>/<task>.json."),
     tasks: str = typer.Option("sr_bible", help="sr_bible: sentence retrieval against English."),
-    layer: Optional[int] = typer.Option(None, help="Transformer block whose output is pooled; by default two thirds up (8 of 12)."),
+    layer: Optional[int] = typer.Option(
+        None, help="Transformer block whose output is pooled; by default two thirds up (8 of 12)."
+    ),
     min_pairs: int = typer.Option(20, min=1, help="Languages with fewer sentences are not scored."),
     langs: str = LANGS,
 ) -> None:
@@ -160,7 +174,9 @@ def analyze_embeddings(
     from langsamp_plugin.analysis.embeddings import analyze_embeddings as run
 
     agreement = run(model, out, neighbours)["agreement"]
-    print(f"{out}: the nearest neighbour shares the script for {agreement['same_script']:.0f} % (chance {agreement['chance']:.0f} %)")
+    print(
+        f"{out}: the nearest neighbour shares the script for {agreement['same_script']:.0f} % (chance {agreement['chance']:.0f} %)"
+    )
 
 
 @analyze_app.command("tags")
@@ -208,7 +224,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
-        status = app(args=[part for part in arguments if part != "--debug"], prog_name="langsamp", standalone_mode=False)
+        status = app(
+            args=[part for part in arguments if part != "--debug"], prog_name="langsamp", standalone_mode=False
+        )
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -104,7 +104,7 @@ class LangScript(NamedTuple):
         return cls.parse(f"{code}_{SCRIPT_ALIASES.get(script, script)}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _known_language(code: str) -> bool:
     if code == UNKNOWN_LANGUAGE or code in LanguageTable.glot500():
         return True
@@ -113,7 +113,7 @@ def _known_language(code: str) -> bool:
     return langcodes.Language.get(code).is_valid()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _known_script(code: str) -> bool:
     if code == UNKNOWN_SCRIPT or code in ScriptTable.glot500():
         return True
@@ -246,7 +246,7 @@ class ScriptTable(CodeTable):
     pattern = "[A-Z][a-z]{3}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _builtin_table(cls: type[CodeTable]) -> CodeTable:
     return cls(cls.load(ASSETS / cls.filename), f"the built-in Glot500 {cls.noun} table")
 

@@ -19,7 +19,40 @@ from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 # The relatives that everybody knows; the report shows what the model found for those that were trained on.
-SHOWN = "bel ukr ces slk dan nob nno swe fin est hin mar nep ind msa rus bul mkd srp hrv bos por spa glg ita tur aze tat kaz kir deu nld".split()
+SHOWN = [
+    "bel",
+    "ukr",
+    "ces",
+    "slk",
+    "dan",
+    "nob",
+    "nno",
+    "swe",
+    "fin",
+    "est",
+    "hin",
+    "mar",
+    "nep",
+    "ind",
+    "msa",
+    "rus",
+    "bul",
+    "mkd",
+    "srp",
+    "hrv",
+    "bos",
+    "por",
+    "spa",
+    "glg",
+    "ita",
+    "tur",
+    "aze",
+    "tat",
+    "kaz",
+    "kir",
+    "deu",
+    "nld",
+]
 
 
 def curve(folder: Path) -> list[tuple[int, float]]:
@@ -114,7 +147,9 @@ def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
     lines[-1] += ". All neighbours: `analysis/neighbours.tsv`."
     codes = [code for code in SHOWN if code in nearest] or sorted(nearest)[:20]
     lines += ["", "| language | nearest (cosine) |", "| --- | --- |"]
-    lines += [f"| {code} | " + ", ".join(f"{name} {value:.2f}" for name, value in nearest[code]) + " |" for code in codes]
+    lines += [
+        f"| {code} | " + ", ".join(f"{name} {value:.2f}" for name, value in nearest[code]) + " |" for code in codes
+    ]
     return [*lines, "", "![principal components of the language embeddings](analysis/language_pca.png)"]
 
 
@@ -191,16 +226,26 @@ def main() -> None:
     embeddings = read_json(run / "analysis" / "embeddings.json")
     tags = read_json(run / "tags.json")
     sections = [
-        ["# Quickstart: a tiny LangSAMP model", "", "A demonstration that every part works, minutes of training on a small corpus; no claim about the method."],
+        [
+            "# Quickstart: a tiny LangSAMP model",
+            "",
+            "A demonstration that every part works, minutes of training on a small corpus; no claim about the method.",
+        ],
         loss_section(before, points),
         tag_section(tags),
         neighbour_section(embeddings),
     ]
     results = run / "results"
     if (results / "hf" / "sr_bible.json").is_file():
-        sections.append(retrieval_section(read_json(results / "hf" / "sr_bible.json"), read_json(results / "hf_untrained" / "sr_bible.json")))
+        sections.append(
+            retrieval_section(
+                read_json(results / "hf" / "sr_bible.json"), read_json(results / "hf_untrained" / "sr_bible.json")
+            )
+        )
     else:
-        sections.append(["## Sentence retrieval", "", "Not measured: a corpus of your own has no aligned sentences to retrieve."])
+        sections.append(
+            ["## Sentence retrieval", "", "Not measured: a corpus of your own has no aligned sentences to retrieve."]
+        )
     sections.append(conditions(run, args.seconds))
     with atomic_write(run / "report.md") as stream:
         stream.write("\n\n".join("\n".join(section) for section in sections) + "\n")
@@ -208,7 +253,9 @@ def main() -> None:
     print(f"held-out loss      {before:.2f} -> {points[-1][1]:.2f} bits")
     print(f"language replaced  {tags['loss']['language replaced'] - right:+.2f} bits")
     print(f"both replaced      {tags['loss']['both replaced'] - right:+.2f} bits")
-    print(f"neighbours         {embeddings['agreement']['same_script']:.0f} % share the script (chance {embeddings['agreement']['chance']:.0f} %)")
+    print(
+        f"neighbours         {embeddings['agreement']['same_script']:.0f} % share the script (chance {embeddings['agreement']['chance']:.0f} %)"
+    )
     columns = shutil.get_terminal_size().columns
     print("-" * min(columns, 72))
     print(f"report   {run / 'report.md'}")

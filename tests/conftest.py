@@ -19,7 +19,13 @@ def run(*command, expect=0, **kwargs):
     """Run a command of the environment and return its output; fail with it where the status is another one."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment, **kwargs
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        **kwargs,
     )
     assert done.returncode == expect, f"{command} ended with {done.returncode}:\n{done.stdout[-4000:]}"
     return done.stdout

@@ -87,7 +87,9 @@ def neighbours(codes: Sequence[str], vectors: np.ndarray, count: int = 3) -> dic
     }
 
 
-def script_agreement(found: Mapping[str, Sequence[tuple[str, float]]], scripts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+def script_agreement(
+    found: Mapping[str, Sequence[tuple[str, float]]], scripts: Mapping[str, Sequence[str]]
+) -> dict[str, float]:
     """Return how often a language's nearest neighbour shares a script with it, against chance.
 
     Args:
@@ -148,7 +150,14 @@ def draw_map(found: LanguageVectors, out: PathLike) -> None:
     for number, name in enumerate(names):
         rows = [row for row, script in enumerate(script_of) if script == name]
         # Twenty colours, three shapes: more scripts than that would repeat a pair.
-        axes.scatter(*points[rows].T, s=22, color=colours(number % 20), marker="o^s"[number // 20 % 3], label=f"{name} ({len(rows)})", zorder=2)
+        axes.scatter(
+            *points[rows].T,
+            s=22,
+            color=colours(number % 20),
+            marker="o^s"[number // 20 % 3],
+            label=f"{name} ({len(rows)})",
+            zorder=2,
+        )
     labels = [axes.text(x, y, code, fontsize=7) for (x, y), code in zip(points.tolist(), found.codes)]
     axes.set_xlabel(f"first principal component ({share[0]:.0%} of the variance)")
     axes.set_ylabel(f"second principal component ({share[1]:.0%})")
@@ -176,13 +185,31 @@ def analyze_embeddings(model: PathLike, out: PathLike, count: int = 3) -> dict[s
     out = Path(out)
     found = language_vectors(model)
     nearest = neighbours(found.codes, found.vectors, count)
-    result = {"languages": len(found.codes), "agreement": script_agreement(nearest, found.scripts), "neighbours": nearest}
+    result = {
+        "languages": len(found.codes),
+        "agreement": script_agreement(nearest, found.scripts),
+        "neighbours": nearest,
+    }
     draw_map(found, out / "language_pca.png")
     with atomic_write(out / "neighbours.tsv") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        writer.writerow(["language", "scripts", *(f"neighbour_{n + 1}" for n in range(count)), *(f"cosine_{n + 1}" for n in range(count))])
+        writer.writerow(
+            [
+                "language",
+                "scripts",
+                *(f"neighbour_{n + 1}" for n in range(count)),
+                *(f"cosine_{n + 1}" for n in range(count)),
+            ]
+        )
         for code, others in nearest.items():
-            writer.writerow([code, " ".join(found.scripts[code]), *(name for name, _ in others), *(f"{value:.3f}" for _, value in others)])
+            writer.writerow(
+                [
+                    code,
+                    " ".join(found.scripts[code]),
+                    *(name for name, _ in others),
+                    *(f"{value:.3f}" for _, value in others),
+                ]
+            )
     with atomic_write(out / "embeddings.json") as stream:
         json.dump(result, stream, indent=1)
     return result

@@ -15,7 +15,7 @@ from langsamp_plugin.atomic import PathLike, atomic_folder
 from langsamp_plugin.checkpoint.key_map import hf_names
 from langsamp_plugin.checkpoint.loading import load_checkpoint, model_config
 from langsamp_plugin.checkpoint.model_card import model_card
-from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
+from langsamp_plugin.checkpoint.tables import checkpoint_tables
 from langsamp_plugin.data.tokenizer import FILENAME, Tokenizer
 from langsamp_plugin.lang_script import LangScript
 
@@ -51,7 +51,9 @@ def export(checkpoint: PathLike, out: PathLike, spm: Optional[PathLike] = None, 
     check_tokenizer(tokenizer, weights, _data_folder(state))
     head = weights.get("encoder.lm_head.weight")
     if head is not None and not torch.equal(head, weights[EMBEDDING]):
-        raise ValueError(f"{checkpoint} was trained with --untie-weights-roberta, which Hugging Face's XLM-R cannot hold")
+        raise ValueError(
+            f"{checkpoint} was trained with --untie-weights-roberta, which Hugging Face's XLM-R cannot hold"
+        )
     tensors = {target: weights[name].contiguous() for name, target in names.items() if target is not None}
     width = weights[EMBEDDING].shape[1]
     # Hugging Face adds an embedding of the token type, of which XLM-R has one; fairseq has none.
@@ -81,7 +83,9 @@ def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, 
     if options.get("encoder_normalize_before"):
         raise ValueError("this model has its LayerNorm before each block (XLM-R XL), which is not exported yet")
     if options.get("embed_tags_at", "output") == "input":
-        raise ValueError("a model with its tables at the input needs ids to compute anything and has no Hugging Face form")
+        raise ValueError(
+            "a model with its tables at the input needs ids to compute anything and has no Hugging Face form"
+        )
     vocab_size, width = weights[EMBEDDING].shape
     layers = 1 + max(int(name.split(".")[3]) for name in weights if name.startswith("encoder.sentence_encoder.layers."))
     return {
@@ -119,7 +123,9 @@ def check_tokenizer(tokenizer: Tokenizer, weights: dict[str, Tensor], data: Opti
         return
     symbols = [line.rsplit(" ", 1)[0] for line in (data / "dict.txt").read_text(encoding="utf-8").split("\n") if line]
     if symbols != tokenizer.pieces:
-        raise ValueError(f"{data / 'dict.txt'} is not in the order of {tokenizer.path}: ids would mean other pieces in Hugging Face")
+        raise ValueError(
+            f"{data / 'dict.txt'} is not in the order of {tokenizer.path}: ids would mean other pieces in Hugging Face"
+        )
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:

@@ -66,7 +66,14 @@ def model_card(state: dict[str, Any], config: dict[str, Any], tables: Optional[T
         lines += ["", "## Languages", "", " ".join(tags)]
     settings = _settings(state)
     if settings:
-        lines += ["", "## Training", "", "| setting | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in settings)]
+        lines += [
+            "",
+            "## Training",
+            "",
+            "| setting | value |",
+            "| --- | --- |",
+            *(f"| {name} | {value} |" for name, value in settings),
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -76,5 +83,7 @@ def _settings(state: dict[str, Any]) -> list[tuple[str, Any]]:
     for section, names in SETTINGS.items():
         part = config.get(section)
         options = part if isinstance(part, dict) else vars(part) if part is not None else {}
-        rows += [(name if name != "_name" else section, options[name]) for name in names if options.get(name) is not None]
+        rows += [
+            (name if name != "_name" else section, options[name]) for name in names if options.get(name) is not None
+        ]
     return rows

@@ -36,7 +36,10 @@ class TagTables(NamedTuple):
             ValueError: a table lacks the code.
         """
         total = torch.zeros_like(self.lang_weight[:1].sum(0))
-        for codes, weight, code in ((self.languages, self.lang_weight, tag.language), (self.scripts, self.script_weight, tag.script)):
+        for codes, weight, code in (
+            (self.languages, self.lang_weight, tag.language),
+            (self.scripts, self.script_weight, tag.script),
+        ):
             if len(weight) and codes.id(code) != UNKNOWN_ID:
                 total = total + weight[codes.id(code)]
         return total
@@ -47,7 +50,11 @@ class TagTables(NamedTuple):
 
         folder = Path(folder)
         tensors = {"lang_embedding.weight": self.lang_weight, "script_embedding.weight": self.script_weight}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / FILENAME, metadata={"format": "pt"})
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()},
+            folder / FILENAME,
+            metadata={"format": "pt"},
+        )
         for codes, kind in ((self.languages, LanguageTable), (self.scripts, ScriptTable)):
             codes.save(folder / kind.filename)
 
@@ -98,5 +105,7 @@ def load_tables(model: PathLike) -> TagTables:
     for kind, weight in ((LanguageTable, lang_weight), (ScriptTable, script_weight)):
         codes.append(kind.load(path / kind.filename) if len(weight) else kind([]))
         if len(codes[-1]) != len(weight):
-            raise ValueError(f"{path / kind.filename} must have {len(weight)} codes, one per row, but has {len(codes[-1])}")
+            raise ValueError(
+                f"{path / kind.filename} must have {len(weight)} codes, one per row, but has {len(codes[-1])}"
+            )
     return TagTables(codes[0], codes[1], lang_weight.float(), script_weight.float())

@@ -85,7 +85,9 @@ def binarize(
     files = corpus_files(corpus, langs)
     valid_files = corpus_files(valid) if valid is not None else {}
     tokenizer = Tokenizer(model)
-    start = {"data": lambda: Tables.of([], "the data"), "glot500": Tables.glot500}.get(tables, lambda: Tables.load(tables))()
+    start = {"data": lambda: Tables.of([], "the data"), "glot500": Tables.glot500}.get(
+        tables, lambda: Tables.load(tables)
+    )()
     out.mkdir(parents=True, exist_ok=True)
     jobs = [
         Job(tag, path, valid_files.get(tag), 0 if valid is not None else valid_lines, Path(model), out)
@@ -94,7 +96,9 @@ def binarize(
     # Large files first, so that no worker is left with one at the end.
     jobs.sort(key=lambda job: -job.train.stat().st_size)
     rows: list[dict[str, Any]] = []
-    with multiprocessing.get_context("fork" if workers > 1 else None).Pool(workers) if workers > 1 else _Serial() as pool:
+    with (
+        multiprocessing.get_context("fork" if workers > 1 else None).Pool(workers) if workers > 1 else _Serial() as pool
+    ):
         done = pool.imap_unordered(_binarize_language, jobs)
         for stats in tqdm(done, total=len(jobs), desc="binarizing", unit="language", disable=None):
             rows += stats
@@ -134,7 +138,9 @@ def _binarize_language(job: Job) -> list[dict[str, Any]]:
     tokenizer = Tokenizer(job.model)
     limit = _hash_limit(job.train, job.valid_lines)
     rows = []
-    splits: list[tuple[str, Iterator[str]]] = [("train", (line for line in read_lines(job.train) if _hash(line) > limit))]
+    splits: list[tuple[str, Iterator[str]]] = [
+        ("train", (line for line in read_lines(job.train) if _hash(line) > limit))
+    ]
     if limit >= 0:
         splits.append(("valid", (line for line in read_lines(job.train) if _hash(line) <= limit)))
     elif job.valid is not None:

@@ -53,7 +53,9 @@ class LengthBatches:
         max_tokens, max_sentences, multiple: limits of a batch, as in fairseq.
     """
 
-    def __init__(self, dataset: BlockDataset, start: int, max_tokens: Optional[int], max_sentences: Optional[int], multiple: int):
+    def __init__(
+        self, dataset: BlockDataset, start: int, max_tokens: Optional[int], max_sentences: Optional[int], multiple: int
+    ):
         from fairseq.data import data_utils
 
         lengths = dataset.lengths()

@@ -35,7 +35,9 @@ def data_languages(path: PathLike, tag_map: Optional[PathLike] = None) -> dict[L
         try:
             tag = names[folder.name] if folder.name in names else LangScript.from_spelling(folder.name)
         except ValueError as error:
-            raise ValueError(f"{folder}: {error}; or name its tag in a file for --tag-map: {folder.name}<tab>eng_Latn") from error
+            raise ValueError(
+                f"{folder}: {error}; or name its tag in a file for --tag-map: {folder.name}<tab>eng_Latn"
+            ) from error
         found.setdefault(tag, []).append(folder)
     if not found:
         raise FileNotFoundError(f"{path} has no <tag>/*.idx in it; make a data folder with `langsamp binarize`")

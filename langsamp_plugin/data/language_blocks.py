@@ -30,7 +30,14 @@ class LanguageBlocks:
     """
 
     def __init__(
-        self, tag: LangScript, buffers: Sequence[TokenBuffer], block_size: int, break_mode: str, pad_id: int, eos_id: int, vocab_size: int
+        self,
+        tag: LangScript,
+        buffers: Sequence[TokenBuffer],
+        block_size: int,
+        break_mode: str,
+        pad_id: int,
+        eos_id: int,
+        vocab_size: int,
     ):
         self.tag = tag
         self.key = int.from_bytes(blake2b(str(tag).encode(), digest_size=8).digest(), "little")
@@ -100,5 +107,9 @@ def _slices(buffer: TokenBuffer, block_size: int, break_mode: str, pad_id: int, 
         slices = np.asarray(cut.slice_indices, dtype=np.int64)
     if len(slices) == 0 or (slices[:, 1] - slices[:, 0]).max() <= block_size:
         return slices
-    pieces = [(start, min(start + block_size, end)) for first, end in slices.tolist() for start in range(first, end, block_size)]
+    pieces = [
+        (start, min(start + block_size, end))
+        for first, end in slices.tolist()
+        for start in range(first, end, block_size)
+    ]
     return np.array(pieces, dtype=np.int64)

@@ -63,7 +63,7 @@ def mask_batch(tokens: np.ndarray, keys: np.ndarray, masking: Masking) -> tuple[
         ``(source, target)``, both int64 ``(batch, length)``: the corrupted tokens, and the original ones where they
         are to be predicted with ``pad_id`` everywhere else.
     """
-    batch, length = tokens.shape
+    length = tokens.shape[1]
     maskable = ~masking.special[tokens]
     draws = uniforms(keys, 2 * length + 1)  # two numbers for each position (choice, fate), one for the row
     # Column by column, so that a row's draws do not depend on how far the batch happens to be padded.

@@ -18,7 +18,11 @@ _ORDER, _PASS = 1, 2  # which use a key is for
 
 
 def draws_per_epoch(
-    counts: np.ndarray, scheme: str = "alpha", alpha: float = 1.0, head: Optional[np.ndarray] = None, scale: float = 30.0
+    counts: np.ndarray,
+    scheme: str = "alpha",
+    alpha: float = 1.0,
+    head: Optional[np.ndarray] = None,
+    scale: float = 30.0,
 ) -> np.ndarray:
     """Return how many blocks of each language an epoch has.
 
@@ -42,7 +46,7 @@ def draws_per_epoch(
     there = counts > 0
     if not there.any():
         raise ValueError("no language has any text to sample from")
-    if not 0.0 <= alpha:
+    if not alpha >= 0.0:
         raise ValueError(f"the sampling alpha must be >= 0, but is {alpha}")
     if scheme == "alpha":
         weights = np.where(there, counts, 1).astype(np.float64) ** alpha * there

@@ -21,7 +21,16 @@ MAGIC = b"MMIDIDX\x00\x00"
 HEADER = struct.Struct("<9sQBQ")
 
 # The codes of fairseq.data.indexed_dataset; 6 is a float and cannot hold tokens.
-DTYPES: dict[int, Any] = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16, 9: np.uint32, 10: np.uint64}
+DTYPES: dict[int, Any] = {
+    1: np.uint8,
+    2: np.int8,
+    3: np.int16,
+    4: np.int32,
+    5: np.int64,
+    8: np.uint16,
+    9: np.uint32,
+    10: np.uint64,
+}
 CODES = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
 
 
@@ -72,10 +81,14 @@ class TokenBuffer:
                 raise ValueError(f"{index} is not an index of fairseq's mmap format; {remedy} (--dataset-impl mmap)")
             _, version, code, self.num_sentences = HEADER.unpack(header)
             if version != 1 or code not in DTYPES:
-                raise ValueError(f"{index} has version {version} and dtype code {code}, which fairseq never writes; {remedy}")
+                raise ValueError(
+                    f"{index} has version {version} and dtype code {code}, which fairseq never writes; {remedy}"
+                )
             expected = HEADER.size + 12 * self.num_sentences
             if index.stat().st_size != expected:
-                raise ValueError(f"{index} must have {expected:,} bytes for {self.num_sentences:,} sentences, but has {index.stat().st_size:,}: it was cut off; {remedy}")
+                raise ValueError(
+                    f"{index} must have {expected:,} bytes for {self.num_sentences:,} sentences, but has {index.stat().st_size:,}: it was cut off; {remedy}"
+                )
             self.dtype = np.dtype(DTYPES[code])
             end = 0
             if self.num_sentences:
@@ -85,7 +98,9 @@ class TokenBuffer:
                 (last_offset,) = struct.unpack("<q", stream.read(8))
                 end = last_offset + last_size * self.dtype.itemsize
         if buffer.stat().st_size != end:
-            raise ValueError(f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: one of them is cut off or of another run; {remedy}")
+            raise ValueError(
+                f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: one of them is cut off or of another run; {remedy}"
+            )
         self.num_tokens = end // self.dtype.itemsize
 
     @property

@@ -56,7 +56,9 @@ class Tokenizer:
             raise ValueError(f"{path} is no SentencePiece model, or cut off") from error
         first = tuple(self.processor.id_to_piece(number) for number in range(min(3, size)))
         if first != SPECIAL_PIECES:
-            raise ValueError(f"{path} must begin with the pieces {' '.join(SPECIAL_PIECES)} like XLM-R's, but begins with {' '.join(first)}")
+            raise ValueError(
+                f"{path} must begin with the pieces {' '.join(SPECIAL_PIECES)} like XLM-R's, but begins with {' '.join(first)}"
+            )
         self.pieces = [self.processor.id_to_piece(number) for number in range(3, size)]
         self._token_ids = np.arange(1, size + 1, dtype=np.int64)
         self._token_ids[:3] = (UNK, BOS, EOS)
@@ -81,7 +83,9 @@ class Tokenizer:
         tokens = np.full(int(sizes.sum()), EOS, dtype=np.int64)
         inside = np.ones(len(tokens), dtype=bool)
         inside[np.cumsum(sizes) - 1] = False
-        flat = np.fromiter((number for ids in encoded for number in ids), dtype=np.int64, count=len(tokens) - len(sizes))
+        flat = np.fromiter(
+            (number for ids in encoded for number in ids), dtype=np.int64, count=len(tokens) - len(sizes)
+        )
         tokens[inside] = self._token_ids[flat]
         return tokens, sizes
 
@@ -92,7 +96,13 @@ class Tokenizer:
 
 
 def train_tokenizer(
-    corpus: PathLike, out: PathLike, vocab_size: int, alpha: float = 0.3, coverage: float = 0.9995, max_lines: int = 5_000_000, langs: Iterable[str] = ()
+    corpus: PathLike,
+    out: PathLike,
+    vocab_size: int,
+    alpha: float = 0.3,
+    coverage: float = 0.9995,
+    max_lines: int = 5_000_000,
+    langs: Iterable[str] = (),
 ) -> Tokenizer:
     """Train a unigram model on a corpus, small languages upsampled.
 
@@ -114,14 +124,19 @@ def train_tokenizer(
     import sentencepiece
 
     files = corpus_files(corpus, langs)
-    counts = np.array([sum(1 for _ in read_lines(path)) for path in tqdm(files.values(), desc="counting", unit="language", disable=None)])
+    counts = np.array(
+        [
+            sum(1 for _ in read_lines(path))
+            for path in tqdm(files.values(), desc="counting", unit="language", disable=None)
+        ]
+    )
     if not counts.any():
         raise ValueError(f"{corpus} has files but no line of text in them")
     draws = draws_per_epoch(counts, "alpha", alpha)
     rates = draws / np.maximum(counts, 1) * min(1.0, max_lines / draws.sum())
 
     def sample() -> Iterator[str]:
-        for (tag, path), rate in zip(tqdm(files.items(), desc="sampling", unit="language", disable=None), rates.tolist()):
+        for path, rate in zip(tqdm(files.values(), desc="sampling", unit="language", disable=None), rates.tolist()):
             for number, line in enumerate(read_lines(path)):
                 # Every line floor(rate) times, and once more for as many as the fraction asks for, spread evenly.
                 yield from [line] * (int((number + 1) * rate) - int(number * rate))
@@ -138,7 +153,9 @@ def train_tokenizer(
                 sentence_iterator=sample(), model_prefix=os.path.join(folder, "spm"), **options
             )
         except RuntimeError as error:
-            raise ValueError(f"{corpus} has too little text for {vocab_size} pieces: {str(error).splitlines()[0]}") from error
+            raise ValueError(
+                f"{corpus} has too little text for {vocab_size} pieces: {str(error).splitlines()[0]}"
+            ) from error
         with atomic_write(out, "wb") as stream:
             stream.write(Path(folder, "spm.model").read_bytes())
     return Tokenizer(out)

@@ -1,4 +1,4 @@
-"""Sentence retrieval: does a sentence's vector lie nearest to its translation's?
+"""Sentence retrieval: whether a sentence's vector lies nearest to its translation's.
 
 The protocol is SR-B's of Glot500 and LangSAMP: English queries, the other language's sentences as index, cosine of
 mean-pooled states of block 8 of 12, top-k accuracy.

@@ -38,7 +38,9 @@ def swapped_rows(tags: Sequence[LangScript], rows: np.ndarray, seed: int = 0) ->
     """
     languages, scripts = np.unique(rows[:, 0]), np.unique(rows[:, 1])
     if len(languages) < 2 or len(scripts) < 2:
-        raise ValueError(f"swapping tags needs two languages and two scripts, but the data has {len(languages)} and {len(scripts)}")
+        raise ValueError(
+            f"swapping tags needs two languages and two scripts, but the data has {len(languages)} and {len(scripts)}"
+        )
     swaps = {name: rows.copy() for name in SWAPS}
     swaps["both unknown"][:] = UNKNOWN_ID
 
@@ -52,11 +54,16 @@ def swapped_rows(tags: Sequence[LangScript], rows: np.ndarray, seed: int = 0) ->
         if len(others):
             swaps["both replaced"][number] = draw(others, number, 2)
         else:
-            swaps["both replaced"][number] = (swaps["language replaced"][number, 0], swaps["script replaced"][number, 1])
+            swaps["both replaced"][number] = (
+                swaps["language replaced"][number, 0],
+                swaps["script replaced"][number, 1],
+            )
     return swaps
 
 
-def tag_swap(checkpoint: PathLike, data: Optional[PathLike] = None, split: str = "valid", batch_size: int = 32) -> dict[str, Any]:
+def tag_swap(
+    checkpoint: PathLike, data: Optional[PathLike] = None, split: str = "valid", batch_size: int = 32
+) -> dict[str, Any]:
     """Measure the held-out loss under each of :data:`SWAPS`.
 
     Args:

@@ -70,7 +70,23 @@ def validation_rows(losses: Mapping[LangScript, TagLoss]) -> list[list[str]]:
     """Return the table of one validation: a header, a row per tag, then scripts and macro averages."""
     rows = [["kind", "name", "group", "loss_bits", "ppl", "accuracy", "masked_tokens"]]
     for tag, result in sorted(losses.items()):
-        rows.append(["tag", str(tag), groups_of(tag)[0], f"{result.loss:.4f}", f"{2**result.loss:.2f}", f"{result.accuracy:.2f}", str(result.tokens)])
-    rows += [["script", script, "", f"{value:.4f}", f"{2**value:.2f}", "", ""] for script, value in script_losses(losses).items()]
-    rows += [["macro", name[5:], "", f"{value:.4f}", f"{2**value:.2f}", "", ""] for name, value in group_losses(losses).items()]
+        rows.append(
+            [
+                "tag",
+                str(tag),
+                groups_of(tag)[0],
+                f"{result.loss:.4f}",
+                f"{2**result.loss:.2f}",
+                f"{result.accuracy:.2f}",
+                str(result.tokens),
+            ]
+        )
+    rows += [
+        ["script", script, "", f"{value:.4f}", f"{2**value:.2f}", "", ""]
+        for script, value in script_losses(losses).items()
+    ]
+    rows += [
+        ["macro", name[5:], "", f"{value:.4f}", f"{2**value:.2f}", "", ""]
+        for name, value in group_losses(losses).items()
+    ]
     return rows

@@ -105,7 +105,12 @@ class LangSampRobertaModel(RobertaModel):
         else:
             donors = _donors(safe_getattr(self.args, "donors", None), table.codes.shape[1])
             weight, moved = move_rows(
-                old, decode_codes(old_codes), table.weight.detach(), codes, safe_getattr(self.args, "new_rows", "random"), donors
+                old,
+                decode_codes(old_codes),
+                table.weight.detach(),
+                codes,
+                safe_getattr(self.args, "new_rows", "random"),
+                donors,
             )
             logger.info("%s table: %d rows carried over by code", noun, len(moved.kept))
             if moved.new:
@@ -158,7 +163,10 @@ class LangSampRobertaEncoder(RobertaEncoder):
             ValueError: a table is switched on and its ids are absent.
         """
         total: Optional[Tensor] = None
-        for noun, table, ids in (("lang", self.lang_embedding, lang_ids), ("script", self.script_embedding, script_ids)):
+        for noun, table, ids in (
+            ("lang", self.lang_embedding, lang_ids),
+            ("script", self.script_embedding, script_ids),
+        ):
             if table is None:
                 continue
             if ids is None:
@@ -209,7 +217,9 @@ class LangSampRobertaEncoder(RobertaEncoder):
             return features_BTC, extra
         return self.output_layer(features_BTC, masked_tokens=masked_tokens, tags=tags_BC), extra
 
-    def extract_features(self, src_tokens: Tensor, return_all_hiddens: bool = False, **kwargs: Any) -> tuple[Tensor, dict[str, Any]]:
+    def extract_features(
+        self, src_tokens: Tensor, return_all_hiddens: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Return ``h`` (B, T, C); needs no ids unless the tables are at the input."""
         if self.tables_at == "input":
             tags_BC = self.tag_embedding(kwargs.get("lang_ids"), kwargs.get("script_ids"))

@@ -89,7 +89,12 @@ class Moved(NamedTuple):
 
 
 def move_rows(
-    old: Tensor, old_codes: Sequence[str], new: Tensor, new_codes: Sequence[str], init: str = "random", donors: Mapping[str, str] | None = None
+    old: Tensor,
+    old_codes: Sequence[str],
+    new: Tensor,
+    new_codes: Sequence[str],
+    init: str = "random",
+    donors: Mapping[str, str] | None = None,
 ) -> tuple[Tensor, Moved]:
     """Carry rows over to another inventory, each by its code.
 
@@ -114,7 +119,9 @@ def move_rows(
     added = [code for code in new_codes if code not in row]
     for code, donor in donors.items():
         if donor not in row:
-            raise ValueError(f"donor {donor} for the new row {code} is not in the checkpoint, which has {len(row)} codes")
+            raise ValueError(
+                f"donor {donor} for the new row {code} is not in the checkpoint, which has {len(row)} codes"
+            )
         if code not in added:
             raise ValueError(f"{code} gets no donor: the checkpoint has it already, or this run's table lacks it")
     moved = new.to(dtype=old.dtype, device=old.device, copy=True)

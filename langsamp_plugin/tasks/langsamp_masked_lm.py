@@ -36,7 +36,9 @@ SAMPLING = ChoiceEnum(["alpha", "glot500"])
 class LangSampMaskedLMConfig(FairseqDataclass):
     """The flags of ``multilingual_masked_lm`` with their meaning, and those of the tags."""
 
-    data: str = field(default=MISSING, metadata={"help": "colon separated data folders, visited in turns, an epoch each"})
+    data: str = field(
+        default=MISSING, metadata={"help": "colon separated data folders, visited in turns, an epoch each"}
+    )
     sample_break_mode: BREAK_MODES = field(
         default="none",
         metadata={
@@ -46,8 +48,12 @@ class LangSampMaskedLMConfig(FairseqDataclass):
     )
     tokens_per_sample: int = field(default=512, metadata={"help": "most tokens in a sample, <s> included"})
     mask_prob: float = field(default=0.15, metadata={"help": "share of tokens that are predicted"})
-    leave_unmasked_prob: float = field(default=0.1, metadata={"help": "share of predicted tokens that stay as they are"})
-    random_token_prob: float = field(default=0.1, metadata={"help": "share of predicted tokens that become random ones"})
+    leave_unmasked_prob: float = field(
+        default=0.1, metadata={"help": "share of predicted tokens that stay as they are"}
+    )
+    random_token_prob: float = field(
+        default=0.1, metadata={"help": "share of predicted tokens that become random ones"}
+    )
     freq_weighted_replacement: bool = field(
         default=False, metadata={"help": "draw random tokens by their frequency in dict.txt"}
     )
@@ -55,7 +61,10 @@ class LangSampMaskedLMConfig(FairseqDataclass):
         default=False, metadata={"help": "choose whole words; a word begins with SentencePiece's marker in dict.txt"}
     )
     multilang_sampling_alpha: float = field(
-        default=1.0, metadata={"help": "languages are drawn by p ~ blocks ** alpha; for --multilang-sampling glot500 over the tail only"}
+        default=1.0,
+        metadata={
+            "help": "languages are drawn by p ~ blocks ** alpha; for --multilang-sampling glot500 over the tail only"
+        },
     )
     multilang_sampling: SAMPLING = field(
         default="alpha", metadata={"help": "alpha: fairseq's and XLM-R's; glot500: head languages fixed, tail by alpha"}
@@ -71,7 +80,8 @@ class LangSampMaskedLMConfig(FairseqDataclass):
         },
     )
     tag_map: Optional[str] = field(
-        default=None, metadata={"help": "file of lines FOLDER<tab>TAG, for data folders not named like eng_Latn, en_XX or zh-Hant"}
+        default=None,
+        metadata={"help": "file of lines FOLDER<tab>TAG, for data folders not named like eng_Latn, en_XX or zh-Hant"},
     )
     tag_dropout: float = field(
         default=0.0, metadata={"help": "probability that a training sample's tag is replaced by the unknown one"}
@@ -107,7 +117,11 @@ class LangSampMaskedLMTask(FairseqTask):
         # Fails here, before any model is built, with the name of a code that the tables lack.
         self.tag_rows = np.array([self.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
         self.state.merge_state_dict(
-            {"languages": list(self.tables.languages), "scripts": list(self.tables.scripts), "tags": [str(tag) for tag in self.tags]}
+            {
+                "languages": list(self.tables.languages),
+                "scripts": list(self.tables.scripts),
+                "tags": [str(tag) for tag in self.tags],
+            }
         )
         self._masking = self._build_masking()
 
@@ -140,7 +154,9 @@ class LangSampMaskedLMTask(FairseqTask):
         special = np.zeros(size, dtype=bool)
         special[: self.dictionary.nspecial] = True
         special[self.mask_idx] = True
-        weights = np.array(self.dictionary.count, dtype=np.float64) if self.cfg.freq_weighted_replacement else np.ones(size)
+        weights = (
+            np.array(self.dictionary.count, dtype=np.float64) if self.cfg.freq_weighted_replacement else np.ones(size)
+        )
         padding = np.array([symbol.startswith("madeupword") for symbol in self.dictionary.symbols])
         weights[special | padding] = 0.0
         if weights.sum() <= 0:
@@ -149,7 +165,9 @@ class LangSampMaskedLMTask(FairseqTask):
         if self.cfg.mask_whole_words:
             begins = np.array([symbol.startswith("\u2581") for symbol in self.dictionary.symbols])
             if not begins.any():
-                raise ValueError("--mask-whole-words needs SentencePiece pieces, but no symbol of dict.txt begins with \u2581")
+                raise ValueError(
+                    "--mask-whole-words needs SentencePiece pieces, but no symbol of dict.txt begins with \u2581"
+                )
         cumulative = np.cumsum(weights)
         masking = Masking(
             special=special,
@@ -198,9 +216,15 @@ class LangSampMaskedLMTask(FairseqTask):
         if split == self.cfg.train_subset:
             head = np.array([str(blocks.tag) in head_tags() for blocks in languages])
             draws = draws_per_epoch(
-                counts, str(self.cfg.multilang_sampling), self.cfg.multilang_sampling_alpha, head, self.cfg.multilang_sampling_scale
+                counts,
+                str(self.cfg.multilang_sampling),
+                self.cfg.multilang_sampling_alpha,
+                head,
+                self.cfg.multilang_sampling_scale,
             )
-            sampler = BlockSampler(counts, draws, np.array([blocks.key for blocks in languages], dtype=np.uint64), self.cfg.seed)
+            sampler = BlockSampler(
+                counts, draws, np.array([blocks.key for blocks in languages], dtype=np.uint64), self.cfg.seed
+            )
         tag_ids = [self.tags.index(blocks.tag) for blocks in languages]
         self._log_split(split, self.paths[turn], languages, draws, [str(blocks.tag) for blocks in missing])
         self.datasets[split] = BlockDataset(
@@ -216,10 +240,14 @@ class LangSampMaskedLMTask(FairseqTask):
             self.cfg.tag_dropout if sampler is not None else 0.0,
         )
 
-    def _log_split(self, split: str, path: Path, languages: list[LanguageBlocks], draws: np.ndarray, missing: list[str]) -> None:
+    def _log_split(
+        self, split: str, path: Path, languages: list[LanguageBlocks], draws: np.ndarray, missing: list[str]
+    ) -> None:
         """Log one table of everything that was counted."""
         full = self.cfg.tokens_per_sample - 1
-        rows = [f"{'tag':<9} {'lang':>4} {'script':>6} {'sentences':>11} {'tokens':>14} {'blocks':>9} {'draws':>9} {'share':>7} {'repeats':>8}"]
+        rows = [
+            f"{'tag':<9} {'lang':>4} {'script':>6} {'sentences':>11} {'tokens':>14} {'blocks':>9} {'draws':>9} {'share':>7} {'repeats':>8}"
+        ]
         for blocks, draw in zip(languages, draws.tolist()):
             lang_id, script_id = self.tables.ids(blocks.tag)
             rows.append(
@@ -260,7 +288,9 @@ class LangSampMaskedLMTask(FairseqTask):
             )  # fmt: skip
         longest = min(max_positions) if isinstance(max_positions, (tuple, list)) else max_positions
         if longest is not None and self.cfg.tokens_per_sample > longest:
-            raise ValueError(f"--tokens-per-sample must be <= --max-positions ({longest}), but is {self.cfg.tokens_per_sample}")
+            raise ValueError(
+                f"--tokens-per-sample must be <= --max-positions ({longest}), but is {self.cfg.tokens_per_sample}"
+            )
         dataset.set_epoch(epoch)
         return BlockIterator(
             dataset,
@@ -285,7 +315,10 @@ class LangSampMaskedLMTask(FairseqTask):
             return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
         return {
-            "the data": short([(str(blocks.tag), blocks.num_tokens, len(blocks)) for blocks in dataset.languages], self.cfg.tokens_per_sample),
+            "the data": short(
+                [(str(blocks.tag), blocks.num_tokens, len(blocks)) for blocks in dataset.languages],
+                self.cfg.tokens_per_sample,
+            ),
             "the dictionary": short(self.dictionary.symbols),
             "the sampling": short(draws.tolist(), self.cfg.seed),
             "the language table": short(self.tables.languages.codes),

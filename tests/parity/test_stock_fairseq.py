@@ -13,7 +13,13 @@ from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriter
 from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
 from langsamp_plugin.models.langsamp_roberta import LangSampRobertaModel
 
-SIZES = {"encoder_layers": 2, "encoder_embed_dim": 24, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 3, "max_positions": 40}
+SIZES = {
+    "encoder_layers": 2,
+    "encoder_embed_dim": 24,
+    "encoder_ffn_embed_dim": 48,
+    "encoder_attention_heads": 3,
+    "max_positions": 40,
+}
 TABLES = Tables(LanguageTable(["eng", "deu", "zul", "rus"]), ScriptTable(["Latn", "Cyrl", "Deva"]))
 
 
@@ -139,7 +145,10 @@ def test_a_tag_changes_its_sentence_at_masked_positions_and_nothing_else(batch, 
     assert torch.allclose(every[masked], before, atol=1e-6)
 
 
-@pytest.mark.parametrize(("tables", "present"), [("both", (True, True)), ("lang", (True, False)), ("script", (False, True)), ("none", (False, False))])
+@pytest.mark.parametrize(
+    ("tables", "present"),
+    [("both", (True, True)), ("lang", (True, False)), ("script", (False, True)), ("none", (False, False))],
+)
 def test_switches(batch, tables, present):
     model = ours(embed_tags=tables).eval()
     assert (model.encoder.lang_embedding is not None, model.encoder.script_embedding is not None) == present
@@ -185,7 +194,10 @@ def test_gradients_against_plain_torch(batch):
             total = total - torch.log_softmax(logits, 0)[label]
     total.backward()
     assert torch.allclose(loss, total, rtol=1e-5)
-    for ours_, theirs in ((encoder.lang_embedding.weight.grad, lang.grad), (encoder.script_embedding.weight.grad, script.grad)):
+    for ours_, theirs in (
+        (encoder.lang_embedding.weight.grad, lang.grad),
+        (encoder.script_embedding.weight.grad, script.grad),
+    ):
         assert torch.allclose(ours_, theirs, atol=1e-6, rtol=1e-4) and theirs.abs().max() > 1e-3
     # Control: leaving the script out of the reference gives other gradients.
     assert not torch.allclose(encoder.lang_embedding.weight.grad, torch.zeros_like(lang), atol=1e-4)
@@ -218,7 +230,11 @@ def test_batch_with_nothing_masked(batch):
 
 def test_rows_follow_codes_through_reorder_and_growth():
     old = ours()
-    new = ours(Task(Tables(LanguageTable(["abk", "rus", "zul", "eng"]), ScriptTable(["Arab", "Latn", "Cyrl", "Deva"]))), seed=9, donors="abk=rus")
+    new = ours(
+        Task(Tables(LanguageTable(["abk", "rus", "zul", "eng"]), ScriptTable(["Arab", "Latn", "Cyrl", "Deva"]))),
+        seed=9,
+        donors="abk=rus",
+    )
     fresh = {name: weight.clone() for name, weight in new.state_dict().items()}
     new.load_state_dict(old.state_dict(), strict=True)
     lang, script = new.encoder.lang_embedding.weight, new.encoder.script_embedding.weight
@@ -245,10 +261,20 @@ def test_other_vocabulary_names_both_sizes():
 
 @pytest.mark.parametrize(
     ("arch", "layers", "width", "heads"),
-    [("langsamp_roberta", 12, 768, 12), ("langsamp_roberta_large", 24, 1024, 16), ("langsamp_roberta_xl", 36, 2560, 32), ("langsamp_roberta_tiny", 4, 192, 4)],
+    [
+        ("langsamp_roberta", 12, 768, 12),
+        ("langsamp_roberta_large", 24, 1024, 16),
+        ("langsamp_roberta_xl", 36, 2560, 32),
+        ("langsamp_roberta_tiny", 4, 192, 4),
+    ],
 )
 def test_architectures(arch, layers, width, heads):
     args = argparse.Namespace()
     ARCH_CONFIG_REGISTRY[arch](args)
-    assert (args.encoder_layers, args.encoder_embed_dim, args.encoder_attention_heads, args.encoder_ffn_embed_dim) == (layers, width, heads, 4 * width)
+    assert (args.encoder_layers, args.encoder_embed_dim, args.encoder_attention_heads, args.encoder_ffn_embed_dim) == (
+        layers,
+        width,
+        heads,
+        4 * width,
+    )
     assert args.max_positions == 512 and args.encoder_normalize_before == (arch == "langsamp_roberta_xl")

@@ -34,7 +34,9 @@ def make_dataset(counts=(20, 7, 33), draws=(20, 15, 30), train=True, tag_dropout
 
 
 def make_iterator(dataset=None, batch=4, shards=1, shard=0, epoch=1, mode="none", fingerprint=None):
-    return BlockIterator(dataset or make_dataset(), mode, 8, None, batch, 1, shards, shard, 0, epoch, 0, fingerprint or {"data": "a"})
+    return BlockIterator(
+        dataset or make_dataset(), mode, 8, None, batch, 1, shards, shard, 0, epoch, 0, fingerprint or {"data": "a"}
+    )
 
 
 def originals(batch):
@@ -54,13 +56,21 @@ def positions(iterator):
 def test_workers_share_the_epoch():
     whole = sum(positions(make_iterator().next_epoch_itr()), [])
     assert whole == list(range(65))
-    parts = [[batch.get("id", np.empty(0)).tolist() for batch in make_iterator(shards=3, shard=r).next_epoch_itr()] for r in range(3)]
+    parts = [
+        [batch.get("id", np.empty(0)).tolist() for batch in make_iterator(shards=3, shard=r).next_epoch_itr()]
+        for r in range(3)
+    ]
     assert len({len(part) for part in parts}) == 1, "workers must take the same number of rounds"
     assert sum((batch for round_ in zip(*parts) for batch in round_), []) == whole
 
 
 def test_stopped_and_resumed_with_other_workers_and_batches():
-    for stop_after, shards_then, batch_then, shards_now, batch_now in [(3, 1, 4, 1, 4), (2, 3, 4, 2, 5), (4, 2, 4, 5, 3), (1, 1, 7, 4, 2)]:
+    for stop_after, shards_then, batch_then, shards_now, batch_now in [
+        (3, 1, 4, 1, 4),
+        (2, 3, 4, 2, 5),
+        (4, 2, 4, 5, 3),
+        (1, 1, 7, 4, 2),
+    ]:
         seen, states = [], []
         for shard in range(shards_then):
             iterator = make_iterator(batch=batch_then, shards=shards_then, shard=shard)
@@ -124,7 +134,9 @@ def test_length_batches_cover_the_epoch_and_resume(mode):
 def test_validation_takes_every_block_once_and_always_alike():
     iterator = make_iterator(make_dataset(train=False))
     first = [batch for batch in iterator.next_epoch_itr(set_dataset_epoch=False)]
-    assert sorted(sum(map(originals, first), [])) == [(n, b) for n, count in enumerate((20, 7, 33)) for b in range(count)]
+    assert sorted(sum(map(originals, first), [])) == [
+        (n, b) for n, count in enumerate((20, 7, 33)) for b in range(count)
+    ]
     second = [batch for batch in make_iterator(make_dataset(train=False)).next_epoch_itr(set_dataset_epoch=False)]
     assert all((a["target"] == b["target"]).all() for a, b in zip(first, second))
 
@@ -151,9 +163,19 @@ def test_tag_dropout_is_a_function_of_the_block():
 
 
 def test_batch_sizes():
-    for max_tokens, max_sentences, multiple, expected in [(None, 12, 8, 8), (None, 5, 8, 5), (64, None, 1, 8), (64, 3, 1, 3), (100, None, 8, 8), (None, 16, 8, 16)]:
+    for max_tokens, max_sentences, multiple, expected in [
+        (None, 12, 8, 8),
+        (None, 5, 8, 5),
+        (64, None, 1, 8),
+        (64, 3, 1, 3),
+        (100, None, 8, 8),
+        (None, 16, 8, 16),
+    ]:
         assert BlockIterator(make_dataset(), "none", 8, max_tokens, max_sentences, multiple).batch_size == expected
-    for limits, message in [((None, None), "--batch-size or --max-tokens"), ((7, None), "must be >= --tokens-per-sample")]:
+    for limits, message in [
+        ((None, None), "--batch-size or --max-tokens"),
+        ((7, None), "must be >= --tokens-per-sample"),
+    ]:
         with pytest.raises(ValueError, match=message):
             BlockIterator(make_dataset(), "none", 8, *limits)
 

@@ -15,7 +15,9 @@ def test_spellings(spelling, tag):
     assert str(LangScript.from_spelling(spelling)) == tag
 
 
-@pytest.mark.parametrize("text", ["", "xx", "foo", "foo_Latn", "eng_Abcd", "eng-latin-x-", "aa_BB_cc", "../eng", "uz@foo", "eng_Latn\n"])
+@pytest.mark.parametrize(
+    "text", ["", "xx", "foo", "foo_Latn", "eng_Abcd", "eng-latin-x-", "aa_BB_cc", "../eng", "uz@foo", "eng_Latn\n"]
+)
 def test_unknown_spellings_are_errors(text):
     with pytest.raises(ValueError, match="names no known language|is not an ISO"):
         LangScript.from_spelling(text)
@@ -72,7 +74,13 @@ def test_table_file_round_trip(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "empty"), ("eng\nen\n", "line 2.*'en'"), ("eng\ndeu\neng\n", "line 3: eng is there twice"), ("eng\nund\n", "no row"), ("eng\n\n", "line 2")],
+    [
+        ("", "empty"),
+        ("eng\nen\n", "line 2.*'en'"),
+        ("eng\ndeu\neng\n", "line 3: eng is there twice"),
+        ("eng\nund\n", "no row"),
+        ("eng\n\n", "line 2"),
+    ],
 )
 def test_malformed_tables_are_errors(tmp_path, text, message):
     (tmp_path / "languages.tsv").write_text(text)

@@ -107,7 +107,9 @@ def test_frequency_weighted_replacement():
     assert set(drawn.tolist()) == {10, 20} and abs((drawn == 20).mean() - 0.75) < 0.03
 
 
-@pytest.mark.parametrize("wrong", [{"mask_prob": 0.0}, {"mask_prob": 1.0}, {"leave_unmasked_prob": -0.1}, {"random_token_prob": 0.95}])
+@pytest.mark.parametrize(
+    "wrong", [{"mask_prob": 0.0}, {"mask_prob": 1.0}, {"leave_unmasked_prob": -0.1}, {"random_token_prob": 0.95}]
+)
 def test_wrong_probabilities(wrong):
     with pytest.raises(ValueError, match="but (is|are)"):
         make_masking(**wrong).check()

@@ -53,7 +53,11 @@ def make_sampler(counts, draws, seed=1):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 90)), min_size=1, max_size=6), st.integers(0, 99), st.integers(1, 5))
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 90)), min_size=1, max_size=6),
+    st.integers(0, 99),
+    st.integers(1, 5),
+)
 def test_every_block_once_per_pass(languages, seed, epochs):
     """However often a language is drawn, no block comes a second time before all came once."""
     counts, draws = zip(*languages)

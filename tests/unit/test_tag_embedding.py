@@ -57,12 +57,19 @@ def test_rows_follow_their_codes():
 def test_new_rows_by_choice():
     old, new = torch.arange(6.0).view(3, 2), torch.full((2, 2), 9.0)
     assert move_rows(old, ["eng", "deu", "zul"], new, ["abk", "eng"], "mean")[0].tolist() == [[2, 3], [0, 1]]
-    assert move_rows(old, ["eng", "deu", "zul"], new, ["abk", "eng"], donors={"abk": "deu"})[0].tolist() == [[2, 3], [0, 1]]
+    assert move_rows(old, ["eng", "deu", "zul"], new, ["abk", "eng"], donors={"abk": "deu"})[0].tolist() == [
+        [2, 3],
+        [0, 1],
+    ]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"init": "zero"}, "random or mean"), ({"donors": {"abk": "fra"}}, "donor fra"), ({"donors": {"eng": "deu"}}, "eng gets no donor")],
+    [
+        ({"init": "zero"}, "random or mean"),
+        ({"donors": {"abk": "fra"}}, "donor fra"),
+        ({"donors": {"eng": "deu"}}, "eng gets no donor"),
+    ],
 )
 def test_wrong_choices(arguments, message):
     with pytest.raises(ValueError, match=message):

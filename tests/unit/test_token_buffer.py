@@ -79,7 +79,9 @@ def damage(prefix, how):
         index.write_bytes(prefix.with_name("other.idx").read_bytes())
 
 
-@pytest.mark.parametrize("how", ["cut bin", "long bin", "cut idx", "empty idx", "text idx", "dtype", "no bin", "other idx"])
+@pytest.mark.parametrize(
+    "how", ["cut bin", "long bin", "cut idx", "empty idx", "text idx", "dtype", "no bin", "other idx"]
+)
 def test_damage_is_named(tmp_path, how):
     prefix = write(tmp_path / "train", SENTENCES)
     damage(prefix, how)
@@ -92,7 +94,10 @@ def blocks(buffers, size=5, mode="none", vocab=100):
 
 
 def test_blocks_keep_every_token(tmp_path):
-    buffers = [TokenBuffer(write(tmp_path / "train", SENTENCES)), TokenBuffer(write(tmp_path / "train1", SENTENCES[:2]))]
+    buffers = [
+        TokenBuffer(write(tmp_path / "train", SENTENCES)),
+        TokenBuffer(write(tmp_path / "train1", SENTENCES[:2])),
+    ]
     cut = blocks(buffers)
     assert [len(cut.block(i)) for i in range(len(cut))] == [5, 5, 5, 5, 1, 5, 1] == cut.lengths().tolist()
     assert np.concatenate([cut.block(i) for i in range(len(cut))]).tolist() == sum(SENTENCES + SENTENCES[:2], [])

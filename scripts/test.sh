@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs what the tests need into .venv and runs all of them; arguments go to pytest.
+# Tests that need the data collection in ../shared say so and are skipped where it is absent.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/install.sh
+export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+ruff check .
+python -m pytest --durations=10 "$@"

@@ -1,0 +1,205 @@
+"""Training through the real fairseq-train, on real text."""
+
+import csv
+import re
+import shutil
+
+import pytest
+import torch
+
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.data.binarizer import binarize
+from langsamp_plugin.lang_script import Tables
+from langsamp_plugin.modules.tag_embedding import decode_codes
+from tests.conftest import LANGS, run, train_command
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def weights(path):
+    return load_checkpoint(path)["model"]
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert torch.equal(one[name], other[name]), name
+
+
+def test_log_checkpoint_and_validation_table(demo, tmp_path):
+    log = run(*train_command(demo / "data-bin", tmp_path, 10, "--tensorboard-logdir", tmp_path / "tb"))
+    assert "7 languages" in log and re.search(r"eng_Latn\s+\d+\s+\d+\s+[\d,]+", log)
+    assert re.search(r"valid on 'valid' subset \| loss [\d.]+ \| accuracy [\d.]+ \| ppl", log)
+    assert "loss_head" in log and "loss_nonlatn" in log and re.search(r"wps=[\d.]+", log)
+    state = load_checkpoint(tmp_path / "checkpoint_last.pt")
+    assert state["task_state"]["tags"] == sorted(LANGS)
+    assert state["task_state"]["languages"] == decode_codes(state["model"]["encoder.lang_embedding.codes"])
+    with open(tmp_path / "validation" / "10.tsv") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    by_tag = {row["name"]: row for row in rows if row["kind"] == "tag"}
+    assert sorted(by_tag) == sorted(LANGS)
+    # The total is the mean over masked tokens, the macro average the mean over tags.
+    tokens = {name: int(row["masked_tokens"]) for name, row in by_tag.items()}
+    mean = sum(float(row["loss_bits"]) * tokens[name] for name, row in by_tag.items()) / sum(tokens.values())
+    assert float(re.search(r"valid' subset \| loss ([\d.]+)", log)[1]) == pytest.approx(mean, abs=2e-3)
+    macro = next(float(row["loss_bits"]) for row in rows if row["name"] == "macro")
+    assert macro == pytest.approx(sum(float(row["loss_bits"]) for row in by_tag.values()) / len(by_tag), abs=1e-3)
+    assert list((tmp_path / "tb" / "valid_by_tag").iterdir())
+
+
+def test_resume_at_any_update_equals_an_uninterrupted_run(demo, tmp_path):
+    """Stopped in the first epoch, exactly at its end, and in the second (the epoch has 19 rounds of 2 batches or so)."""
+    whole = train_command(demo / "data-bin", tmp_path / "whole", 45)
+    run(*whole)
+    for stop in (7, 31):
+        folder = tmp_path / f"stop{stop}"
+        run(*train_command(demo / "data-bin", folder, stop))
+        log = run(*train_command(demo / "data-bin", folder, 45))
+        assert f"@ {stop} updates" in log
+        assert_same(weights(tmp_path / "whole" / "checkpoint_last.pt"), weights(folder / "checkpoint_last.pt"))
+    # Control: without the state of the data the same updates end elsewhere.
+    folder = tmp_path / "reset"
+    run(*train_command(demo / "data-bin", folder, 31))
+    run(*train_command(demo / "data-bin", folder, 45, "--reset-dataloader"))
+    other = weights(folder / "checkpoint_last.pt")
+    assert not torch.equal(
+        other["encoder.lang_embedding.weight"],
+        weights(tmp_path / "whole" / "checkpoint_last.pt")["encoder.lang_embedding.weight"],
+    )
+
+
+def test_same_seed_same_weights(demo, tmp_path):
+    for name in ("one", "two"):
+        run(*train_command(demo / "data-bin", tmp_path / name, 5))
+    assert_same(weights(tmp_path / "one" / "checkpoint_last.pt"), weights(tmp_path / "two" / "checkpoint_last.pt"))
+
+
+def test_resume_on_changed_data_is_refused(demo, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(demo / "data-bin", data)
+    run(*train_command(data, tmp_path / "save", 5))
+    shutil.rmtree(data / "hin_Deva")
+    log = run(*train_command(data, tmp_path / "save", 8), expect=1)
+    assert "cannot go on in the middle of other data: the data was" in log and "--reset-dataloader" in log
+    run(*train_command(data, tmp_path / "save", 8, "--reset-dataloader"))
+
+
+def test_stock_roberta_checkpoint_is_continued(demo, tmp_path):
+    """A real stock checkpoint, trained by stock fairseq on the same vocabulary, becomes the start of a LangSAMP run."""
+    stock_data = tmp_path / "stock-data"
+    stock_data.mkdir()
+    shutil.copy(demo / "data-bin" / "dict.txt", stock_data)
+    for split in ("train", "valid"):
+        for ending in ("bin", "idx"):
+            shutil.copy(demo / "data-bin" / "deu_Latn" / f"{split}.{ending}", stock_data)
+    run(*train_command(stock_data, tmp_path / "stock", 12, "--max-positions", 32, arch="roberta", task="masked_lm"))
+    stock = tmp_path / "stock" / "checkpoint_last.pt"
+    for flag in ("--restore-file", "--finetune-from-model"):
+        folder = tmp_path / flag.strip("-")
+        resets = (
+            ["--reset-optimizer", "--reset-dataloader", "--reset-lr-scheduler", "--reset-meters"]
+            if flag == "--restore-file"
+            else []
+        )
+        # At learning rate 0 what is saved is what was restored.
+        log = run(
+            *train_command(
+                demo / "data-bin", folder, 13 if resets else 1, flag, stock, *resets, "--lr", 0, "--max-positions", 32
+            )
+        )
+        assert "lang table: the checkpoint has none" in log
+        restored = weights(folder / "checkpoint_last.pt")
+        for name, weight in weights(stock).items():
+            assert torch.equal(restored[name], weight), name
+        log = run(
+            *train_command(demo / "data-bin", tmp_path / f"{flag}-go", 25, flag, stock, *resets, "--max-positions", 32)
+        )
+        assert "loss" in log
+
+
+def test_other_inventory_moves_rows_by_code(demo, trained, tmp_path):
+    """Rows follow their codes into the published tables, in which every id is another one."""
+    log = run(
+        *train_command(
+            demo / "data-bin", tmp_path, 1, "--finetune-from-model", trained, "--tables", "glot500", "--lr", 0
+        )
+    )
+    assert "rows carried over by code" in log and "604 new rows (random)" in log
+    before, after = weights(trained), weights(tmp_path / "checkpoint_last.pt")
+    for noun, table in zip(("lang", "script"), Tables.glot500()):
+        old_codes = decode_codes(before[f"encoder.{noun}_embedding.codes"])
+        assert decode_codes(after[f"encoder.{noun}_embedding.codes"]) == list(table)
+        rows = [table.id(code) for code in old_codes]
+        assert rows != list(range(len(rows)))
+        assert torch.equal(after[f"encoder.{noun}_embedding.weight"][rows], before[f"encoder.{noun}_embedding.weight"])
+
+
+def test_code_that_the_tables_lack_is_named(demo, tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "languages.tsv").write_text("eng\ndeu\n")
+    (tmp_path / "tables" / "scripts.tsv").write_text("Latn\n")
+    log = run(*train_command(demo / "data-bin", tmp_path / "save", 1, "--tables", tmp_path / "tables"), expect=1)
+    assert "language 'hin' is not among the 2 codes" in log and "--tables data" in log
+
+
+def test_other_vocabulary_is_refused_with_both_sizes(demo, trained, tmp_path):
+    from langsamp_plugin.data.tokenizer import train_tokenizer
+
+    train_tokenizer(demo / "corpus" / "train", tmp_path / "spm.model", 600)
+    binarize(demo / "corpus" / "train", tmp_path / "spm.model", tmp_path / "data")
+    log = run(*train_command(tmp_path / "data", tmp_path / "save", 1, "--finetune-from-model", trained), expect=1)
+    assert re.search(r"1,00\d types in the checkpoint and 60\d here .*langsamp init", log)
+
+
+def test_uneven_data_folder(demo, tmp_path):
+    """Shards that lack languages, no valid split, a tag from a map, an old fairseq folder name, a stray folder."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder, tags in ((one, LANGS[:5]), (two, LANGS[3:])):
+        for tag in tags:
+            shutil.copytree(demo / "data-bin" / tag, folder / tag)
+        shutil.copy(demo / "data-bin" / "dict.txt", folder)
+    (one / "eng_Latn").rename(one / "en_XX")
+    (one / "deu_Latn").rename(one / "my_german")
+    (one / "rus_Cyrl" / "valid.idx").unlink()
+    (one / "rus_Cyrl" / "valid.bin").unlink()
+    (one / "logs").mkdir()
+    (tmp_path / "map.tsv").write_text("my_german\tde\n")
+    command = train_command(
+        f"{one}:{two}", tmp_path / "save", 60, "--tag-map", tmp_path / "map.tsv", "--tag-dropout", 0.2
+    )
+    log = run(*command)
+    assert "1 languages without a valid split: rus_Cyrl" in log
+    assert f"train split of {one}" in log and f"train split of {two}" in log
+    assert load_checkpoint(tmp_path / "save" / "checkpoint_last.pt")["task_state"]["tags"] == sorted(LANGS)
+    log = run(*train_command(one, tmp_path / "save2", 1), expect=1)
+    assert "my_german" in log and "--tag-map" in log
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--sample-break-mode", "complete"),
+        ("--sample-break-mode", "eos", "--max-tokens", 400, "--mask-whole-words"),
+        (
+            "--multilang-sampling",
+            "glot500",
+            "--multilang-sampling-alpha",
+            0.3,
+            "--multilang-sampling-scale",
+            2,
+            "--num-workers",
+            1,
+        ),
+    ],
+)
+def test_other_ways_through_the_data(demo, tmp_path, options):
+    run(*train_command(demo / "data-bin", tmp_path / "whole", 9, *options))
+    run(*train_command(demo / "data-bin", tmp_path / "parts", 4, *options))
+    run(*train_command(demo / "data-bin", tmp_path / "parts", 9, *options))
+    assert_same(weights(tmp_path / "whole" / "checkpoint_last.pt"), weights(tmp_path / "parts" / "checkpoint_last.pt"))
+
+
+def test_half_precision(demo, tmp_path):
+    log = run(*train_command(demo / "data-bin", tmp_path, 6, "--fp16", "--memory-efficient-fp16"))
+    assert "loss_scale" in log
+    assert decode_codes(weights(tmp_path / "checkpoint_last.pt")["encoder.lang_embedding.codes"])

@@ -1,0 +1,90 @@
+"""The command line: help for everything, one line for every mistake."""
+
+import pytest
+
+from tests.conftest import run
+
+COMMANDS = [
+    "corpus",
+    "tokenizer train",
+    "binarize",
+    "export",
+    "evaluate",
+    "analyze embeddings",
+    "analyze tags",
+    "user-dir",
+    "version",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    text = run("langsamp", *command.split(), "--help")
+    assert "Example:" in text and command in text
+
+
+def wrong(*arguments, status=2):
+    """Run a command that must fail with one line, and return the line."""
+    output = run("langsamp", *arguments, expect=status)
+    lines = [line for line in output.splitlines() if line.startswith("langsamp: ")]
+    assert len(lines) == 1 and "Traceback" not in output, output
+    assert output.strip().splitlines()[-1] == lines[0]
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("frobnicate",),
+        ("analyze",),
+        ("export",),
+        ("export", "--frob"),
+        ("tokenizer", "train", "x", "--out", "y", "--vocab-size", "many"),
+    ],
+)
+def test_wrong_use(arguments):
+    assert "see `langsamp --help`" in wrong(*arguments)
+
+
+def test_bad_input_names_file_and_remedy(demo, tmp_path):
+    corpus, out = tmp_path / "corpus", tmp_path / "data"
+    corpus.mkdir()
+
+    def binarize(message):
+        line = wrong("binarize", corpus, "--spm", demo / "spm.model", "--out", out)
+        assert message in line
+        assert not (out / "dict.txt").exists() and not list(out.rglob("*.tmp")) if out.exists() else True
+
+    binarize("has no <tag>.txt")
+    (corpus / "eng_Latn.txt").write_text("text\n")
+    (corpus / "xyz_Latn.txt").write_text("text\n")
+    binarize("xyz_Latn.txt: ")
+    (corpus / "xyz_Latn.txt").rename(corpus / "deu_Latn.txt")
+    (corpus / "deu_Latn.txt").write_text("")
+    binarize("deu_Latn.txt is empty: add text or remove the file")
+    (corpus / "deu_Latn.txt").write_bytes(b"\xff\xfe\x00")
+    binarize("deu_Latn.txt, line 1: not UTF-8")
+    assert "train one with" in wrong("binarize", corpus, "--spm", tmp_path / "none.model", "--out", out)
+    assert "is missing" in wrong("binarize", tmp_path / "none", "--spm", demo / "spm.model", "--out", out)
+    assert "is missing" in wrong("export", tmp_path / "none.pt", "--out", out)
+    assert '"django"' in wrong("corpus", "wikipedia", "--out", out)
+    assert "no catalogue in zul_Latn" in wrong("corpus", "django", "--langs", "zul", "--out", out)
+    (corpus / "deu_Latn.txt").write_text("\n \n")
+    (corpus / "eng_Latn.txt").write_text("\n")
+    assert "no line of text" in wrong("tokenizer", "train", corpus, "--out", tmp_path / "x.model")
+    assert not (tmp_path / "x.model").exists()
+
+
+def test_somebody_elses_folder_is_not_replaced(trained, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert "is not replaced" in wrong("export", trained, "--out", tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    assert "Traceback" in run("langsamp", "export", tmp_path / "none.pt", "--out", tmp_path, "--debug", expect=1)
+
+
+def test_user_dir():
+    assert run("langsamp", "user-dir").strip().endswith("langsamp_plugin")
