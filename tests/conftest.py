@@ -13,6 +13,8 @@ LANGS = ("eng_Latn", "deu_Latn", "srp_Cyrl", "srp_Latn", "rus_Cyrl", "hin_Deva",
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Models this small are fastest on one thread, and two processes with two threads each stall one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def run(*command, expect=0, **kwargs):
@@ -48,7 +50,7 @@ def demo(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("demo")
     write_corpus(folder / "corpus", LANGS, progress=False)
-    train_tokenizer(folder / "corpus" / "train", folder / "spm.model", 1000)
+    train_tokenizer(folder / "corpus" / "train", folder / "spm.model", 2000)
     binarize(folder / "corpus" / "train", folder / "spm.model", folder / "data-bin", valid=folder / "corpus" / "valid")
     return folder
 
@@ -59,7 +61,7 @@ def train_command(data, save_dir, updates, *more, arch="langsamp_roberta_tiny", 
         "fairseq-train", data, "--user-dir", ROOT / "langsamp_plugin", "--task", task, "--arch", arch, "--cpu",
         "--criterion", "langsamp_masked_lm" if task == "langsamp_masked_lm" else "masked_lm",
         "--encoder-layers", 2, "--encoder-embed-dim", 32, "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 2,
-        "--tokens-per-sample", 32, "--batch-size", 16, "--optimizer", "adam", "--adam-betas", "(0.9,0.999)", "--lr", "1e-2",
+        "--tokens-per-sample", 32, "--batch-size", 16, "--optimizer", "adam", "--adam-betas", "(0.9,0.999)", "--lr", "2e-3",
         "--lr-scheduler", "fixed", "--max-update", updates, "--save-dir", save_dir, "--seed", 3, "--num-workers", 0,
         "--log-format", "simple", "--log-interval", 5, "--no-epoch-checkpoints", "--validate-interval", 100, "--save-interval", 100,
         *more,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import pickle
 import sys
+import zipfile
 from typing import Any
 
 import torch
@@ -15,13 +17,19 @@ from langsamp_plugin.atomic import PathLike
 def allow_fairseq_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read what fairseq writes.
 
-    fairseq stores its options as an ``argparse.Namespace``, which is plain data; torch >= 2.6 refuses it by default.
-    The placeholder is what fairseq broadcasts to its other workers on resume in place of tensors.
+    fairseq stores its options as an ``argparse.Namespace``, which torch >= 2.6 refuses by default. On resume with several
+    workers it also sends what it has read to the others, by then with its options as OmegaConf containers. All of these
+    are containers of plain data; none runs anything when it is built.
     """
     allowed: list[Any] = [argparse.Namespace]
     distributed = sys.modules.get("fairseq.distributed.utils")
     if distributed is not None:
-        allowed.append(distributed._TensorPlaceholder)
+        from omegaconf import DictConfig, ListConfig
+        from omegaconf.base import ContainerMetadata, Metadata
+        from omegaconf.nodes import AnyNode
+
+        allowed += [distributed._TensorPlaceholder, DictConfig, ListConfig, ContainerMetadata, Metadata, AnyNode]
+        allowed += [int, list, dict, collections.defaultdict, Any]
     torch.serialization.add_safe_globals(allowed)
 
 
@@ -34,8 +42,9 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
     """
     allow_fairseq_checkpoints()
     try:
-        # Memory-mapped: a checkpoint is two thirds optimizer state that nobody here reads.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        # Memory-mapped where the format allows it (torch >= 1.6 wrote it): a checkpoint is two thirds optimizer state
+        # that nobody here reads.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
     except pickle.UnpicklingError as error:

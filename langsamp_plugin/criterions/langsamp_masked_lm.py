@@ -53,7 +53,7 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
-        """Log loss (base 2), perplexity and accuracy over all workers, and keep the sums per tag."""
+        """Log loss (base 2), perplexity and accuracy over all workers; the sums per tag are the task's."""
         loss = sum(log.get("loss", 0) for log in logging_outputs)
         sample_size = sum(log.get("sample_size", 0) for log in logging_outputs)
         correct = sum(log.get("correct", 0) for log in logging_outputs)
@@ -62,10 +62,6 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
         metrics.log_scalar("loss", float(loss) / count / math.log(2), float(sample_size), round=3)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["loss"].avg))
         metrics.log_scalar("accuracy", 100.0 * float(correct) / count, float(sample_size), round=2)
-        tag_sums = [log["tag_sums"] for log in logging_outputs if "tag_sums" in log]
-        if tag_sums:
-            # The leading underscore keeps the tensor out of the printed line; the task reads it after validation.
-            metrics.log_scalar_sum("_tag_sums", sum(tag_sums).cpu(), round=None)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

@@ -153,9 +153,8 @@ def train_tokenizer(
                 sentence_iterator=sample(), model_prefix=os.path.join(folder, "spm"), **options
             )
         except RuntimeError as error:
-            raise ValueError(
-                f"{corpus} has too little text for {vocab_size} pieces: {str(error).splitlines()[0]}"
-            ) from error
+            reason = str(error).splitlines()[0].rpartition("] ")[2]  # without its source line and condition
+            raise ValueError(f"cannot train {vocab_size} pieces on {corpus}: {reason}") from error
         with atomic_write(out, "wb") as stream:
             stream.write(Path(folder, "spm.model").read_bytes())
     return Tokenizer(out)

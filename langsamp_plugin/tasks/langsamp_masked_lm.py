@@ -124,6 +124,7 @@ class LangSampMaskedLMTask(FairseqTask):
             }
         )
         self._masking = self._build_masking()
+        self._tag_sums = np.zeros((len(self.tags), 3))
 
     @classmethod
     def setup_task(cls, cfg: LangSampMaskedLMConfig, **kwargs: Any) -> "LangSampMaskedLMTask":
@@ -325,6 +326,18 @@ class LangSampMaskedLMTask(FairseqTask):
             "the script table": short(self.tables.scripts.codes),
         }
 
+    def begin_valid_epoch(self, epoch: int, model: Any) -> None:
+        """Start the sums of a validation."""
+        super().begin_valid_epoch(epoch, model)
+        self._tag_sums[:] = 0
+
+    def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
+        """Log what the criterion logs, and add up the sums per tag, which fairseq has summed over the workers."""
+        super().reduce_metrics(logging_outputs, criterion)
+        for log in logging_outputs:
+            if "tag_sums" in log:
+                self._tag_sums += log["tag_sums"].cpu().numpy()
+
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
         """Turn the sums per tag of one validation into losses per language, script and group.
 
@@ -333,9 +346,10 @@ class LangSampMaskedLMTask(FairseqTask):
         """
         from langsamp_plugin.evaluation.validation import group_losses, tag_losses, validation_rows
 
-        if "_tag_sums" not in agg:
+        losses = tag_losses(self.tags, self._tag_sums)
+        self._tag_sums[:] = 0  # the next subset's
+        if not losses:
             return  # another criterion
-        losses = tag_losses(self.tags, torch.as_tensor(agg["_tag_sums"].sum).cpu().numpy())
         groups = group_losses(losses)
         stats.update({name: round(value, 3) for name, value in groups.items()})
         if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:

@@ -145,10 +145,10 @@ def test_code_that_the_tables_lack_is_named(demo, tmp_path):
 def test_other_vocabulary_is_refused_with_both_sizes(demo, trained, tmp_path):
     from langsamp_plugin.data.tokenizer import train_tokenizer
 
-    train_tokenizer(demo / "corpus" / "train", tmp_path / "spm.model", 600)
+    train_tokenizer(demo / "corpus" / "train", tmp_path / "spm.model", 1500)
     binarize(demo / "corpus" / "train", tmp_path / "spm.model", tmp_path / "data")
     log = run(*train_command(tmp_path / "data", tmp_path / "save", 1, "--finetune-from-model", trained), expect=1)
-    assert re.search(r"1,00\d types in the checkpoint and 60\d here .*langsamp init", log)
+    assert re.search(r"2,002 types in the checkpoint and 1,502 here .*langsamp init", log)
 
 
 def test_uneven_data_folder(demo, tmp_path):
@@ -165,7 +165,7 @@ def test_uneven_data_folder(demo, tmp_path):
     (one / "logs").mkdir()
     (tmp_path / "map.tsv").write_text("my_german\tde\n")
     command = train_command(
-        f"{one}:{two}", tmp_path / "save", 60, "--tag-map", tmp_path / "map.tsv", "--tag-dropout", 0.2
+        f"{one}:{two}", tmp_path / "save", 40, "--tag-map", tmp_path / "map.tsv", "--tag-dropout", 0.2, "--batch-size", 64
     )
     log = run(*command)
     assert "1 languages without a valid split: rus_Cyrl" in log

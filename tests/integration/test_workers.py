@@ -37,7 +37,7 @@ def train_with_two_workers(data, folder, updates, *more):
         for rank in (0, 1)
     ]
     outputs = [worker.communicate(timeout=300)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outputs[0][-3000:]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs[1][-3000:]
 
 
 def table(folder, updates):

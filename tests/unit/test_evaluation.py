@@ -87,9 +87,9 @@ def test_tag_swap_is_the_loss_of_training(demo, trained):
 
 
 def test_neighbours_and_agreement_by_hand():
-    vectors = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [-1.0, 0.2]])
+    vectors = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [-1.0, -0.2]])
     found = neighbours(["aaa", "bbb", "ccc", "ddd"], vectors, 2)
-    assert [code for code, _ in found["aaa"]] == ["bbb", "ccc"] and [code for code, _ in found["ddd"]] == ["ccc", "bbb"]
+    assert [code for code, _ in found["aaa"]] == ["bbb", "ccc"] and [code for code, _ in found["ddd"]] == ["ccc", "aaa"]
     assert found["aaa"][0][1] == pytest.approx(0.9 / math.hypot(0.9, 0.1))
     scripts = {"aaa": ["Latn"], "bbb": ["Latn", "Cyrl"], "ccc": ["Cyrl"], "ddd": ["Deva"]}
     agreement = script_agreement(found, scripts)
