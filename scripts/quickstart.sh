@@ -5,7 +5,7 @@
 #   bash scripts/quickstart.sh --corpus DIR        your own folder of <tag>.txt, e.g. eng_Latn.txt
 #   bash scripts/quickstart.sh --langs deu_Latn,rus_Cyrl,hin_Deva
 #   bash scripts/quickstart.sh --out DIR           another folder than runs/quickstart
-#   bash scripts/quickstart.sh --updates N         shorter or longer training (default 1000)
+#   bash scripts/quickstart.sh --updates N         shorter or longer training (default 1300)
 #
 # Run again it skips what is done; killed, it goes on where it was.
 set -euo pipefail
@@ -15,7 +15,7 @@ usage() {
     exit 2
 }
 
-corpus="" langs="" out="" updates=1000
+corpus="" langs="" out="" updates=1300
 while [ $# -gt 0 ]; do
     case $1 in
         --corpus | --langs | --out | --updates) [ $# -ge 2 ] || usage "$1 needs a value" ;;
@@ -55,19 +55,19 @@ step() { # step NUMBER "what it does" FILE-IT-MAKES command...
     [ -e "$made" ] || touch "$made"
 }
 
-# The plugin as any fairseq user calls it. 1000 updates of 32 x 64 tokens are a demonstration, not a pretraining.
+# The plugin as any fairseq user calls it. 1300 updates of 16 x 64 tokens are a demonstration, not a pretraining.
 train() {
     fairseq-train "$out/data-bin" --user-dir langsamp_plugin \
         --task langsamp_masked_lm --arch langsamp_roberta_tiny --criterion langsamp_masked_lm --cpu \
-        --tokens-per-sample 64 --batch-size 32 --multilang-sampling-alpha 0.7 --num-workers 0 \
+        --tokens-per-sample 64 --batch-size 16 --multilang-sampling-alpha 0.7 --num-workers 0 \
         --optimizer adam --adam-betas '(0.9,0.98)' --seed 1 \
         --log-format simple --log-interval 25 --no-epoch-checkpoints "$@"
 }
-# Saves are also validations in fairseq, so one interval serves both: a killed run loses at most 200 updates.
+# Saves are also validations in fairseq, so one interval serves both: a killed run loses at most 325 updates.
 train_model() {
     train --lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update "$updates" \
         --max-update "$updates" --save-interval 100000 --validate-interval 100000 \
-        --save-interval-updates 200 --keep-interval-updates 1 \
+        --save-interval-updates 325 --keep-interval-updates 1 \
         --save-dir "$out/checkpoints" --tensorboard-logdir "$out/tensorboard"
 }
 # One update at learning rate 0: the same model before training, the control for every figure in the report.

@@ -196,6 +196,7 @@ def conditions(run: Path, seconds: int) -> list[str]:
         )
         for split in ("train", "valid")
     }
+    config = state["cfg"]
     scripts = {row["tag"].split("_")[1] for row in rows}
     lines = [
         "## Conditions",
@@ -204,7 +205,9 @@ def conditions(run: Path, seconds: int) -> list[str]:
         f"{counts['valid'][1]:,} held-out tokens ({(run / 'settings').read_text(encoding='utf-8').strip()}).",
         f"- Model: `langsamp_roberta_tiny` (4 layers, width 192), {len(state['task_state']['languages'])} language and "
         f"{len(state['task_state']['scripts'])} script embeddings, from random weights.",
-        f"- Training: {state['optimizer_history'][-1]['num_updates']} updates of 32 x 64 tokens, Adam, lr 2e-3, alpha 0.7, seed 1.",
+        f"- Training: {state['optimizer_history'][-1]['num_updates']} updates of {config['dataset']['batch_size']} x "
+        f"{config['task']['tokens_per_sample']} tokens, Adam, lr {config['optimization']['lr'][0]}, "
+        f"alpha {config['task']['multilang_sampling_alpha']}, seed {config['common']['seed']}.",
         f"- Machine: {os.cpu_count()} cores ({platform.processor() or platform.machine()}), Python {platform.python_version()}, "
         f"torch {version('torch')}, transformers {version('transformers')}.",
     ]

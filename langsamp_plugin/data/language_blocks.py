@@ -54,6 +54,13 @@ class LanguageBlocks:
             blocks = [len(slices) for slices in self._slices]
         self._ends = np.cumsum(blocks, dtype=np.int64)
 
+    @property
+    def num_short(self) -> int:
+        """Blocks with fewer than ``block_size`` tokens: in mode none the last one of a buffer, if at all."""
+        if self._slices is not None:
+            return int((self.lengths() < self.block_size).sum())
+        return sum(buffer.num_tokens % self.block_size != 0 for buffer in self.buffers)
+
     def __len__(self) -> int:
         """Return the number of blocks."""
         return int(self._ends[-1]) if len(self._ends) else 0

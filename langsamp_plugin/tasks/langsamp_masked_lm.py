@@ -245,7 +245,6 @@ class LangSampMaskedLMTask(FairseqTask):
         self, split: str, path: Path, languages: list[LanguageBlocks], draws: np.ndarray, missing: list[str]
     ) -> None:
         """Log one table of everything that was counted."""
-        full = self.cfg.tokens_per_sample - 1
         rows = [
             f"{'tag':<9} {'lang':>4} {'script':>6} {'sentences':>11} {'tokens':>14} {'blocks':>9} {'draws':>9} {'share':>7} {'repeats':>8}"
         ]
@@ -255,14 +254,16 @@ class LangSampMaskedLMTask(FairseqTask):
                 f"{blocks.tag!s:<9} {lang_id:>4} {script_id:>6} {blocks.num_sentences:>11,} {blocks.num_tokens:>14,} "
                 f"{len(blocks):>9,} {draw:>9,} {draw / draws.sum():>7.2%} {draw / len(blocks):>8.2f}"
             )
-        short = sum(blocks.num_tokens < full for blocks in languages)
         rows.append(
-            f"{len(languages)} languages, {sum(b.num_sentences for b in languages):,} sentences, "
-            f"{sum(b.num_tokens for b in languages):,} tokens, {sum(map(len, languages)):,} blocks, {draws.sum():,} draws an epoch; "
-            f"{short} languages are shorter than one block"
+            f"{len(languages)} languages, {sum(blocks.num_sentences for blocks in languages):,} sentences, "
+            f"{sum(blocks.num_tokens for blocks in languages):,} tokens, {sum(map(len, languages)):,} blocks of which "
+            f"{sum(blocks.num_short for blocks in languages):,} are short, {draws.sum():,} draws an epoch"
         )
         if missing:
             rows.append(f"{len(missing)} languages without a {split} split: {' '.join(missing)}")
+        elsewhere = sorted({*map(str, self.tags)} - {*map(str, self.folders[self.paths.index(path)])})
+        if elsewhere:
+            rows.append(f"{len(elsewhere)} languages that only other data folders have: {' '.join(elsewhere)}")
         logger.info("%s split of %s\n%s", split, path, "\n".join(rows))
 
     def get_batch_iterator(
@@ -344,7 +345,7 @@ class LangSampMaskedLMTask(FairseqTask):
         Adds the macro averages to ``stats``, which fairseq prints and sends to TensorBoard, writes
         ``<save-dir>/validation/<updates>.tsv``, and the losses of single languages and scripts to TensorBoard.
         """
-        from langsamp_plugin.evaluation.validation import group_losses, tag_losses, validation_rows
+        from langsamp_plugin.evaluation.validation import group_losses, script_losses, tag_losses, validation_rows
 
         losses = tag_losses(self.tags, self._tag_sums)
         self._tag_sums[:] = 0  # the next subset's
@@ -352,6 +353,11 @@ class LangSampMaskedLMTask(FairseqTask):
             return  # another criterion
         groups = group_losses(losses)
         stats.update({name: round(value, 3) for name, value in groups.items()})
+        scripts = script_losses(losses)
+        logger.info(
+            "bits per masked token, by language: %s", _listed({str(tag): loss.loss for tag, loss in losses.items()})
+        )
+        logger.info("bits per masked token, by script: %s", _listed(scripts))
         if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
             return
         step = int(stats["num_updates"])
@@ -359,19 +365,17 @@ class LangSampMaskedLMTask(FairseqTask):
             writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
             writer.writerows(validation_rows(losses))
         if self.cfg.tensorboard_logdir:
-            self._write_tensorboard(losses, step)
+            self._write_tensorboard(losses, scripts, step)
 
-    def _write_tensorboard(self, losses: Any, step: int) -> None:
+    def _write_tensorboard(self, losses: Any, scripts: dict[str, float], step: int) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:  # fairseq has said so already
             return
-        from langsamp_plugin.evaluation.validation import script_losses
-
         with SummaryWriter(os.path.join(self.cfg.tensorboard_logdir, "valid_by_tag")) as writer:
             for tag, loss in losses.items():
                 writer.add_scalar(f"language/{tag}", loss.loss, step)
-            for script, value in script_losses(losses).items():
+            for script, value in scripts.items():
                 writer.add_scalar(f"script/{script}", value, step)
 
     def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True) -> Any:
@@ -397,3 +401,8 @@ class LangSampMaskedLMTask(FairseqTask):
     def tag(self, number: int) -> LangScript:
         """Return the tag that ``tag_ids`` mean by ``number``."""
         return self.tags[number]
+
+
+def _listed(losses: dict[str, float]) -> str:
+    """Return ``name loss, name loss, ...``, the highest loss first."""
+    return ", ".join(f"{name} {loss:.2f}" for name, loss in sorted(losses.items(), key=lambda item: -item[1]))

@@ -35,5 +35,7 @@ def test_udhr(shared, tmp_path):
     # A language of a few short lines can have nothing masked in its held-out ones.
     assert validated <= held_out and len(validated) > 0.95 * len(held_out) > 400
     without = set(tags) - held_out
-    assert all(tag in log for tag in without) and (not without or f"{len(without)} languages without a valid split" in log)
+    assert all(tag in log for tag in without) and (
+        not without or f"{len(without)} languages without a valid split" in log
+    )
     assert {LangScript.parse(tag).script for tag in tags} <= set(tables.scripts)

@@ -28,7 +28,11 @@ def assert_same(one, other):
 
 def test_log_checkpoint_and_validation_table(demo, tmp_path):
     log = run(*train_command(demo / "data-bin", tmp_path, 10, "--tensorboard-logdir", tmp_path / "tb"))
-    assert "7 languages" in log and re.search(r"eng_Latn\s+\d+\s+\d+\s+[\d,]+", log)
+    assert re.search(r"bits per masked token, by language: \w{3}_\w{4} [\d.]+, .*eng_Latn [\d.]+", log)
+    assert re.search(r"by script: .*Deva [\d.]+", log)
+    assert re.search(
+        r"7 languages, [\d,]+ sentences, [\d,]+ tokens, [\d,]+ blocks of which [1-7] are short", log
+    ) and re.search(r"eng_Latn\s+\d+\s+\d+\s+[\d,]+", log)
     assert re.search(r"valid on 'valid' subset \| loss [\d.]+ \| accuracy [\d.]+ \| ppl", log)
     assert "loss_head" in log and "loss_nonlatn" in log and re.search(r"wps=[\d.]+", log)
     state = load_checkpoint(tmp_path / "checkpoint_last.pt")
@@ -165,10 +169,19 @@ def test_uneven_data_folder(demo, tmp_path):
     (one / "logs").mkdir()
     (tmp_path / "map.tsv").write_text("my_german\tde\n")
     command = train_command(
-        f"{one}:{two}", tmp_path / "save", 40, "--tag-map", tmp_path / "map.tsv", "--tag-dropout", 0.2, "--batch-size", 64
+        f"{one}:{two}",
+        tmp_path / "save",
+        40,
+        "--tag-map",
+        tmp_path / "map.tsv",
+        "--tag-dropout",
+        0.2,
+        "--batch-size",
+        64,
     )
     log = run(*command)
     assert "1 languages without a valid split: rus_Cyrl" in log
+    assert "2 languages that only other data folders have: hin_Deva zho_Hani" in log
     assert f"train split of {one}" in log and f"train split of {two}" in log
     assert load_checkpoint(tmp_path / "save" / "checkpoint_last.pt")["task_state"]["tags"] == sorted(LANGS)
     log = run(*train_command(one, tmp_path / "save2", 1), expect=1)
