@@ -111,6 +111,42 @@ def binarize(
 
 
 @app.command()
+def info(path: Path = typer.Argument(..., help="Data folder, checkpoint, or exported folder.")) -> None:
+    """Say what lies in a data folder, checkpoint or exported folder, and check that it is whole.
+
+    Example: langsamp info runs/data-bin
+    """
+    from langsamp_plugin.info import describe
+
+    print("\n".join(describe(path)))
+
+
+@app.command()
+def init(
+    checkpoint: Path = typer.Argument(..., help="Checkpoint of fairseq: LangSAMP, roberta or xlmr."),
+    spm: Path = typer.Option(..., help="SentencePiece model to train with."),
+    out: Path = typer.Option(..., help="Checkpoint to write, for --finetune-from-model."),
+    old_spm: Optional[Path] = typer.Option(
+        None, help="The checkpoint's own SentencePiece model; by default the one in its data folder."
+    ),
+    new_pieces: str = typer.Option(
+        "parts", help="How rows of new pieces start: parts (mean of the old pieces it splits into), mean, random."
+    ),
+) -> None:
+    """Make a starting checkpoint with another vocabulary: old rows kept by piece, <mask> moved, new rows made.
+
+    Example: langsamp init xlmr.base/model.pt --old-spm xlmr.base/sentencepiece.bpe.model --spm new.model --out start.pt
+    """
+    from langsamp_plugin.checkpoint.export import model_beside_data
+    from langsamp_plugin.checkpoint.extend_vocabulary import extend_vocabulary
+    from langsamp_plugin.checkpoint.loading import load_checkpoint
+
+    old = old_spm or model_beside_data(load_checkpoint(checkpoint), checkpoint, "--old-spm")
+    done = extend_vocabulary(checkpoint, old, spm, out, new_pieces)
+    print(f"{out}: {done.kept:,} pieces kept, {done.new:,} new, {done.dropped:,} of the old vocabulary dropped")
+
+
+@app.command()
 def export(
     checkpoint: Path = typer.Argument(..., help="Checkpoint of fairseq: LangSAMP, roberta or xlmr."),
     out: Path = typer.Option(..., help="Hugging Face folder to write."),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import logging
 import os
 import platform
 import shutil
@@ -223,6 +224,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=0, help="how long the run took")
     args = parser.parse_args()
     run: Path = args.run
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # importing fairseq opens every logger
     before = curve(run / "untrained" / "validation")[-1][1]
     points = [(0, before), *curve(run / "checkpoints" / "validation")]
     draw_curve(points, training_losses(run / "tensorboard"), run / "loss.png")
@@ -261,9 +263,10 @@ def main() -> None:
     )
     columns = shutil.get_terminal_size().columns
     print("-" * min(columns, 72))
-    print(f"report   {run / 'report.md'}")
-    print(f"picture  {run / 'analysis' / 'language_pca.png'}")
-    print(f"model    {run / 'hf'}  (AutoModel, AutoModelForMaskedLM, AutoTokenizer)")
+    shown = run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
+    print(f"report   {shown / 'report.md'}")
+    print(f"picture  {shown / 'analysis' / 'language_pca.png'}")
+    print(f"model    {shown / 'hf'}  (AutoModel, AutoModelForMaskedLM, AutoTokenizer)")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def export(checkpoint: PathLike, out: PathLike, spm: Optional[PathLike] = None, 
     weights: dict[str, Tensor] = state["model"]
     names = hf_names(weights)
     tables = checkpoint_tables(state)
-    tokenizer = Tokenizer(spm if spm is not None else _model_beside_data(state, checkpoint))
+    tokenizer = Tokenizer(spm if spm is not None else model_beside_data(state, checkpoint, "--spm"))
     check_tokenizer(tokenizer, weights, _data_folder(state))
     head = weights.get("encoder.lm_head.weight")
     if head is not None and not torch.equal(head, weights[EMBEDDING]):
@@ -152,10 +152,15 @@ def _data_folder(state: dict[str, Any]) -> Optional[Path]:
     return Path(str(data).split(":")[0]) if data else None
 
 
-def _model_beside_data(state: dict[str, Any], checkpoint: PathLike) -> Path:
+def model_beside_data(state: dict[str, Any], checkpoint: PathLike, flag: str) -> Path:
+    """Return the SentencePiece model in the data folder that a checkpoint was trained on.
+
+    Raises:
+        FileNotFoundError: it is not there; the message names the flag that takes another.
+    """
     data = _data_folder(state)
     if data is not None and (data / FILENAME).is_file():
         return data / FILENAME
     raise FileNotFoundError(
-        f"the SentencePiece model of {checkpoint} is not in its data folder ({data}); name it with --spm MODEL"
+        f"the SentencePiece model of {checkpoint} is not in its data folder ({data}); name it with {flag} MODEL"
     )

@@ -221,10 +221,14 @@ class BlockIterator(EpochBatchIterating):
         Raises:
             ValueError: the data, the sampling or the break mode are not those of the other run.
         """
-        if "consumed" not in state_dict:
-            raise ValueError(
-                "the checkpoint stands in the middle of another task's data; start from it with --reset-dataloader"
-            )
+        if "consumed" not in state_dict:  # of another task, or a starting checkpoint
+            if state_dict.get("iterations_in_epoch", 0):
+                raise ValueError(
+                    "the checkpoint stands in the middle of another task's data; start from it with --reset-dataloader"
+                )
+            self.epoch = state_dict["epoch"]
+            self.dataset.set_epoch(self.epoch)
+            return
         then, now = state_dict["fingerprint"], self.fingerprint
         changed = [
             f"{name} was {then.get(name)}, is now {now.get(name)}"

@@ -8,6 +8,8 @@ COMMANDS = [
     "corpus",
     "tokenizer train",
     "binarize",
+    "info",
+    "init",
     "export",
     "evaluate",
     "analyze embeddings",
@@ -88,3 +90,19 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_user_dir():
     assert run("langsamp", "user-dir").strip().endswith("langsamp_plugin")
+
+
+def test_info_names_what_is_damaged(demo, tmp_path):
+    import shutil
+
+    data = tmp_path / "data"
+    shutil.copytree(demo / "data-bin", data)
+    path = data / "hin_Deva" / "train.bin"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "hin_Deva/train.bin must have" in wrong("info", data)
+    (data / "dict.txt").unlink()
+    assert "dict.txt is missing" in wrong("info", data)
+    assert "no <tag>/*.idx" in wrong("info", tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    assert "config.json is no model configuration" in wrong("info", tmp_path)
+    assert "is missing" in wrong("info", tmp_path / "nothing")
