@@ -92,6 +92,8 @@ def training_losses(logdir: Path) -> list[tuple[int, float]]:
     """Read the training loss that fairseq wrote for TensorBoard."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    if not (logdir / "train_inner").is_dir():  # fewer updates than --log-interval
+        return []
     events = EventAccumulator(str(logdir / "train_inner")).Reload()
     return [(event.step, event.value) for event in events.Scalars("loss")]
 

@@ -49,13 +49,18 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
         raise FileNotFoundError(f"{path} is missing") from None
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} is damaged, or carries objects that could run code, and was not loaded: {str(error).splitlines()[0]}"
+            f"{path} is damaged, or carries objects that could run code, and was not loaded: {_gist(error)}"
         ) from error
     except (RuntimeError, EOFError, KeyError, IsADirectoryError) as error:
-        raise ValueError(f"{path} is not a whole checkpoint file: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{path} is not a whole checkpoint file: {_gist(error)}") from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise ValueError(f"{path} is no fairseq checkpoint: it has no 'model' in it")
     return state
+
+
+def _gist(error: Exception) -> str:
+    """Return the first line of what torch says, which goes on with advice that would switch safe loading off."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def model_config(state: dict[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def test_rows_follow_their_pieces(demo, trained, bigger, extended):
     before, after = load_checkpoint(trained)["model"], load_checkpoint(path)["model"]
     assert len(after[EMBEDDING]) == new.vocab_size == 2602 and done.kept + done.new == len(new.pieces)
     assert done.new > 300 and done.kept > 1000
-    for name, dim in ((EMBEDDING, 0), ("encoder.lm_head.weight", 0), ("encoder.lm_head.bias", 0)):
+    for name in (EMBEDDING, "encoder.lm_head.weight", "encoder.lm_head.bias"):
         assert torch.equal(after[name][:4], before[name][:4]) and torch.equal(after[name][-1], before[name][-1])
     row = {piece: number for number, piece in enumerate(old.pieces, 4)}
     moved = 0
