@@ -1,5 +1,6 @@
 """Writing files so that a reader, or a killed job's successor, never sees half of one."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -31,6 +32,12 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # these come without a file name
+            raise OSError(
+                error.errno, f"{path} could not be written, free some space and run again: {error.strerror}"
+            ) from error
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -280,7 +280,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return 1, "interrupted; run the same command again to go on"
     if isinstance(error, (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError)):
         return 2, str(error)
-    if isinstance(error, (OSError, ModuleNotFoundError)):
+    if isinstance(error, OSError):
+        return 1, str(error.strerror or error) + (f": {error.filename}" if error.filename else "")
+    if isinstance(error, ModuleNotFoundError):
         return 1, str(error)
     return 1, f"unexpected {type(error).__name__}: {error} (run again with --debug and report it)"
 

@@ -22,6 +22,12 @@ from langsamp_plugin.lang_script import LangScript
 EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
 POSITIONS = "encoder.sentence_encoder.embed_positions.weight"
 
+TOKENIZER_OPTIONS = (
+    *(f"{name}_token" for name in ("bos", "cls", "eos", "mask", "pad", "sep", "unk")),
+    "model_max_length",
+    "tokenizer_class",
+)
+
 
 def export(checkpoint: PathLike, out: PathLike, spm: Optional[PathLike] = None, fold: Optional[str] = None) -> None:
     """Write ``config.json``, ``model.safetensors``, the tokenizer, a model card, and the two tables.
@@ -143,6 +149,11 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     if wrong or fast.mask_token_id != tokenizer.vocab_size - 1:
         raise ValueError(f"transformers numbers {len(wrong)} pieces of {tokenizer.path} differently, first {wrong[:1]}")
     fast.save_pretrained(str(folder))
+    # What transformers 5 writes here besides (a list of extra tokens, how the folder was opened) stops transformers 4.
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    kept = {name: config[name] for name in TOKENIZER_OPTIONS if name in config}
+    path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _data_folder(state: dict[str, Any]) -> Optional[Path]:

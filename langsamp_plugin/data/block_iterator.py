@@ -239,7 +239,8 @@ class BlockIterator(EpochBatchIterating):
             raise ValueError(
                 "cannot go on in the middle of other data: "
                 + "; ".join(changed)
-                + ". To start on the new data from these weights, add --reset-dataloader"
+                + ". To start on the new data from these weights, add --reset-dataloader, and where a table changed "
+                "--reset-optimizer"
             )
         self.epoch = state_dict["epoch"]
         self.dataset.set_epoch(self.epoch)

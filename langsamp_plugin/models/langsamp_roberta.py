@@ -73,8 +73,6 @@ class LangSampRobertaModel(RobertaModel):
         if OmegaConf.is_config(args):
             OmegaConf.set_struct(args, False)
         langsamp_roberta_architecture(args)
-        if not safe_getattr(args, "max_positions", None):
-            args.max_positions = safe_getattr(args, "tokens_per_sample", None) or task.max_positions()
         encoder = LangSampRobertaEncoder(args, task.source_dictionary, getattr(task, "tables", None))
         if OmegaConf.is_config(args):
             OmegaConf.set_struct(args, True)

@@ -104,13 +104,14 @@ def move_rows(
         new: ``(len(new_codes), C)``, freshly drawn rows; not changed.
         new_codes: what the result's rows shall be.
         init: a row that ``old`` lacks is ``random`` (as in ``new``) or the ``mean`` of the old rows.
-        donors: code -> old code whose row it starts as; goes before ``init``.
+        donors: code -> old code whose row it starts as; goes before ``init``. A code that ``old`` has already keeps its
+            row, so that a run that is resumed with the same flags goes on as it was.
 
     Returns:
         The rows in the order of ``new_codes`` with the dtype of ``old``, and which code is which.
 
     Raises:
-        ValueError: ``init`` is another word, or a donor is not in ``old``, or its code not new.
+        ValueError: ``init`` is another word, a donor is not in ``old``, or its code not in ``new_codes``.
     """
     donors = dict(donors or {})
     if init not in ("random", "mean"):
@@ -122,8 +123,8 @@ def move_rows(
             raise ValueError(
                 f"donor {donor} for the new row {code} is not in the checkpoint, which has {len(row)} codes"
             )
-        if code not in added:
-            raise ValueError(f"{code} gets no donor: the checkpoint has it already, or this run's table lacks it")
+        if code not in new_codes:
+            raise ValueError(f"{code} shall start as {donor}, but is not in this run's table")
     moved = new.to(dtype=old.dtype, device=old.device, copy=True)
     for number, code in enumerate(new_codes):
         if code in row:

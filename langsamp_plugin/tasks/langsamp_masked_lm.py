@@ -206,7 +206,7 @@ class LangSampMaskedLMTask(FairseqTask):
                 str(self.cfg.sample_break_mode),
                 self.dictionary.pad(),
                 self.dictionary.eos(),
-                self.mask_idx,  # <mask> itself is in no text
+                len(self.dictionary),
             )
             (languages if len(blocks) else missing).append(blocks)
         if not languages:

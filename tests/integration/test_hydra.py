@@ -2,9 +2,9 @@
 
 import torch
 import yaml
+from support import ROOT, run, train_command
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from tests.conftest import ROOT, run, train_command
 
 SMALL = {
     "encoder_layers": 2, "encoder_embed_dim": 32, "encoder_ffn_embed_dim": 64, "encoder_attention_heads": 2,

@@ -4,10 +4,11 @@ import csv
 import re
 import tarfile
 
+from support import run, train_command
+
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.data.tokenizer import train_tokenizer
 from langsamp_plugin.lang_script import LangScript, Tables
-from tests.conftest import run, train_command
 
 
 def test_udhr(shared, tmp_path):

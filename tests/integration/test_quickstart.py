@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 
-from tests.conftest import ROOT, run
+from support import ROOT, run
 
 
 def test_quickstart(tmp_path):

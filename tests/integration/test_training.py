@@ -6,12 +6,12 @@ import shutil
 
 import pytest
 import torch
+from support import LANGS, run, train_command
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.modules.tag_embedding import decode_codes
-from tests.conftest import LANGS, run, train_command
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from support import ROOT, run, train_command
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from tests.conftest import ROOT, run, train_command
 
 # Dropout draws from a generator per worker, so it is off where workers are compared.
 PLAIN = ("--dropout", 0, "--attention-dropout", 0)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from support import run, train_command
 
 from langsamp_plugin.checkpoint.extend_vocabulary import extend_vocabulary
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.data.tokenizer import Tokenizer, train_tokenizer
-from tests.conftest import run, train_command
 
 EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
 
@@ -54,9 +54,9 @@ def test_rows_follow_their_pieces(demo, trained, bigger, extended):
 def test_features_of_old_pieces_are_unchanged(demo, trained, bigger, extended):
     """The same pieces under both numberings give the same states."""
     from fairseq.models.roberta.model import RobertaEncoder  # noqa: F401 - the plugin needs fairseq imported
+    from support import Task
 
     from langsamp_plugin.models.langsamp_roberta import LangSampRobertaModel
-    from tests.parity.test_stock_fairseq import Task
 
     old, new = Tokenizer(demo / "spm.model"), Tokenizer(bigger)
     shared = [piece for piece in new.pieces if piece in set(old.pieces)][:40]

@@ -5,9 +5,9 @@ import argparse
 import pytest
 import torch
 from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
-from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.roberta import RobertaModel
+from support import Task
 
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
 from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
@@ -20,21 +20,6 @@ SIZES = {
     "encoder_attention_heads": 3,
     "max_positions": 40,
 }
-TABLES = Tables(LanguageTable(["eng", "deu", "zul", "rus"]), ScriptTable(["Latn", "Cyrl", "Deva"]))
-
-
-class Task:
-    """What a model and a criterion need of a task."""
-
-    def __init__(self, tables=TABLES, words=50):
-        self.dictionary = Dictionary()
-        for number in range(words):
-            self.dictionary.add_symbol(f"w{number}")
-        self.dictionary.add_symbol("<mask>")
-        self.tables = tables
-        self.tags = ["eng_Latn", "rus_Cyrl"]
-
-    source_dictionary = target_dictionary = property(lambda self: self.dictionary)
 
 
 def stock(task=None):

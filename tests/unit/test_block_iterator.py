@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from support import VOCAB, make_masking
 
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator, PositionBatches
 from langsamp_plugin.data.hashing import key
 from langsamp_plugin.data.sampling import BlockSampler
-from tests.unit.test_masking import VOCAB, make_masking
 
 
 class FakeLanguage:

@@ -1,8 +1,7 @@
 """The command line: help for everything, one line for every mistake."""
 
 import pytest
-
-from tests.conftest import run
+from support import run
 
 COMMANDS = [
     "corpus",

@@ -1,17 +1,9 @@
 import numpy as np
 import pytest
+from support import MASK, PAD, VOCAB, make_masking
 
 from langsamp_plugin.data.hashing import key, to_unit, uniforms
-from langsamp_plugin.data.masking import Masking, mask_batch
-
-VOCAB, MASK, PAD = 1000, 999, 1
-
-
-def make_masking(**changes):
-    special = np.zeros(VOCAB, dtype=bool)
-    special[[0, 1, 2, 3, MASK]] = True
-    weights = (~special).astype(float)
-    return Masking(special, MASK, PAD, np.cumsum(weights) / weights.sum(), **changes)
+from langsamp_plugin.data.masking import mask_batch
 
 
 def make_tokens(rows=400, length=300, seed=0):

@@ -68,7 +68,7 @@ def test_new_rows_by_choice():
     [
         ({"init": "zero"}, "random or mean"),
         ({"donors": {"abk": "fra"}}, "donor fra"),
-        ({"donors": {"eng": "deu"}}, "eng gets no donor"),
+        ({"donors": {"xho": "deu"}}, "xho shall start as deu"),
     ],
 )
 def test_wrong_choices(arguments, message):

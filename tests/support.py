@@ -1,0 +1,67 @@
+"""What several test files share."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from fairseq.data import Dictionary
+
+from langsamp_plugin.data.masking import Masking
+from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
+
+ROOT = Path(__file__).resolve().parent.parent
+LANGS = ("eng_Latn", "deu_Latn", "srp_Cyrl", "srp_Latn", "rus_Cyrl", "hin_Deva", "zho_Hani")
+TABLES = Tables(LanguageTable(["eng", "deu", "zul", "rus"]), ScriptTable(["Latn", "Cyrl", "Deva"]))
+VOCAB, MASK, PAD = 1000, 999, 1
+
+
+def run(*command, expect=0, **kwargs):
+    """Run a command of the environment and return its output; fail with it where the status is another one."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        **kwargs,
+    )
+    assert done.returncode == expect, f"{command} ended with {done.returncode}:\n{done.stdout[-4000:]}"
+    return done.stdout
+
+
+def train_command(data, save_dir, updates, *more, arch="langsamp_roberta_tiny", task="langsamp_masked_lm"):
+    """The command line of a tiny training run on the CPU."""
+    return [
+        "fairseq-train", data, "--user-dir", ROOT / "langsamp_plugin", "--task", task, "--arch", arch, "--cpu",
+        "--criterion", "langsamp_masked_lm" if task == "langsamp_masked_lm" else "masked_lm",
+        "--encoder-layers", 2, "--encoder-embed-dim", 32, "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 2,
+        "--tokens-per-sample", 32, "--batch-size", 16, "--optimizer", "adam", "--adam-betas", "(0.9,0.999)", "--lr", "2e-3",
+        "--lr-scheduler", "fixed", "--max-update", updates, "--save-dir", save_dir, "--seed", 3, "--num-workers", 0,
+        "--log-format", "simple", "--log-interval", 5, "--no-epoch-checkpoints", "--validate-interval", 100, "--save-interval", 100,
+        *more,
+    ]  # fmt: skip
+
+
+def make_masking(**changes):
+    special = np.zeros(VOCAB, dtype=bool)
+    special[[0, 1, 2, 3, MASK]] = True
+    weights = (~special).astype(float)
+    return Masking(special, MASK, PAD, np.cumsum(weights) / weights.sum(), **changes)
+
+
+class Task:
+    """What a model and a criterion need of a task."""
+
+    def __init__(self, tables=TABLES, words=50):
+        self.dictionary = Dictionary()
+        for number in range(words):
+            self.dictionary.add_symbol(f"w{number}")
+        self.dictionary.add_symbol("<mask>")
+        self.tables = tables
+        self.tags = ["eng_Latn", "rus_Cyrl"]
+
+    source_dictionary = target_dictionary = property(lambda self: self.dictionary)
