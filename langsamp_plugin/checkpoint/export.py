@@ -64,6 +64,9 @@ def export(checkpoint: PathLike, out: PathLike, spm: Optional[PathLike] = None, 
     width = weights[EMBEDDING].shape[1]
     # Hugging Face adds an embedding of the token type, of which XLM-R has one; fairseq has none.
     tensors["roberta.embeddings.token_type_embeddings.weight"] = torch.zeros(1, width, dtype=weights[EMBEDDING].dtype)
+    # The head's bias under its second name too: transformers 4 takes a projection without a stored bias for a new one
+    # and sets the bias, which both names share, to zero.
+    tensors["lm_head.decoder.bias"] = tensors["lm_head.bias"].clone()
     if fold is not None:
         if tables is None:
             raise ValueError(f"--fold {fold} needs a checkpoint with tables, and {checkpoint} has none")

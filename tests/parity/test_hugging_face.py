@@ -134,6 +134,15 @@ print(len(pipeline("fill-mask", model=folder)("Das ist <mask>.")))
     assert done.stdout.split() == ["32", "5"], done.stderr[-2000:]
 
 
+def test_bias_is_stored_under_both_of_its_names(folder):
+    """transformers 4.45 loads a zero bias from a file that has only the first."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "model.safetensors")
+    assert tensors["lm_head.bias"].any() and torch.equal(tensors["lm_head.bias"], tensors["lm_head.decoder.bias"])
+    assert "lm_head.decoder.weight" not in tensors, "the tied projection would double the file"
+
+
 def test_config_and_card(folder):
     config = json.loads((folder / "config.json").read_text())
     assert (config["num_attention_heads"], config["max_position_embeddings"], config["layer_norm_eps"]) == (
