@@ -18,8 +18,8 @@ from fairseq.models.roberta.model import RobertaEncoder, RobertaModel, base_arch
 from fairseq.utils import safe_getattr
 from torch import Tensor
 
-from langsamp_plugin.checkpoint.vocabulary import check_vocabulary
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes, move_rows
+from langsamp_plugin.modules.vocabulary import check_vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,6 @@
 """Masked language modelling over folders of tagged languages."""
 
-import csv
 import logging
-import os
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -16,13 +14,14 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
 from omegaconf import II, MISSING
 
-from langsamp_plugin.atomic import atomic_write
+from langsamp_plugin.criterions.tag_losses import group_losses, report_validation, tag_losses
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator
 from langsamp_plugin.data.data_folder import data_languages, split_parts
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
+from langsamp_plugin.data.split_table import split_table
 from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables, head_tags
 
@@ -227,7 +226,9 @@ class LangSampMaskedLMTask(FairseqTask):
                 counts, draws, np.array([blocks.key for blocks in languages], dtype=np.uint64), self.cfg.seed
             )
         tag_ids = [self.tags.index(blocks.tag) for blocks in languages]
-        self._log_split(split, self.paths[turn], languages, draws, [str(blocks.tag) for blocks in missing])
+        elsewhere = set(self.tags) - set(self.folders[turn])
+        table = split_table(split, languages, draws, self.tables, [blocks.tag for blocks in missing], elsewhere)
+        logger.info("%s split of %s\n%s", split, self.paths[turn], table)
         self.datasets[split] = BlockDataset(
             languages,
             tag_ids,
@@ -240,31 +241,6 @@ class LangSampMaskedLMTask(FairseqTask):
             len(self.paths),
             self.cfg.tag_dropout if sampler is not None else 0.0,
         )
-
-    def _log_split(
-        self, split: str, path: Path, languages: list[LanguageBlocks], draws: np.ndarray, missing: list[str]
-    ) -> None:
-        """Log one table of everything that was counted."""
-        rows = [
-            f"{'tag':<9} {'lang':>4} {'script':>6} {'sentences':>11} {'tokens':>14} {'blocks':>9} {'draws':>9} {'share':>7} {'repeats':>8}"
-        ]
-        for blocks, draw in zip(languages, draws.tolist()):
-            lang_id, script_id = self.tables.ids(blocks.tag)
-            rows.append(
-                f"{blocks.tag!s:<9} {lang_id:>4} {script_id:>6} {blocks.num_sentences:>11,} {blocks.num_tokens:>14,} "
-                f"{len(blocks):>9,} {draw:>9,} {draw / draws.sum():>7.2%} {draw / len(blocks):>8.2f}"
-            )
-        rows.append(
-            f"{len(languages)} languages, {sum(blocks.num_sentences for blocks in languages):,} sentences, "
-            f"{sum(blocks.num_tokens for blocks in languages):,} tokens, {sum(map(len, languages)):,} blocks of which "
-            f"{sum(blocks.num_short for blocks in languages):,} are short, {draws.sum():,} draws an epoch"
-        )
-        if missing:
-            rows.append(f"{len(missing)} languages without a {split} split: {' '.join(missing)}")
-        elsewhere = sorted({*map(str, self.tags)} - {*map(str, self.folders[self.paths.index(path)])})
-        if elsewhere:
-            rows.append(f"{len(elsewhere)} languages that only other data folders have: {' '.join(elsewhere)}")
-        logger.info("%s split of %s\n%s", split, path, "\n".join(rows))
 
     def get_batch_iterator(
         self,
@@ -340,43 +316,18 @@ class LangSampMaskedLMTask(FairseqTask):
                 self._tag_sums += log["tag_sums"].cpu().numpy()
 
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
-        """Turn the sums per tag of one validation into losses per language, script and group.
+        """Report one validation per language, script and group.
 
-        Adds the macro averages to ``stats``, which fairseq prints and sends to TensorBoard, writes
-        ``<save-dir>/validation/<updates>.tsv``, and the losses of single languages and scripts to TensorBoard.
+        The macro averages go into ``stats``, which fairseq prints and sends to TensorBoard; see
+        :func:`~langsamp_plugin.criterions.tag_losses.report_validation` for the rest.
         """
-        from langsamp_plugin.evaluation.validation import group_losses, script_losses, tag_losses, validation_rows
-
         losses = tag_losses(self.tags, self._tag_sums)
         self._tag_sums[:] = 0  # the next subset's
         if not losses:
             return  # another criterion
-        groups = group_losses(losses)
-        stats.update({name: round(value, 3) for name, value in groups.items()})
-        scripts = script_losses(losses)
-        logger.info(
-            "bits per masked token, by language: %s", _listed({str(tag): loss.loss for tag, loss in losses.items()})
-        )
-        logger.info("bits per masked token, by script: %s", _listed(scripts))
-        if torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
-            return
-        step = int(stats["num_updates"])
-        with atomic_write(Path(self.cfg.save_dir) / "validation" / f"{step}.tsv") as stream:
-            writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-            writer.writerows(validation_rows(losses))
-        if self.cfg.tensorboard_logdir:
-            self._write_tensorboard(losses, scripts, step)
-
-    def _write_tensorboard(self, losses: Any, scripts: dict[str, float], step: int) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:  # fairseq has said so already
-            return
-        with SummaryWriter(os.path.join(self.cfg.tensorboard_logdir, "valid_by_tag")) as writer:
-            for tag, loss in losses.items():
-                writer.add_scalar(f"language/{tag}", loss.loss, step)
-            for script, value in scripts.items():
-                writer.add_scalar(f"script/{script}", value, step)
+        stats.update({name: round(value, 3) for name, value in group_losses(losses).items()})
+        if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+            report_validation(losses, int(stats["num_updates"]), self.cfg.save_dir, self.cfg.tensorboard_logdir)
 
     def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True) -> Any:
         """Wrap sentences for fairseq's hub interface, one per sample, as ``masked_lm`` does."""
@@ -401,8 +352,3 @@ class LangSampMaskedLMTask(FairseqTask):
     def tag(self, number: int) -> LangScript:
         """Return the tag that ``tag_ids`` mean by ``number``."""
         return self.tags[number]
-
-
-def _listed(losses: dict[str, float]) -> str:
-    """Return ``name loss, name loss, ...``, the highest loss first."""
-    return ", ".join(f"{name} {loss:.2f}" for name, loss in sorted(losses.items(), key=lambda item: -item[1]))

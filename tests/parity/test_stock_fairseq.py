@@ -22,8 +22,8 @@ SIZES = {
 }
 
 
-def stock(task=None):
-    args = argparse.Namespace(**SIZES)
+def stock(task=None, **options):
+    args = argparse.Namespace(**SIZES, **options)
     ARCH_CONFIG_REGISTRY["roberta"](args)
     torch.manual_seed(1)
     return RobertaModel.build_model(args, task or Task())
@@ -69,8 +69,10 @@ def stock_loss(model, batch):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_features_are_stock_bit_for_bit(batch, training):
-    reference, model = stock(), ours(seed=2)
+@pytest.mark.parametrize("norm", ["after each block", "before each block"])
+def test_features_are_stock_bit_for_bit(batch, training, norm):
+    options = {} if norm.startswith("after") else {"encoder_normalize_before": True, "layernorm_embedding": False}
+    reference, model = stock(**options), ours(seed=2, **options)
     same_weights(model, reference)
     reference.train(training), model.train(training)
     tokens = batch["net_input"]["src_tokens"]
@@ -83,7 +85,7 @@ def test_features_are_stock_bit_for_bit(batch, training):
     torch.manual_seed(3)
     assert torch.equal(model.encoder.extract_features(tokens)[0], expected)
     # Control: with the tables at the input the features do depend on the tags.
-    at_input = same_weights(ours(embed_tags_at="input"), reference).train(training)
+    at_input = same_weights(ours(embed_tags_at="input", **options), reference).train(training)
     torch.manual_seed(3)
     assert not torch.allclose(at_input(**batch["net_input"], features_only=True)[0], expected, atol=1e-4)
 

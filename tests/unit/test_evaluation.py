@@ -15,9 +15,9 @@ from langsamp_plugin.analysis.embeddings import (
     principal_components,
     script_agreement,
 )
+from langsamp_plugin.criterions.tag_losses import group_losses, script_losses, tag_losses
 from langsamp_plugin.evaluation.retrieval import read_aligned, retrieval, top_k_accuracy
 from langsamp_plugin.evaluation.tag_swap import SWAPS, swapped_rows, tag_swap
-from langsamp_plugin.evaluation.validation import group_losses, script_losses, tag_losses
 from langsamp_plugin.lang_script import LangScript
 
 

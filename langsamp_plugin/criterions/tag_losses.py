@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, Optional
 
 import numpy as np
 
+from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.lang_script import LangScript, head_tags
+
+logger = logging.getLogger(__name__)
 
 
 class TagLoss(NamedTuple):
@@ -90,3 +96,38 @@ def validation_rows(losses: Mapping[LangScript, TagLoss]) -> list[list[str]]:
         for name, value in group_losses(losses).items()
     ]
     return rows
+
+
+def report_validation(
+    losses: Mapping[LangScript, TagLoss], updates: int, save_dir: PathLike, tensorboard_logdir: Optional[str]
+) -> None:
+    """Log the losses, write ``<save_dir>/validation/<updates>.tsv``, and ``valid_by_tag`` for TensorBoard.
+
+    Args:
+        losses: results of one validation, summed over all workers; called in one worker.
+        updates: updates of the model so far.
+        save_dir: the run's folder of checkpoints.
+        tensorboard_logdir: fairseq's ``--tensorboard-logdir``, or ``None``.
+    """
+    scripts = script_losses(losses)
+    by_language = {str(tag): result.loss for tag, result in losses.items()}
+    logger.info("bits per masked token, by language: %s", _listed(by_language))
+    logger.info("bits per masked token, by script: %s", _listed(scripts))
+    with atomic_write(Path(save_dir) / "validation" / f"{updates}.tsv") as stream:
+        csv.writer(stream, delimiter="\t", lineterminator="\n").writerows(validation_rows(losses))
+    if not tensorboard_logdir:
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:  # fairseq has said so already
+        return
+    with SummaryWriter(str(Path(tensorboard_logdir) / "valid_by_tag")) as writer:
+        for name, loss in by_language.items():
+            writer.add_scalar(f"language/{name}", loss, updates)
+        for name, loss in scripts.items():
+            writer.add_scalar(f"script/{name}", loss, updates)
+
+
+def _listed(losses: Mapping[str, float]) -> str:
+    """Return ``name loss, name loss, ...``, the highest loss first."""
+    return ", ".join(f"{name} {loss:.2f}" for name, loss in sorted(losses.items(), key=lambda item: -item[1]))
