@@ -5,7 +5,13 @@ import signal
 import subprocess
 import time
 
+import pytest
 from support import ROOT, run
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / ".venv" / "installed").exists(),
+    reason="quickstart.sh would install .venv first; run bash scripts/test.sh",
+)
 
 
 def test_quickstart(tmp_path):
