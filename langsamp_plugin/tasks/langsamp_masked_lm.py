@@ -23,7 +23,7 @@ from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
 from langsamp_plugin.data.split_table import split_table
 from langsamp_plugin.data.token_buffer import TokenBuffer
-from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables, head_tags
+from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
 
 logger = logging.getLogger(__name__)
 
@@ -348,7 +348,3 @@ class LangSampMaskedLMTask(FairseqTask):
     def max_positions(self) -> int:
         """Most tokens in a sample."""
         return self.cfg.tokens_per_sample
-
-    def tag(self, number: int) -> LangScript:
-        """Return the tag that ``tag_ids`` mean by ``number``."""
-        return self.tags[number]
