@@ -19,7 +19,7 @@ from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.data.corpus import corpus_files, read_lines
 from langsamp_plugin.data.token_buffer import best_dtype, buffer_path, index_path, write_index
 from langsamp_plugin.data.tokenizer import FILENAME, UNK, Tokenizer
-from langsamp_plugin.lang_script import LangScript, Tables
+from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables
 
 BATCH = 10_000  # lines encoded at a time: bounds memory, large enough to hide the overhead of a call
 STATS = ("tag", "split", "lines", "tokens", "unknown")
@@ -72,22 +72,22 @@ def binarize(
             lowest hash, so that equal lines stay together and the choice is the same on any machine.
         valid_lines: lines held out per language, at most a tenth of them.
         workers: processes; the output is the same bytes for any number.
-        tables: ``data`` (the codes of the corpus), ``glot500``, or a folder with both tables; missing codes are appended.
+        tables: ``data`` (the codes of the corpus, after those that ``out`` has already), ``glot500``, or a folder with
+            both tables; missing codes are appended.
         langs: the tags to take; empty takes all.
 
     Returns:
         A row of statistics per language and split.
 
     Raises:
-        ValueError: a file is empty, not UTF-8, or has a name that is no tag.
+        ValueError: a file is empty, not UTF-8, or has a name that is no tag; or ``out`` has another vocabulary.
     """
     out = Path(out)
     files = corpus_files(corpus, langs)
     valid_files = corpus_files(valid) if valid is not None else {}
     tokenizer = Tokenizer(model)
-    start = {"data": lambda: Tables.of([], "the data"), "glot500": Tables.glot500}.get(
-        tables, lambda: Tables.load(tables)
-    )()
+    _check_dictionary(out, tokenizer)
+    start = _starting_tables(tables, out)
     out.mkdir(parents=True, exist_ok=True)
     jobs = [
         Job(tag, path, valid_files.get(tag), 0 if valid is not None else valid_lines, Path(model), out)
@@ -96,9 +96,8 @@ def binarize(
     # Large files first, so that no worker is left with one at the end.
     jobs.sort(key=lambda job: -job.train.stat().st_size)
     rows: list[dict[str, Any]] = []
-    with (
-        multiprocessing.get_context("fork" if workers > 1 else None).Pool(workers) if workers > 1 else _Serial() as pool
-    ):
+    pool = multiprocessing.get_context("fork").Pool(workers) if workers > 1 else _Serial()
+    with pool:
         done = pool.imap_unordered(_binarize_language, jobs)
         for stats in tqdm(done, total=len(jobs), desc="binarizing", unit="language", disable=None):
             rows += stats
@@ -113,6 +112,28 @@ def binarize(
         writer.writerows(rows)
     tokenizer.save_dictionary(out / "dict.txt")
     return rows
+
+
+def _starting_tables(tables: str, out: Path) -> Tables:
+    """Return the tables that the corpus's codes are appended to; a folder that has some keeps its numbering."""
+    if tables == "glot500":
+        return Tables.glot500()
+    if tables != "data":
+        return Tables.load(tables)
+    return Tables.load(out) if (out / LanguageTable.filename).is_file() else Tables.of([], "the data")
+
+
+def _check_dictionary(out: Path, tokenizer: Tokenizer) -> None:
+    """Refuse to add languages to a folder whose other languages were made with another model."""
+    path = out / "dict.txt"
+    if not path.is_file():
+        return
+    pieces = [line.rsplit(" ", 1)[0] for line in path.read_text(encoding="utf-8").split("\n") if line]
+    if pieces != tokenizer.pieces:
+        raise ValueError(
+            f"{path} has {len(pieces):,} pieces of another model than {tokenizer.path}, which has "
+            f"{len(tokenizer.pieces):,}: choose another --out, or remove the folder"
+        )
 
 
 class _Serial:

@@ -170,6 +170,19 @@ def test_tables_are_appended_to(demo, tmp_path):
     assert Tables.load(tmp_path / "data").scripts.codes == ("Latn", "Cyrl")
 
 
+def test_languages_are_added_to_a_folder(demo, tmp_path):
+    """Those that are there keep their ids, and another vocabulary is refused."""
+    from langsamp_plugin.data.tokenizer import train_tokenizer
+
+    for langs in (["rus_Cyrl"], ["deu_Latn", "rus_Cyrl"]):
+        binarize(demo / "corpus" / "train", demo / "spm.model", tmp_path / "data", valid_lines=0, langs=langs)
+    assert Tables.load(tmp_path / "data").languages.codes == ("rus", "deu")
+    train_tokenizer(demo / "corpus" / "train", tmp_path / "other.model", 1500)
+    with pytest.raises(ValueError, match=r"dict\.txt has 1,997 pieces of another model.* 1,497"):
+        binarize(demo / "corpus" / "train", tmp_path / "other.model", tmp_path / "data", langs=["eng_Latn"])
+    assert not (tmp_path / "data" / "eng_Latn").exists()
+
+
 def test_corpus_faults_are_named(tmp_path):
     (tmp_path / "eng_Latn.txt").write_text("text\n")
     for name, content, message in [
