@@ -70,7 +70,12 @@ def atomic_folder(path: PathLike, marker: str) -> Iterator[Path]:
                     os.fsync(stream.fileno())
         if path.exists():
             os.replace(path, old)
-        os.replace(beside, path)
+        try:
+            os.replace(beside, path)
+        except OSError:
+            if old.exists():
+                os.replace(old, path)
+            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

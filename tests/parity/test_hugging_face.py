@@ -67,7 +67,7 @@ def test_features_and_logits(fairseq_model, folder, tokens):
     for ours, theirs in zip(extra["inner_states"], out.hidden_states):
         assert (ours.transpose(0, 1)[real] - theirs[real]).abs().max() < 1e-5
     assert (logits[real] - out.logits[real]).abs().max() < 1e-5
-    # Control: an epsilon of LayerNorm as in BERT (1e-12 against 1e-5) is more than rounding.
+    # Control: one LayerNorm with another epsilon shows.
     broken = load(folder)
     broken.roberta.encoder.layer[0].output.LayerNorm.eps = 1e-1
     with torch.no_grad():

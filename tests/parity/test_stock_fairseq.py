@@ -157,37 +157,46 @@ def test_ablations_start_from_the_same_backbone():
         assert all(torch.equal(state[name], weight) for state in states), name
 
 
-def test_gradients_against_plain_torch(batch):
-    """Loss and gradients recomputed with nothing but torch functions, from the same weights and features."""
-    model = ours().eval()
-    loss, size, log = losses(model, batch)
-    loss.backward()
+def plain_torch(model, batch, leave_out_script=False):
+    """Return loss and gradients of both tables from nothing but torch functions, position by position."""
     head, encoder = model.encoder.lm_head, model.encoder
     with torch.no_grad():
         features = encoder.extract_features(batch["net_input"]["src_tokens"])[0]
     lang = encoder.lang_embedding.weight.detach().clone().requires_grad_()
     script = encoder.script_embedding.weight.detach().clone().requires_grad_()
-    total = 0.0
+    total = 0.0 * script.sum()
     for row in range(5):
         l, s = int(batch["net_input"]["lang_ids"][row]), int(batch["net_input"]["script_ids"][row])
         for column in range(17):
             label = int(batch["target"][row, column])
             if label == 1:
                 continue
-            o = features[row, column] + (lang[l] if l >= 0 else 0) + (script[s] if s >= 0 else 0)
+            o = features[row, column] + (lang[l] if l >= 0 else 0)
+            if s >= 0 and not leave_out_script:
+                o = o + script[s]
             x = torch.nn.functional.gelu(head.dense.weight.detach() @ o + head.dense.bias.detach())
             x = torch.nn.functional.layer_norm(x, (24,), head.layer_norm.weight.detach(), head.layer_norm.bias.detach())
             logits = head.weight.detach() @ x + head.bias.detach()
             total = total - torch.log_softmax(logits, 0)[label]
     total.backward()
-    assert torch.allclose(loss, total, rtol=1e-5)
-    for ours_, theirs in (
-        (encoder.lang_embedding.weight.grad, lang.grad),
-        (encoder.script_embedding.weight.grad, script.grad),
-    ):
+    return total.detach(), lang.grad, script.grad
+
+
+def test_gradients_against_plain_torch(batch):
+    model = ours().eval()
+    for table in (model.encoder.lang_embedding, model.encoder.script_embedding):
+        table.weight.data.mul_(20)  # as large as after some training, so that leaving one out shows
+    loss, size, log = losses(model, batch)
+    loss.backward()
+    grads = (model.encoder.lang_embedding.weight.grad, model.encoder.script_embedding.weight.grad)
+    expected, *expected_grads = plain_torch(model, batch)
+    assert torch.allclose(loss, expected, rtol=1e-5)
+    for ours_, theirs in zip(grads, expected_grads):
         assert torch.allclose(ours_, theirs, atol=1e-6, rtol=1e-4) and theirs.abs().max() > 1e-3
-    # Control: leaving the script out of the reference gives other gradients.
-    assert not torch.allclose(encoder.lang_embedding.weight.grad, torch.zeros_like(lang), atol=1e-4)
+    # Control: a reference that leaves the script out has another loss and other gradients.
+    wrong, wrong_lang, wrong_script = plain_torch(model, batch, leave_out_script=True)
+    assert not torch.allclose(loss, wrong, rtol=1e-4)
+    assert not torch.allclose(grads[0], wrong_lang, atol=1e-3) and not wrong_script.any()
     tag_sums = log["tag_sums"]
     assert tag_sums[:, 0].sum().item() == pytest.approx(loss.item(), rel=1e-6) and tag_sums[:, 1].sum() == size
 

@@ -44,6 +44,22 @@ def test_folder_is_replaced_as_a_whole(tmp_path):
     assert (path / "config.json").read_text() == "two" and os.listdir(tmp_path) == ["out"]
 
 
+def test_old_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    path, real = tmp_path / "out", os.replace
+    with atomic_folder(path, marker="config.json") as folder:
+        (folder / "config.json").write_text("old")
+
+    def replace(source, target):
+        if str(source).endswith(".tmp"):
+            raise PermissionError(errno.EACCES, "no", str(target))
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(PermissionError), atomic_folder(path, marker="config.json") as folder:
+        (folder / "config.json").write_text("new")
+    assert (path / "config.json").read_text() == "old" and os.listdir(tmp_path) == ["out"]
+
+
 def test_folder_of_another_kind_is_kept(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("")
