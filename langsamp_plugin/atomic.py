@@ -12,12 +12,13 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 
 @contextmanager
-def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
+def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator[IO[Any]]:
     """Open a file beside ``path`` that takes its place only when the block ends without an error.
 
     Args:
         path: the final name; its folder is made if it is missing.
         mode: ``"w"`` (UTF-8, LF) or ``"wb"``.
+        sync: wait until the disk has it, so that it also outlives a crash of the machine.
 
     Raises:
         OSError: the disk is full or the folder not writable; ``path`` is then what it was before.
@@ -29,11 +30,13 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     try:
         with open(beside, mode, **text) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                stream.flush()
+                os.fsync(stream.fileno())
         os.replace(beside, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # these come without a file name
+        # These come without a file name; one that has its name comes from a file inside this one's block.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.strerror == os.strerror(error.errno):
             raise OSError(
                 error.errno, f"{path} could not be written, free some space and run again: {error.strerror}"
             ) from error

@@ -26,10 +26,20 @@ app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(analyze_app, name="analyze")
 
 LANGS = typer.Option("", help="Tags to take, separated by commas; all by default.")
+COLUMN = typer.Option("text", help="Field or column with the text, of JSON lines, Parquet and Arrow.")
+SPLIT = typer.Option("train", help="Split to take where a language's folder has several.")
+WORKERS = typer.Option(1, min=1, help="Processes; the output is the same for any number.")
 
 
 def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"--shard must be I/N with I from 1 to N, such as 1/4, but is {text!r}")
+    return int(number), int(count)
 
 
 @app.callback()
@@ -42,22 +52,74 @@ def _options() -> None:
 
 @app.command()
 def corpus(
-    source: str = typer.Argument(
-        ..., help='"django": the catalogues that the Django package ships, a demo corpus in 89 language-scripts.'
+    source: Path = typer.Argument(
+        ...,
+        help='Folder with a file or folder per tag: .txt, .jsonl (also .gz, .xz, .bz2, .zst), .parquet, .arrow; or "django", '
+        "a demo corpus in 89 language-scripts.",
     ),
-    out: Path = typer.Option(..., help="Folder to write: train/, valid/ and aligned/ with a file per tag."),
+    out: Path = typer.Option(..., help="Folder to write: a file per tag; of the demo train/, valid/ and aligned/."),
+    column: str = COLUMN,
+    split: str = SPLIT,
+    dedup: bool = typer.Option(False, "--dedup", help="Leave out lines equal to an earlier one of their language."),
+    workers: int = WORKERS,
     langs: str = LANGS,
 ) -> None:
-    """Write a corpus as one text file per language-script.
+    """Write a corpus as one text file per language-script; run again, it goes on where it stopped.
 
-    Example: langsamp corpus django --out runs/corpus
+    Example: langsamp corpus Glot500 --out runs/corpus --dedup --workers 8
     """
-    from langsamp_plugin.data.django_catalogues import write_corpus
+    if str(source) == "django":
+        from langsamp_plugin.data import django_catalogues
 
-    if source != "django":
-        raise ValueError(f'the source must be "django", but is {source!r}; a folder of <tag>.txt is a corpus as it is')
-    counts = write_corpus(out, _split(langs))
-    print(f"{out}: {len(counts)} language-scripts, {sum(counts.values()):,} training lines")
+        counts = django_catalogues.write_corpus(out, _split(langs))
+        print(f"{out}: {len(counts)} language-scripts, {sum(counts.values()):,} training lines")
+        return
+    from langsamp_plugin.data.corpus_writer import write_corpus
+
+    rows = write_corpus(source, out, column, split, dedup, workers, _split(langs))
+    lines, characters, size, duplicates = (
+        sum(row[name] for row in rows) for name in ("lines", "characters", "bytes", "duplicates")
+    )
+    print(
+        f"{out}: {len(rows)} language-scripts, {lines:,} lines, {characters:,} characters, {size:,} bytes"
+        + (f"; {duplicates:,} duplicates left out" if dedup else "")
+    )
+
+
+@app.command()
+def check(
+    corpus: Path = typer.Argument(..., help="Folder of <tag>.txt, or any other that `langsamp corpus` reads."),
+    out: Optional[Path] = typer.Option(None, help="TSV to write; by default check.tsv in the current folder."),
+    lid: Optional[Path] = typer.Option(
+        None, help="Language identification model in fastText's format, such as GlotLID."
+    ),
+    strict: bool = typer.Option(False, "--strict", help="Exit with status 1 if any language has a problem."),
+    min_script: float = typer.Option(0.8, min=0, max=1, help="Least share of letters in the declared script."),
+    min_language: float = typer.Option(0.5, min=0, max=1, help="Least share of lines in the declared language."),
+    max_bad: float = typer.Option(
+        0.1, min=0, max=1, help="Largest share of empty, over-long, damaged or repeated lines, each for itself."
+    ),
+    max_characters: int = typer.Option(10_000, min=1, help="A longer line is over-long."),
+    max_lines: int = typer.Option(0, min=0, help="Look at so many lines of each language; 0 looks at all."),
+    column: str = COLUMN,
+    split: str = SPLIT,
+    workers: int = WORKERS,
+    langs: str = LANGS,
+) -> None:
+    """Check that the text of each tag is in its script and language, and look for lines without use.
+
+    Example: langsamp check runs/corpus --lid glotlid.bin --strict
+    """
+    from langsamp_plugin.data.corpus_check import Limits, check_corpus, format_table
+
+    limits = Limits(min_script, min_language, max_bad, max_characters)
+    path = out or Path("check.tsv")
+    reports = check_corpus(corpus, path, lid, limits, max_lines, column, split, workers, _split(langs))
+    print(format_table(reports))
+    wrong = sum(bool(report.problems) for report in reports)
+    print(f"{path}: {len(reports)} language-scripts, {wrong} with problems")
+    if strict and wrong:
+        raise typer.Exit(1)
 
 
 @tokenizer_app.command("train")
@@ -89,9 +151,13 @@ def binarize(
         None, help="Folder of <tag>.txt with held-out text; by default lines of the corpus are held out."
     ),
     valid_lines: int = typer.Option(100, min=0, help="Lines to hold out per language, at most a tenth of them."),
-    workers: int = typer.Option(1, min=1, help="Processes; the output is the same for any number."),
+    workers: int = WORKERS,
     tables: str = typer.Option(
         "data", help="Inventory: data, glot500, or a folder with languages.tsv and scripts.tsv to append to."
+    ),
+    shard: str = typer.Option(
+        "1/1",
+        help="I/N does the I-th of N shares, for the jobs of an array; the one that ends last finishes the folder.",
     ),
     langs: str = LANGS,
 ) -> None:
@@ -101,8 +167,10 @@ def binarize(
     """
     from langsamp_plugin.data.binarizer import binarize as run
 
-    rows = run(corpus, spm, out, valid, valid_lines, workers, tables, _split(langs))
-    for split in ("train", "valid"):
+    rows = run(corpus, spm, out, valid, valid_lines, workers, tables, _split(langs), _shard(shard))
+    if not rows:
+        print(f"{out}: share {shard} is done; the job that ends last will finish the folder")
+    for split in ("train", "valid") if rows else ():
         part = [row for row in rows if row["split"] == split]
         tokens, unknown = sum(row["tokens"] for row in part), sum(row["unknown"] for row in part)
         print(
@@ -111,14 +179,23 @@ def binarize(
 
 
 @app.command()
-def info(path: Path = typer.Argument(..., help="Data folder, checkpoint, or exported folder.")) -> None:
+def info(
+    path: Path = typer.Argument(..., help="Data folder, checkpoint, or exported folder."),
+    sampling: str = typer.Option("alpha", help="Of a data folder's preview: alpha or glot500."),
+    alpha: float = typer.Option(0.3, min=0, help="Languages are drawn by p ~ count ** alpha."),
+    scale: float = typer.Option(30.0, help="For glot500: how often the smallest language comes in an epoch."),
+    counts: str = typer.Option("blocks", help="What the sampling counts: blocks or lines."),
+    tokens_per_sample: int = typer.Option(512, min=2, help="Length of a block, <s> included."),
+) -> None:
     """Say what lies in a data folder, checkpoint or exported folder, and check that it is whole.
 
-    Example: langsamp info runs/data-bin
+    Example: langsamp info runs/data-bin --sampling glot500
     """
-    from langsamp_plugin.info import describe
+    from langsamp_plugin.info import Sampling, describe
 
-    print("\n".join(describe(path)))
+    if counts not in ("blocks", "lines"):
+        raise ValueError(f"--counts must be blocks or lines, but is {counts!r}")
+    print("\n".join(describe(path, Sampling(sampling, alpha, scale, counts, tokens_per_sample))))
 
 
 @app.command()

@@ -5,18 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.data.data_folder import data_languages, split_parts
+from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
+from langsamp_plugin.data.language_blocks import LanguageBlocks
+from langsamp_plugin.data.sampling import draws_per_epoch
+from langsamp_plugin.data.split_table import SplitTable
 from langsamp_plugin.data.token_buffer import TokenBuffer
-from langsamp_plugin.lang_script import LanguageTable, Tables
+from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
+from langsamp_plugin.progress import progress
 
 
-def describe(path: PathLike) -> list[str]:
+class Sampling(NamedTuple):
+    """The sampling that a data folder's preview shows: the task's options, in its words."""
+
+    scheme: str = "alpha"
+    alpha: float = 0.3
+    scale: float = 30.0
+    counts: str = "blocks"
+    tokens_per_sample: int = 512
+
+
+def describe(path: PathLike, sampling: Sampling = Sampling()) -> list[str]:
     """Return the lines of a report.
 
     Args:
         path: a data folder, a checkpoint of fairseq, or an exported Hugging Face folder.
+        sampling: what the preview of a data folder shows.
 
     Raises:
         FileNotFoundError: there is nothing there.
@@ -29,29 +47,60 @@ def describe(path: PathLike) -> list[str]:
         return list(_checkpoint(path))
     if (path / "config.json").is_file():
         return list(_exported(path))
-    return list(_data_folder(path))
+    return list(_data_folder(path, sampling))
 
 
-def _data_folder(path: Path) -> Iterator[str]:
+def _data_folder(path: Path, sampling: Sampling) -> Iterator[str]:
     languages = data_languages(path)
     if not (path / "dict.txt").is_file():
         raise FileNotFoundError(f"{path / 'dict.txt'} is missing: binarizing was not finished, or the file was removed")
-    types = sum(1 for line in (path / "dict.txt").read_text(encoding="utf-8").split("\n") if line)
-    yield f"data folder {path}: {types:,} pieces, {types + 5:,} token ids with the special ones"
+    types = sum(1 for line in (path / "dict.txt").read_text(encoding="utf-8").split("\n") if line) + 5
+    yield f"data folder {path}: {types:,} token ids: 4 special ones, {types - 5:,} pieces, <mask>"
     if (path / LanguageTable.filename).is_file():
         tables = Tables.load(path)
         yield f"tables: {len(tables.languages)} languages, {len(tables.scripts)} scripts"
-        for tag in languages:
-            tables.ids(tag)  # names a code that the tables lack
-    yield f"{'tag':<10} {'split':<8} {'sentences':>14} {'tokens':>16}"
-    for tag, folders in sorted(languages.items()):
+    else:
+        tables = Tables.of(languages, path)
+        yield "tables: none; training takes the published ones, or with --tables data those of the folders' names"
+    for tag in languages:
+        tables.ids(tag)  # names a code that the tables lack
+    parts: dict[str, int] = {}
+    train = []
+    for tag, folders in progress(sorted(languages.items()), desc="checking", unit="language"):
+        buffers: dict[str, list[TokenBuffer]] = {}
         for folder in folders:
-            splits = sorted({file.stem.rstrip("0123456789") for file in folder.glob("*.idx")})
-            for split in splits:
+            check_types(folder, types)
+            for split in sorted({file.stem.rstrip("0123456789") for file in folder.glob("*.idx")}):
                 for prefix in split_parts(folder, split, combine=True):
-                    buffer = TokenBuffer(prefix)  # checks that index and buffer are whole and belong together
-                    yield f"{tag!s:<10} {prefix.name:<8} {buffer.num_sentences:>14,} {buffer.num_tokens:>16,}"
+                    buffer = TokenBuffer(prefix)
+                    buffer.check()
+                    parts[prefix.name] = parts.get(prefix.name, 0) + 1
+                    buffers.setdefault(split, []).append(buffer)
+        yield f"{tag!s:<10} " + "   ".join(
+            f"{split} {sum(buffer.num_sentences for buffer in found):,} sentences, "
+            f"{sum(buffer.num_tokens for buffer in found):,} tokens"
+            for split, found in buffers.items()
+        )
+        blocks = LanguageBlocks(tag, buffers.get("train", []), sampling.tokens_per_sample - 1, "none", 1, 2, types)
+        train += [blocks] if len(blocks) else []
     yield f"{len(languages)} language-scripts; every index and buffer is whole"
+    yield "shards: " + ", ".join(f"{name} of {count} languages" for name, count in sorted(parts.items()))
+    if not train:
+        return
+    yield (
+        f"sampling preview: {sampling.scheme}, alpha {sampling.alpha:g}, "
+        + (f"scale {sampling.scale:g}, " if sampling.scheme == "glot500" else "")
+        + f"counted in {sampling.counts}, {sampling.tokens_per_sample} tokens per sample"
+    )
+    draws = draws_per_epoch(
+        np.array([len(blocks) for blocks in train]),
+        sampling.scheme,
+        sampling.alpha,
+        np.array([str(blocks.tag) in head_tags() for blocks in train]),
+        sampling.scale,
+        np.array([blocks.num_sentences for blocks in train]) if sampling.counts == "lines" else None,
+    )
+    yield SplitTable(train, draws, tables).format("train")
 
 
 def _checkpoint(path: Path) -> Iterator[str]:

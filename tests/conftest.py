@@ -29,7 +29,7 @@ def demo(tmp_path_factory):
     from langsamp_plugin.data.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("demo")
-    write_corpus(folder / "corpus", LANGS, progress=False)
+    write_corpus(folder / "corpus", LANGS)
     train_tokenizer(folder / "corpus" / "train", folder / "spm.model", 2000)
     binarize(folder / "corpus" / "train", folder / "spm.model", folder / "data-bin", valid=folder / "corpus" / "valid")
     return folder

@@ -1,31 +1,58 @@
-"""Text to fairseq's mmap format: SentencePiece ids straight into ``<data-bin>/<tag>/{train,valid}.{bin,idx}``."""
+"""Text to fairseq's mmap format: SentencePiece ids straight into ``<data-bin>/<tag>/{train,valid}.{bin,idx}``.
+
+The unit of work is a piece, some megabytes of one language's text. Pieces go to worker processes and to the jobs of an
+array (shards), a killed run goes on after the last finished one, and when all of a language are there they are joined.
+What comes out is the same bytes for any number of either.
+"""
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
-import multiprocessing
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.data.corpus import corpus_files, read_lines
+from langsamp_plugin.data.data_folder import LANGUAGE_STATS
+from langsamp_plugin.data.duplicates import text_hash
 from langsamp_plugin.data.token_buffer import best_dtype, buffer_path, index_path, write_index
 from langsamp_plugin.data.tokenizer import FILENAME, UNK, Tokenizer
 from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables
+from langsamp_plugin.progress import parallel, progress
 
+PIECE = 64 << 20  # bytes of text: about ten seconds of work
 BATCH = 10_000  # lines encoded at a time: bounds memory, large enough to hide the overhead of a call
 STATS = ("tag", "split", "lines", "tokens", "unknown")
 
 
-class Job(NamedTuple):
+class Piece(NamedTuple):
+    """The lines of a file that begin in a range of bytes.
+
+    Args:
+        number: its place in the language, from 0.
+        path: the text.
+        start, end: the range.
+        held_out: all of it is validation text.
+    """
+
+    number: int
+    path: Path
+    start: int
+    end: int
+    held_out: bool
+
+
+class Language(NamedTuple):
     """One language to binarize.
 
     Args:
@@ -34,7 +61,8 @@ class Job(NamedTuple):
         valid: held-out text of its own, or ``None`` to hold out lines of ``train``.
         valid_lines: how many lines to hold out then.
         model: the SentencePiece model.
-        out: the data folder.
+        folder: where its data go.
+        fingerprint: a hash of everything that the result depends on.
     """
 
     tag: LangScript
@@ -42,14 +70,38 @@ class Job(NamedTuple):
     valid: Optional[Path]
     valid_lines: int
     model: Path
-    out: Path
+    folder: Path
+    fingerprint: str
 
-    def fingerprint(self) -> str:
-        """Return what the result depends on; a finished language with the same is not done again."""
-        parts = [self.valid_lines, Tokenizer(self.model).digest()]
-        for path in (self.train, self.valid):
+    @classmethod
+    def of(
+        cls, tag: LangScript, train: Path, valid: Optional[Path], valid_lines: int, out: Path, tokenizer: Tokenizer
+    ) -> Language:
+        """Make one, with the fingerprint of its files and of the model."""
+        parts: list[Any] = [valid_lines, tokenizer.digest, PIECE]
+        for path in (train, valid):
             parts.append(None if path is None else [path.name, path.stat().st_size, path.stat().st_mtime_ns])
-        return blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
+        fingerprint = blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
+        return cls(tag, train, valid, valid_lines, tokenizer.path, out / str(tag), fingerprint)
+
+    @property
+    def work(self) -> Path:
+        """The folder of its finished pieces."""
+        return self.folder / f".pieces-{self.fingerprint}"
+
+    def pieces(self) -> list[Piece]:
+        """Return its pieces: those of the training text, then those of held-out text of its own."""
+        found: list[Piece] = []
+        for path in filter(None, (self.train, self.valid)):
+            size = path.stat().st_size
+            for start in range(0, size, PIECE):
+                found.append(Piece(len(found), path, start, min(start + PIECE, size), path == self.valid))
+        return found
+
+    def rows(self) -> Optional[list[dict[str, Any]]]:
+        """Return its statistics if it is finished."""
+        record = _read_record(self.folder / LANGUAGE_STATS)
+        return record["rows"] if record and record["fingerprint"] == self.fingerprint else None
 
 
 def binarize(
@@ -61,8 +113,9 @@ def binarize(
     workers: int = 1,
     tables: str = "data",
     langs: Iterable[str] = (),
+    shard: tuple[int, int] = (1, 1),
 ) -> list[dict[str, Any]]:
-    """Binarize a corpus; called again it goes on after the last language that was finished.
+    """Binarize a corpus; called again it goes on after the last piece that was finished.
 
     Args:
         corpus: folder of ``<tag>.txt``.
@@ -70,14 +123,17 @@ def binarize(
         out: the data folder; also gets ``dict.txt``, the model, the tables and ``stats.tsv``.
         valid: folder of ``<tag>.txt`` with held-out text. Without it, lines of the corpus are held out: those with the
             lowest hash, so that equal lines stay together and the choice is the same on any machine.
-        valid_lines: lines held out per language, at most a tenth of them.
-        workers: processes; the output is the same bytes for any number.
+        valid_lines: lines held out per language, at most a tenth of them; of a text larger than a piece about as many,
+            as its number of lines is estimated from the first piece.
+        workers: processes.
         tables: ``data`` (the codes of the corpus, after those that ``out`` has already), ``glot500``, or a folder with
             both tables; missing codes are appended.
         langs: the tags to take; empty takes all.
+        shard: ``(i, n)`` does the i-th of n shares of the pieces, i from 1. The job that comes last finishes the
+            folder; all must see the same files.
 
     Returns:
-        A row of statistics per language and split.
+        A row of statistics per language and split; nothing where other shards have still to finish.
 
     Raises:
         ValueError: a file is empty, not UTF-8, or has a name that is no tag; or ``out`` has another vocabulary.
@@ -85,33 +141,43 @@ def binarize(
     out = Path(out)
     files = corpus_files(corpus, langs)
     valid_files = corpus_files(valid) if valid is not None else {}
-    tokenizer = Tokenizer(model)
+    tokenizer = _load_tokenizer(Path(model))  # the workers are forks of this process and have it already
     _check_dictionary(out, tokenizer)
     start = _starting_tables(tables, out)
     out.mkdir(parents=True, exist_ok=True)
-    jobs = [
-        Job(tag, path, valid_files.get(tag), 0 if valid is not None else valid_lines, Path(model), out)
+    languages = [
+        Language.of(tag, path, valid_files.get(tag), 0 if valid is not None else valid_lines, out, tokenizer)
         for tag, path in files.items()
     ]
-    # Large files first, so that no worker is left with one at the end.
-    jobs.sort(key=lambda job: -job.train.stat().st_size)
-    rows: list[dict[str, Any]] = []
-    pool = multiprocessing.get_context("fork").Pool(workers) if workers > 1 else _Serial()
-    with pool:
-        done = pool.imap_unordered(_binarize_language, jobs)
-        for stats in tqdm(done, total=len(jobs), desc="binarizing", unit="language", disable=None):
-            rows += stats
-    # What describes the folder comes last, so that a folder with a dictionary is a whole one.
-    start.extended(files).save(out)
-    shutil.copyfile(tokenizer.path, out / f".{FILENAME}.tmp")
-    (out / f".{FILENAME}.tmp").replace(out / FILENAME)
-    rows.sort(key=lambda row: (row["tag"], row["split"]))
-    with atomic_write(out / "stats.tsv") as stream:
-        writer = csv.DictWriter(stream, STATS, delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    tokenizer.save_dictionary(out / "dict.txt")
-    return rows
+    everything = [(language, piece) for language in languages for piece in language.pieces()]
+    # The share is cut before anything finished is left out, so that all shards cut alike.
+    mine = [
+        (language, piece)
+        for language, piece in everything[shard[0] - 1 :: shard[1]]
+        if language.rows() is None and not _is_finished(language, piece)
+    ]
+    # Large pieces first, so that no worker is left with one at the end.
+    mine.sort(key=lambda task: task[1].start - task[1].end)
+    with parallel(workers) as run:
+        total = sum(piece.end - piece.start for _, piece in mine)
+        with progress(total=total, desc="binarizing", unit="B", unit_scale=True) as bar:
+            for done in run(_encode_piece, mine):
+                bar.update(done)
+        with _alone(out):
+            if not all(language.rows() is not None or _is_finished(language, piece) for language, piece in everything):
+                return []
+            rows = [
+                row
+                for rows in progress(run(_join, languages), total=len(languages), desc="joining", unit="language")
+                for row in rows
+            ]
+            # What describes the folder comes last, so that a folder with a dictionary is a whole one.
+            start.extended(files).save(out)
+            with atomic_write(out / FILENAME, "wb") as stream:
+                stream.write(tokenizer.path.read_bytes())
+            _save_stats(out)
+            tokenizer.save_dictionary(out / "dict.txt")
+    return sorted(rows, key=lambda row: (row["tag"], row["split"]))
 
 
 def _starting_tables(tables: str, out: Path) -> Tables:
@@ -136,75 +202,142 @@ def _check_dictionary(out: Path, tokenizer: Tokenizer) -> None:
         )
 
 
-class _Serial:
-    """The part of a pool that is used here, in this process: errors keep their place and a debugger works."""
-
-    imap_unordered = staticmethod(map)
-
-    def __enter__(self) -> _Serial:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
+@lru_cache(maxsize=1)
+def _load_tokenizer(path: Path) -> Tokenizer:
+    """Load the model once a process."""
+    return Tokenizer(path)
 
 
-def _binarize_language(job: Job) -> list[dict[str, Any]]:
-    folder = job.out / str(job.tag)
-    record = folder / "stats.json"
-    fingerprint = job.fingerprint()
-    if record.is_file():
-        finished = json.loads(record.read_text(encoding="utf-8"))
-        if finished["fingerprint"] == fingerprint:
-            return list(finished["rows"])
-    tokenizer = Tokenizer(job.model)
-    limit = _hash_limit(job.train, job.valid_lines)
-    rows = []
-    splits: list[tuple[str, Iterator[str]]] = [
-        ("train", (line for line in read_lines(job.train) if _hash(line) > limit))
-    ]
-    if limit >= 0:
-        splits.append(("valid", (line for line in read_lines(job.train) if _hash(line) <= limit)))
-    elif job.valid is not None:
-        splits.append(("valid", read_lines(job.valid)))
-    folder.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)
-    for split, lines in splits:
-        rows.append({"tag": str(job.tag), "split": split, **_write_split(folder / split, lines, tokenizer)})
-    with atomic_write(record) as stream:
-        json.dump({"fingerprint": fingerprint, "rows": rows}, stream)
-    return rows
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Let one job at a time finish the folder; the system frees the lock of a killed one."""
+    with open(out / ".lock", "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
-def _hash(line: str) -> int:
-    return int.from_bytes(blake2b(line.encode(), digest_size=8).digest(), "big")
+def _read_record(path: Path) -> Optional[dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _hash_limit(path: Path, wanted: int) -> int:
+def _piece_prefix(language: Language, piece: Piece, split: str) -> Path:
+    return language.work / f"{piece.number:05}.{split}"
+
+
+def _is_finished(language: Language, piece: Piece) -> bool:
+    """Return whether a piece was written and is whole, also after a crash of the machine."""
+    record = _read_record(language.work / f"{piece.number:05}.json")
+    return record is not None and all(
+        _size(Path(f"{_piece_prefix(language, piece, row['split'])}.{kind}")) == row[kind]
+        for row in record["rows"]
+        for kind in ("bin", "sizes")
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _encode_piece(task: tuple[Language, Piece]) -> int:
+    """Write the tokens and sentence sizes of a piece, then its record; return its bytes of text."""
+    language, piece = task
+    tokenizer = _load_tokenizer(language.model)
+    dtype = best_dtype(tokenizer.vocab_size)
+    limit = -1 if piece.held_out else _held_out_limit(language.train, language.valid_lines, PIECE)
+    splits = ["valid"] if piece.held_out else ["train", "valid"] if limit >= 0 else ["train"]
+    rows = {split: {"split": split, "lines": 0, "tokens": 0, "unknown": 0, "bin": 0, "sizes": 0} for split in splits}
+    with ExitStack() as stack:
+        streams = {
+            (split, kind): stack.enter_context(
+                atomic_write(f"{_piece_prefix(language, piece, split)}.{kind}", "wb", sync=False)
+            )
+            for split in splits
+            for kind in ("bin", "sizes")
+        }
+        lines = read_lines(piece.path, piece.start, piece.end)
+        while batch := list(islice(lines, BATCH)):
+            parts = {splits[0]: batch}
+            if limit >= 0:
+                parts = {"train": [], "valid": []}
+                for line in batch:
+                    parts["valid" if text_hash(line) <= limit else "train"].append(line)
+            for split, part in parts.items():
+                tokens, sizes = tokenizer.encode(part)
+                row = rows[split]
+                row["lines"] += len(sizes)
+                row["tokens"] += len(tokens)
+                row["unknown"] += int((tokens == UNK).sum())
+                row["bin"] += streams[split, "bin"].write(tokens.astype(dtype).tobytes())
+                row["sizes"] += streams[split, "sizes"].write(sizes.astype(np.int32).tobytes())
+    with atomic_write(language.work / f"{piece.number:05}.json", sync=False) as stream:
+        json.dump({"rows": list(rows.values())}, stream)
+    return piece.end - piece.start
+
+
+@lru_cache(maxsize=1024)
+def _held_out_limit(path: Path, wanted: int, piece: int) -> int:
     """Return the highest hash of a held-out line, or -1 to hold out none."""
     if wanted <= 0:
         return -1
     # The lowest hashes so far; a line can stand in a file often, but is held out or not as a whole.
     lowest = np.empty(0, dtype=np.uint64)
     total = 0
-    lines = read_lines(path)
+    size = path.stat().st_size
+    lines = read_lines(path, 0, piece)
     while batch := list(islice(lines, BATCH)):
         total += len(batch)
-        hashes = np.fromiter(map(_hash, batch), dtype=np.uint64, count=len(batch))
+        hashes = np.fromiter(map(text_hash, batch), dtype=np.uint64, count=len(batch))
         lowest = np.sort(np.concatenate([lowest, hashes]))[:wanted]
+    if size > piece:
+        total = max(total * size // piece, 1)
+        return int(min(wanted, total // 10) / total * 2**64) - 1
     count = min(wanted, total // 10)
     return int(lowest[count - 1]) if count else -1
 
 
-def _write_split(prefix: Path, lines: Iterator[str], tokenizer: Tokenizer) -> dict[str, int]:
+def _join(language: Language) -> list[dict[str, Any]]:
+    """Make a language's files of its pieces, remove those, and return its statistics."""
+    finished = language.rows()
+    if finished is not None:
+        return finished
+    tokenizer = _load_tokenizer(language.model)
     dtype = best_dtype(tokenizer.vocab_size)
-    all_sizes = [np.empty(0, dtype=np.int64)]
-    unknown = 0
-    with atomic_write(buffer_path(prefix), "wb") as stream:
-        while batch := list(islice(lines, BATCH)):
-            tokens, sizes = tokenizer.encode(batch)
-            unknown += int((tokens == UNK).sum())
-            stream.write(tokens.astype(dtype).tobytes())
-            all_sizes.append(sizes)
-    sizes = np.concatenate(all_sizes)
-    write_index(index_path(prefix), sizes, dtype)
-    return {"lines": len(sizes), "tokens": int(sizes.sum()), "unknown": unknown}
+    pieces = language.pieces()
+    records = [_read_record(language.work / f"{piece.number:05}.json") or {} for piece in pieces]
+    rows = []
+    (language.folder / LANGUAGE_STATS).unlink(missing_ok=True)
+    for split in ("train", "valid"):
+        parts = [
+            (_piece_prefix(language, piece, split), row)
+            for piece, record in zip(pieces, records)
+            for row in record["rows"]
+            if row["split"] == split
+        ]
+        prefix = language.folder / split
+        if not parts:  # left by an earlier run with other settings
+            buffer_path(prefix).unlink(missing_ok=True)
+            index_path(prefix).unlink(missing_ok=True)
+            continue
+        with atomic_write(buffer_path(prefix), "wb") as stream:
+            for part, _ in parts:
+                with open(f"{part}.bin", "rb") as source:
+                    shutil.copyfileobj(source, stream, 1 << 22)
+        sizes = [np.memmap(f"{part}.sizes", np.int32, "r") for part, row in parts if row["lines"]]
+        write_index(index_path(prefix), sizes, dtype)
+        sums = {name: sum(row[name] for _, row in parts) for name in ("lines", "tokens", "unknown")}
+        rows.append({"tag": str(language.tag), "split": split, **sums})
+    with atomic_write(language.folder / LANGUAGE_STATS) as stream:
+        json.dump({"fingerprint": language.fingerprint, "types": tokenizer.vocab_size, "rows": rows}, stream)
+    for old in language.folder.glob(".pieces-*"):
+        shutil.rmtree(old)
+    return rows
+
+
+def _save_stats(out: Path) -> None:
+    """Write ``stats.tsv`` for every language in the folder, those of earlier runs included."""
+    records = (_read_record(path) or {} for path in sorted(out.glob(f"*/{LANGUAGE_STATS}")))
+    with atomic_write(out / "stats.tsv") as stream:
+        writer = csv.DictWriter(stream, STATS, delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        for record in records:
+            writer.writerows(record["rows"])

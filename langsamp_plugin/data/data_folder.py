@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Optional
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.lang_script import LangScript
+
+LANGUAGE_STATS = "stats.json"
+"""What `langsamp binarize` leaves in a finished language's folder."""
 
 
 def data_languages(path: PathLike, tag_map: Optional[PathLike] = None) -> dict[LangScript, list[Path]]:
@@ -85,3 +89,27 @@ def split_parts(folder: PathLike, split: str, combine: bool = False) -> list[Pat
         number += 1
         if not combine:
             return prefixes
+
+
+def check_types(folder: PathLike, types: int) -> None:
+    """Check that a language was binarized with a dictionary of a given size, where its folder tells.
+
+    Args:
+        folder: of the language.
+        types: token ids of the dictionary, ``<mask>`` included.
+
+    Raises:
+        ValueError: it was another dictionary.
+    """
+    record = Path(folder) / LANGUAGE_STATS
+    if not record.is_file():  # made by fairseq-preprocess
+        return
+    try:
+        then = json.loads(record.read_text(encoding="utf-8"))["types"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{record} is damaged: binarize this language again") from error
+    if then != types:
+        raise ValueError(
+            f"{folder} was binarized with a vocabulary of {then:,} token ids, but dict.txt beside it makes {types:,}: put "
+            "the right dict.txt back, or binarize again"
+        )

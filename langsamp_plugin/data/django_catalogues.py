@@ -14,10 +14,9 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
-from tqdm import tqdm
-
 from langsamp_plugin.atomic import PathLike, atomic_folder
 from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.progress import progress
 
 HELD_OUT_SHARE = 5
 """One message in this many is held out."""
@@ -85,7 +84,7 @@ def read_messages(locale: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def write_corpus(out: PathLike, langs: Iterable[str] = (), progress: bool = True) -> dict[str, int]:
+def write_corpus(out: PathLike, langs: Iterable[str] = ()) -> dict[str, int]:
     """Write the demo corpus.
 
     Args:
@@ -93,7 +92,6 @@ def write_corpus(out: PathLike, langs: Iterable[str] = (), progress: bool = True
             ``aligned/<tag>.txt`` (held-out messages of :data:`MIN_ALIGNED_WORDS` or more, ``id<tab>text``, the same id
             in all languages).
         langs: the tags to take; empty takes all. English is always there, as retrieval needs it.
-        progress: show a progress bar.
 
     Returns:
         Training lines per tag.
@@ -111,7 +109,7 @@ def write_corpus(out: PathLike, langs: Iterable[str] = (), progress: bool = True
     with atomic_folder(out, marker="aligned") as folder:
         for part in ("train", "valid", "aligned"):
             (folder / part).mkdir()
-        for tag in tqdm(tags, desc="catalogues", unit="language", disable=None if progress else True):
+        for tag in progress(tags, desc="catalogues", unit="language"):
             # A dict keeps the order and drops repeats; of several variants the first wording of a message is aligned.
             train: dict[str, None] = {}
             valid: dict[str, None] = {}

@@ -23,6 +23,7 @@ def draws_per_epoch(
     alpha: float = 1.0,
     head: Optional[np.ndarray] = None,
     scale: float = 30.0,
+    lines: Optional[np.ndarray] = None,
 ) -> np.ndarray:
     """Return how many blocks of each language an epoch has.
 
@@ -35,6 +36,9 @@ def draws_per_epoch(
         alpha: the exponent; 1 keeps the data's own shares, 0 makes all languages equal.
         head: bool of shape ``(languages,)``; for ``glot500``.
         scale: repeats of the smallest language, for ``glot500``.
+        lines: int64 of shape ``(languages,)``, sentences that each language has. With it the scheme counts lines, as
+            the Glot500 authors did, and a language gives so many blocks that its text repeats as often as the scheme
+            repeats its lines; in scheme ``alpha`` the epoch still has as many blocks as the data.
 
     Returns:
         int64 of shape ``(languages,)``; at least 1 for every language that has a block.
@@ -48,17 +52,19 @@ def draws_per_epoch(
         raise ValueError("no language has any text to sample from")
     if not alpha >= 0.0:
         raise ValueError(f"the sampling alpha must be >= 0, but is {alpha}")
+    amounts = counts if lines is None else np.maximum(np.asarray(lines, dtype=np.int64), 1)
+    blocks_each = counts / np.where(there, amounts, 1)  # blocks of one line; 1 where blocks are counted
     if scheme == "alpha":
-        weights = np.where(there, counts, 1).astype(np.float64) ** alpha * there
+        weights = np.where(there, amounts, 1).astype(np.float64) ** alpha * blocks_each
         draws = weights / weights.sum() * counts.sum()
     elif scheme == "glot500":
         if head is None or scale <= 0:
             raise ValueError(f"scheme glot500 needs the head languages and a scale > 0, but the scale is {scale}")
-        smallest = counts[there].min()
+        smallest = amounts[there].min()
         tail = there & ~head
-        weights = np.where(tail, counts, 1).astype(np.float64) ** alpha
+        weights = np.where(tail, amounts, 1).astype(np.float64) ** alpha
         floor = weights[tail].min() if tail.any() else 1.0
-        draws = scale * smallest * np.where(tail, weights / floor, 1.0) * there
+        draws = scale * smallest * np.where(tail, weights / floor, 1.0) * blocks_each
     else:
         raise ValueError(f"the sampling scheme must be alpha or glot500, but is {scheme!r}")
     return np.where(there, np.maximum(1, np.rint(draws).astype(np.int64)), 0)

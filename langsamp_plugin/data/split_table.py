@@ -1,49 +1,77 @@
-"""The table that a run logs when it has loaded a split: everything that was counted."""
+"""The table of a split: everything that was counted, and how often each language comes."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.data.language_blocks import LanguageBlocks
-from langsamp_plugin.lang_script import LangScript, Tables
+from langsamp_plugin.lang_script import LangScript, Tables, head_tags
+
+COLUMNS = (
+    "tag", "lang_id", "script_id", "group", "sentences", "tokens", "blocks", "draws", "probability", "repeats",
+)  # fmt: skip
 
 
-def split_table(
-    split: str,
-    languages: Sequence[LanguageBlocks],
-    draws: np.ndarray,
-    tables: Tables,
-    missing: Iterable[LangScript],
-    elsewhere: Iterable[LangScript],
-) -> str:
-    """Return a row per language, a line of totals, and who is not there.
+class SplitTable:
+    """A row per language.
 
     Args:
-        split: ``train``, ``valid``, ...
         languages: those that have the split.
         draws: int64 ``(languages,)``, blocks that each gives an epoch.
         tables: the inventories, for the ids.
-        missing: languages of this data folder that lack the split.
-        elsewhere: languages that only other data folders have.
+
+    Attributes:
+        rows: per language the values of :data:`COLUMNS`: ``draws`` are the blocks it gives an epoch, ``probability``
+            its share of the epoch, ``repeats`` how often each of its blocks comes in an epoch on average.
     """
-    rows = [
-        f"{'tag':<9} {'lang':>4} {'script':>6} {'sentences':>11} {'tokens':>14} {'blocks':>9} {'draws':>9} {'share':>7} {'repeats':>8}"
-    ]
-    for blocks, draw in zip(languages, draws.tolist()):
-        lang_id, script_id = tables.ids(blocks.tag)
-        rows.append(
-            f"{blocks.tag!s:<9} {lang_id:>4} {script_id:>6} {blocks.num_sentences:>11,} {blocks.num_tokens:>14,} "
-            f"{len(blocks):>9,} {draw:>9,} {draw / draws.sum():>7.2%} {draw / len(blocks):>8.2f}"
+
+    def __init__(self, languages: Sequence[LanguageBlocks], draws: np.ndarray, tables: Tables):
+        self.languages = languages
+        self.draws = draws
+        self.rows = [
+            (
+                str(blocks.tag), *tables.ids(blocks.tag), "head" if str(blocks.tag) in head_tags() else "tail",
+                blocks.num_sentences, blocks.num_tokens, len(blocks), draw, draw / draws.sum(), draw / len(blocks),
+            )
+            for blocks, draw in zip(languages, draws.tolist())
+        ]  # fmt: skip
+
+    def format(self, split: str, missing: Iterable[LangScript] = (), elsewhere: Iterable[LangScript] = ()) -> str:
+        """Return the rows, a line of totals, and who is not there.
+
+        Args:
+            split: ``train``, ``valid``, ...
+            missing: languages of this data folder that lack the split.
+            elsewhere: languages that only other data folders have.
+        """
+        lines = [
+            f"{'tag':<9} {'lang':>4} {'script':>6} {'group':>5} {'sentences':>13} {'tokens':>15} {'blocks':>11} "
+            f"{'draws':>11} {'share':>8} {'repeats':>8}"
+        ]
+        for tag, lang_id, script_id, group, sentences, tokens, blocks, draws, share, repeats in self.rows:
+            lines.append(
+                f"{tag:<9} {lang_id:>4} {script_id:>6} {group:>5} {sentences:>13,} {tokens:>15,} {blocks:>11,} "
+                f"{draws:>11,} {share:>8.3%} {repeats:>8.2f}"
+            )
+        lines.append(
+            f"{len(self.rows)} languages, {sum(row[4] for row in self.rows):,} sentences, "
+            f"{sum(row[5] for row in self.rows):,} tokens, {sum(row[6] for row in self.rows):,} blocks of which "
+            f"{sum(blocks.num_short for blocks in self.languages):,} are short, {self.draws.sum():,} draws an epoch"
         )
-    rows.append(
-        f"{len(languages)} languages, {sum(blocks.num_sentences for blocks in languages):,} sentences, "
-        f"{sum(blocks.num_tokens for blocks in languages):,} tokens, {sum(map(len, languages)):,} blocks of which "
-        f"{sum(blocks.num_short for blocks in languages):,} are short, {draws.sum():,} draws an epoch"
-    )
-    for what, tags in ((f"without a {split} split", missing), ("that only other data folders have", elsewhere)):
-        names = sorted(map(str, tags))
-        if names:
-            rows.append(f"{len(names)} languages {what}: {' '.join(names)}")
-    return "\n".join(rows)
+        for what, tags in ((f"without a {split} split", missing), ("that only other data folders have", elsewhere)):
+            names = sorted(map(str, tags))
+            if names:
+                lines.append(f"{len(names)} languages {what}: {' '.join(names)}")
+        return "\n".join(lines)
+
+    def save(self, path: PathLike) -> None:
+        """Write the rows as TSV."""
+        with atomic_write(path) as stream:
+            writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for row in self.rows:
+                writer.writerow((*row[:-2], f"{row[-2]:.8f}", f"{row[-1]:.6f}"))

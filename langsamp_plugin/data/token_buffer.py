@@ -10,6 +10,7 @@ n x int32 sizes in tokens, n x int64 byte offsets into ``.bin``.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from langsamp_plugin.atomic import PathLike, atomic_write
 
 MAGIC = b"MMIDIDX\x00\x00"
 HEADER = struct.Struct("<9sQBQ")
+
+PIECE = 1 << 20  # sentences of an index that are in memory at a time
 
 # The codes of fairseq.data.indexed_dataset; 6 is a float and cannot hold tokens.
 DTYPES: dict[int, Any] = {
@@ -117,23 +120,55 @@ class TokenBuffer:
         """Sentence sizes in tokens, int32 of shape ``(num_sentences,)``; grows with the corpus, so not for mode none."""
         return np.fromfile(index_path(self.prefix), dtype=np.int32, count=self.num_sentences, offset=HEADER.size)
 
+    def check(self) -> None:
+        """Read the whole index, a piece at a time, and check that the sentences lie one after another in the buffer.
+
+        Raises:
+            ValueError: they do not; the message names the file and the sentence.
+        """
+        if not self.num_sentences:
+            return
+        path = index_path(self.prefix)
+        sizes = np.memmap(path, np.int32, "r", HEADER.size, (self.num_sentences,))
+        offsets = np.memmap(path, np.int64, "r", HEADER.size + 4 * self.num_sentences, (self.num_sentences,))
+        place = 0
+        for start, piece in zip(range(0, self.num_sentences, PIECE), _pieces([sizes])):
+            ends = place + np.cumsum(piece, dtype=np.int64) * self.dtype.itemsize
+            wrong = np.flatnonzero(
+                (offsets[start : start + PIECE] != np.concatenate([[place], ends[:-1]])) | (piece < 0)
+            )
+            if len(wrong):
+                raise ValueError(
+                    f"{path}: sentence {start + wrong[0] + 1:,} does not begin where the one before it ends: the index is "
+                    "damaged; binarize this language again"
+                )
+            place = int(ends[-1])
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tokens": None}  # a pickled memmap would be the whole buffer
 
 
-def write_index(path: PathLike, sizes: np.ndarray, dtype: Any) -> None:
+def write_index(path: PathLike, sizes: Sequence[np.ndarray], dtype: Any) -> None:
     """Write a ``.idx`` file.
 
     Args:
         path: the file to write.
-        sizes: tokens per sentence, in order.
+        sizes: tokens per sentence, in order, in one or more arrays; memory maps are read a piece at a time.
         dtype: numpy dtype of the tokens in the ``.bin`` file beside it.
     """
-    sizes = np.asarray(sizes, dtype=np.int32)
     itemsize = np.dtype(dtype).itemsize
-    offsets = np.zeros(len(sizes), dtype=np.int64)
-    np.cumsum(sizes[:-1].astype(np.int64) * itemsize, out=offsets[1:])
     with atomic_write(path, "wb") as stream:
-        stream.write(HEADER.pack(MAGIC, 1, CODES[np.dtype(dtype)], len(sizes)))
-        stream.write(sizes.tobytes())
-        stream.write(offsets.tobytes())
+        stream.write(HEADER.pack(MAGIC, 1, CODES[np.dtype(dtype)], sum(map(len, sizes))))
+        for piece in _pieces(sizes):
+            stream.write(piece.astype(np.int32).tobytes())
+        offset = 0
+        for piece in _pieces(sizes):
+            ends = offset + np.cumsum(piece, dtype=np.int64) * itemsize
+            stream.write(np.concatenate([[offset], ends[:-1]]).astype(np.int64).tobytes())
+            offset = int(ends[-1])
+
+
+def _pieces(arrays: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    for array in arrays:
+        for start in range(0, len(array), PIECE):
+            yield array[start : start + PIECE]

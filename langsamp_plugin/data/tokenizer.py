@@ -10,16 +10,18 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.data.corpus import corpus_files, read_lines
 from langsamp_plugin.data.sampling import draws_per_epoch
+from langsamp_plugin.progress import progress
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
 SPECIAL_PIECES = ("<unk>", "<s>", "</s>")
@@ -68,8 +70,9 @@ class Tokenizer:
         """Number of token ids: four special tokens, the pieces, ``<mask>``."""
         return 4 + len(self.pieces) + 1
 
+    @cached_property
     def digest(self) -> str:
-        """Return a hash of the model file."""
+        """A hash of the model file."""
         return blake2b(self.path.read_bytes(), digest_size=8).hexdigest()
 
     def encode(self, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -78,14 +81,12 @@ class Tokenizer:
         Returns:
             ``(tokens, sizes)``: all tokens in a row, and how many each line has, both int64.
         """
-        encoded: list[list[int]] = self.processor.encode(list(lines), out_type=int)
+        encoded: list[list[int]] = self.processor.encode(list(lines), out_type=int, num_threads=1)
         sizes = np.fromiter((len(ids) + 1 for ids in encoded), dtype=np.int64, count=len(encoded))
         tokens = np.full(int(sizes.sum()), EOS, dtype=np.int64)
         inside = np.ones(len(tokens), dtype=bool)
         inside[np.cumsum(sizes) - 1] = False
-        flat = np.fromiter(
-            (number for ids in encoded for number in ids), dtype=np.int64, count=len(tokens) - len(sizes)
-        )
+        flat = np.fromiter(chain.from_iterable(encoded), dtype=np.int64, count=len(tokens) - len(sizes))
         tokens[inside] = self._token_ids[flat]
         return tokens, sizes
 
@@ -125,10 +126,7 @@ def train_tokenizer(
 
     files = corpus_files(corpus, langs)
     counts = np.array(
-        [
-            sum(1 for _ in read_lines(path))
-            for path in tqdm(files.values(), desc="counting", unit="language", disable=None)
-        ]
+        [sum(1 for _ in read_lines(path)) for path in progress(files.values(), desc="counting", unit="language")]
     )
     if not counts.any():
         raise ValueError(f"{corpus} has files but no line of text in them")
@@ -136,7 +134,7 @@ def train_tokenizer(
     rates = draws / np.maximum(counts, 1) * min(1.0, max_lines / draws.sum())
 
     def sample() -> Iterator[str]:
-        for path, rate in zip(tqdm(files.values(), desc="sampling", unit="language", disable=None), rates.tolist()):
+        for path, rate in zip(progress(files.values(), desc="sampling", unit="language"), rates.tolist()):
             for number, line in enumerate(read_lines(path)):
                 # Every line floor(rate) times, and once more for as many as the fraction asks for, spread evenly.
                 yield from [line] * (int((number + 1) * rate) - int(number * rate))

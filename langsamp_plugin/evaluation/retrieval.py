@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
-from tqdm import tqdm
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.data.corpus import corpus_files, read_lines
 from langsamp_plugin.evaluation.encoding import load_encoder, mean_pooled
 from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.progress import progress
 
 TOP = (1, 5, 10)
 ENGLISH = LangScript("eng", "Latn")
@@ -93,7 +93,7 @@ def retrieval(
     by_tag: dict[str, dict[str, float]] = {}
     too_few: dict[str, int] = {}
     todo = [(tag, path) for tag, path in files.items() if not wanted or tag in wanted]
-    for tag, path in tqdm(todo, desc="retrieval", unit="language", disable=None):
+    for tag, path in progress(todo, desc="retrieval", unit="language"):
         sentences = read_aligned(path)
         shared = [name for name in sorted(sentences) if name in row]
         if len(shared) < min_pairs:

@@ -12,11 +12,11 @@ from typing import Any, Optional
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.data.hashing import key
 from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript
+from langsamp_plugin.progress import progress
 
 SWAPS = ("right", "language replaced", "script replaced", "both replaced", "both unknown")
 
@@ -98,7 +98,7 @@ def tag_swap(
     counts = torch.zeros(len(task.tags), dtype=torch.float64)
     encoder = model.encoder
     with torch.no_grad():
-        for sample in tqdm(iterator.next_epoch_itr(), desc="swapping tags", unit="batch", disable=None):
+        for sample in progress(iterator.next_epoch_itr(), desc="swapping tags", unit="batch"):
             masked_BT = sample["target"].ne(task.dictionary.pad())
             target_N = sample["target"][masked_BT]
             tags_N = sample["tag_ids"].unsqueeze(1).expand_as(masked_BT)[masked_BT]

@@ -17,11 +17,11 @@ from omegaconf import II, MISSING
 from langsamp_plugin.criterions.tag_losses import group_losses, report_validation, tag_losses
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator
-from langsamp_plugin.data.data_folder import data_languages, split_parts
+from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
-from langsamp_plugin.data.split_table import split_table
+from langsamp_plugin.data.split_table import SplitTable
 from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 BREAK_MODES = ChoiceEnum(["none", "complete", "complete_doc", "eos"])
 SAMPLING = ChoiceEnum(["alpha", "glot500"])
+COUNTS = ChoiceEnum(["blocks", "lines"])
 
 
 @dataclass
@@ -62,7 +63,7 @@ class LangSampMaskedLMConfig(FairseqDataclass):
     multilang_sampling_alpha: float = field(
         default=1.0,
         metadata={
-            "help": "languages are drawn by p ~ blocks ** alpha; for --multilang-sampling glot500 over the tail only"
+            "help": "languages are drawn by p ~ count ** alpha; for --multilang-sampling glot500 over the tail only"
         },
     )
     multilang_sampling: SAMPLING = field(
@@ -70,6 +71,10 @@ class LangSampMaskedLMConfig(FairseqDataclass):
     )
     multilang_sampling_scale: float = field(
         default=30.0, metadata={"help": "for glot500: how often the smallest language comes in an epoch"}
+    )
+    multilang_sampling_counts: COUNTS = field(
+        default="blocks",
+        metadata={"help": "what the sampling counts: blocks of tokens, or lines as Glot500 did"},
     )
     tables: str = field(
         default="auto",
@@ -88,6 +93,7 @@ class LangSampMaskedLMConfig(FairseqDataclass):
     seed: int = II("common.seed")
     train_subset: str = II("dataset.train_subset")
     save_dir: str = II("checkpoint.save_dir")
+    no_save: bool = II("checkpoint.no_save")
     tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")
 
 
@@ -197,6 +203,8 @@ class LangSampMaskedLMTask(FairseqTask):
         turn = (epoch - 1) % len(self.paths)
         languages, missing = [], []
         for tag, folders in sorted(self.folders[turn].items()):
+            for folder in folders:
+                check_types(folder, len(self.dictionary))
             prefixes = [prefix for folder in folders for prefix in split_parts(folder, split, combine)]
             blocks = LanguageBlocks(
                 tag,
@@ -215,20 +223,31 @@ class LangSampMaskedLMTask(FairseqTask):
         draws = counts
         if split == self.cfg.train_subset:
             head = np.array([str(blocks.tag) in head_tags() for blocks in languages])
+            lines = None
+            if str(self.cfg.multilang_sampling_counts) == "lines":
+                lines = np.array([blocks.num_sentences for blocks in languages], dtype=np.int64)
             draws = draws_per_epoch(
                 counts,
                 str(self.cfg.multilang_sampling),
                 self.cfg.multilang_sampling_alpha,
                 head,
                 self.cfg.multilang_sampling_scale,
+                lines,
             )
             sampler = BlockSampler(
                 counts, draws, np.array([blocks.key for blocks in languages], dtype=np.uint64), self.cfg.seed
             )
         tag_ids = [self.tags.index(blocks.tag) for blocks in languages]
         elsewhere = set(self.tags) - set(self.folders[turn])
-        table = split_table(split, languages, draws, self.tables, [blocks.tag for blocks in missing], elsewhere)
-        logger.info("%s split of %s\n%s", split, self.paths[turn], table)
+        table = SplitTable(languages, draws, self.tables)
+        logger.info(
+            "%s split of %s\n%s",
+            split,
+            self.paths[turn],
+            table.format(split, [blocks.tag for blocks in missing], elsewhere),
+        )
+        if sampler is not None and not self.cfg.no_save and _is_first_worker():
+            table.save(Path(self.cfg.save_dir) / ("sampling.tsv" if turn == 0 else f"sampling{turn}.tsv"))
         self.datasets[split] = BlockDataset(
             languages,
             tag_ids,
@@ -326,7 +345,7 @@ class LangSampMaskedLMTask(FairseqTask):
         if not losses:
             return  # another criterion
         stats.update({name: round(value, 3) for name, value in group_losses(losses).items()})
-        if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        if _is_first_worker():
             report_validation(losses, int(stats["num_updates"]), self.cfg.save_dir, self.cfg.tensorboard_logdir)
 
     def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True) -> Any:
@@ -348,3 +367,7 @@ class LangSampMaskedLMTask(FairseqTask):
     def max_positions(self) -> int:
         """Most tokens in a sample."""
         return self.cfg.tokens_per_sample
+
+
+def _is_first_worker() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

@@ -32,7 +32,7 @@ def test_log_checkpoint_and_validation_table(demo, tmp_path):
     assert re.search(r"by script: .*Deva [\d.]+", log)
     assert re.search(
         r"7 languages, [\d,]+ sentences, [\d,]+ tokens, [\d,]+ blocks of which [1-7] are short", log
-    ) and re.search(r"eng_Latn\s+\d+\s+\d+\s+[\d,]+", log)
+    ) and re.search(r"eng_Latn\s+\d+\s+\d+\s+head\s+[\d,]+", log)
     assert re.search(r"valid on 'valid' subset \| loss [\d.]+ \| accuracy [\d.]+ \| ppl", log)
     assert "loss_head" in log and "loss_nonlatn" in log and re.search(r"wps=[\d.]+", log)
     state = load_checkpoint(tmp_path / "checkpoint_last.pt")
@@ -200,6 +200,8 @@ def test_uneven_data_folder(demo, tmp_path):
             0.3,
             "--multilang-sampling-scale",
             2,
+            "--multilang-sampling-counts",
+            "lines",
             "--num-workers",
             1,
         ),
@@ -210,6 +212,35 @@ def test_other_ways_through_the_data(demo, tmp_path, options):
     run(*train_command(demo / "data-bin", tmp_path / "parts", 4, *options))
     run(*train_command(demo / "data-bin", tmp_path / "parts", 9, *options))
     assert_same(weights(tmp_path / "whole" / "checkpoint_last.pt"), weights(tmp_path / "parts" / "checkpoint_last.pt"))
+
+
+def test_sampling_is_saved(demo, tmp_path):
+    """The table says with what probability each language was drawn, and the run draws them like that."""
+    options = ("--multilang-sampling-alpha", 0.3, "--multilang-sampling-counts", "lines")
+    run(*train_command(demo / "data-bin", tmp_path, 1, *options))
+    with open(tmp_path / "sampling.tsv", encoding="utf-8") as stream:
+        rows = {row["tag"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    assert sorted(rows) == sorted(LANGS)
+    assert sum(float(row["probability"]) for row in rows.values()) == pytest.approx(1, abs=1e-6)
+    repeats = {tag: float(row["repeats"]) for tag, row in rows.items()}
+    lines = {tag: int(row["sentences"]) for tag, row in rows.items()}
+    # p ~ lines ** 0.3 means repeats ~ lines ** -0.7, up to the rounding of draws to whole blocks.
+    base = repeats["rus_Cyrl"] * lines["rus_Cyrl"] ** 0.7
+    for tag, row in rows.items():
+        assert repeats[tag] * lines[tag] ** 0.7 == pytest.approx(base, rel=1.5 / int(row["draws"]) + 0.02), tag
+        assert row["group"] == "head" and repeats[tag] == pytest.approx(
+            int(row["draws"]) / int(row["blocks"]), abs=1e-5
+        )
+    assert repeats["srp_Latn"] != repeats["zho_Hani"]
+
+
+def test_a_dictionary_of_another_size_is_named(demo, tmp_path):
+    shutil.copytree(demo / "data-bin", tmp_path / "data")
+    with open(tmp_path / "data" / "dict.txt", "a", encoding="utf-8") as stream:
+        stream.write("neu 1\n")
+    log = run(*train_command(tmp_path / "data", tmp_path / "save", 1), expect=1)
+    assert "was binarized with a vocabulary of 2,002 token ids, but dict.txt beside it makes 2,003" in log
+    assert not (tmp_path / "save" / "checkpoint_last.pt").exists()
 
 
 def test_half_precision(demo, tmp_path):

@@ -5,6 +5,7 @@ from support import run
 
 COMMANDS = [
     "corpus",
+    "check",
     "tokenizer train",
     "binarize",
     "info",
@@ -69,7 +70,8 @@ def test_bad_input_names_file_and_remedy(demo, tmp_path):
     assert "train one with" in wrong("binarize", corpus, "--spm", tmp_path / "none.model", "--out", out)
     assert "is missing" in wrong("binarize", tmp_path / "none", "--spm", demo / "spm.model", "--out", out)
     assert "is missing" in wrong("export", tmp_path / "none.pt", "--out", out)
-    assert '"django"' in wrong("corpus", "wikipedia", "--out", out)
+    assert "wikipedia is missing" in wrong("corpus", "wikipedia", "--out", out)
+    assert "choose another folder" in wrong("corpus", corpus, "--out", corpus)
     assert "no catalogue in zul_Latn" in wrong("corpus", "django", "--langs", "zul", "--out", out)
     (corpus / "deu_Latn.txt").write_text("\n \n")
     (corpus / "eng_Latn.txt").write_text("\n")
@@ -99,9 +101,26 @@ def test_info_names_what_is_damaged(demo, tmp_path):
     path = data / "hin_Deva" / "train.bin"
     path.write_bytes(path.read_bytes()[:-100])
     assert "hin_Deva/train.bin must have" in wrong("info", data)
+    shutil.copytree(demo / "data-bin", data, dirs_exist_ok=True)
+    pieces = (data / "dict.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data / "dict.txt").write_text("".join(pieces[:-10]), encoding="utf-8")
+    assert "was binarized with a vocabulary of 2,002 token ids, but dict.txt beside it makes 1,992" in wrong(
+        "info", data
+    )
     (data / "dict.txt").unlink()
     assert "dict.txt is missing" in wrong("info", data)
     assert "no <tag>/*.idx" in wrong("info", tmp_path)
     (tmp_path / "config.json").write_text("{")
     assert "config.json is no model configuration" in wrong("info", tmp_path)
     assert "is missing" in wrong("info", tmp_path / "nothing")
+
+
+def test_info_previews_the_sampling(demo):
+    output = run("langsamp", "info", demo / "data-bin", "--sampling", "glot500", "--counts", "lines", "--alpha", 0.5)
+    assert (
+        "every index and buffer is whole" in output and "shards: train of 7 languages, valid of 7 languages" in output
+    )
+    assert "sampling preview: glot500, alpha 0.5, scale 30, counted in lines, 512 tokens per sample" in output
+    assert output.splitlines()[-1].startswith("7 languages, ") and "draws an epoch" in output.splitlines()[-1]
+    assert "scheme must be" in wrong("info", demo / "data-bin", "--sampling", "uniform")
+    assert "must be blocks or lines" in wrong("info", demo / "data-bin", "--counts", "bytes")

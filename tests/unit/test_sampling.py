@@ -42,6 +42,42 @@ def test_glot500_scheme_by_hand():
     assert draws_per_epoch(counts, "glot500", 0.3, head, 30).tolist() == [60, 60, round(60 * 32**0.3), 60]
 
 
+def test_counting_lines():
+    """The scheme decides how often a language's lines repeat, and its blocks repeat as often."""
+    blocks, lines = np.array([100, 40, 0, 10]), np.array([1000, 4000, 0, 50])
+    head = np.array([True, False, False, False])
+    # glot500: min_count 50; head 30 * 50 lines; tail 30 * 50 * (lines / 50) ** 0.3.
+    repeats = [1500 / 1000, 1500 * 80**0.3 / 4000, 0, 1500 / 50]
+    draws = draws_per_epoch(blocks, "glot500", 0.3, head, 30, lines)
+    assert draws.tolist() == np.rint(repeats * blocks).tolist()
+    # alpha: shares of lines by lines ** alpha, turned into blocks; an epoch as long as the data.
+    share = np.array([1000**0.5 / 1000 * 100, 4000**0.5 / 4000 * 40, 0, 50**0.5 / 50 * 10])
+    draws = draws_per_epoch(blocks, "alpha", 0.5, lines=lines)
+    assert np.abs(draws - share / share.sum() * 150).max() <= 0.5
+    # Control: with alpha 1 every line comes once, however counted; where lines are blocks, nothing changes.
+    assert draws_per_epoch(blocks, "alpha", 1.0, lines=lines).tolist() == blocks.tolist()
+    assert (
+        draws_per_epoch(blocks, "alpha", 0.3, lines=blocks).tolist() == draws_per_epoch(blocks, "alpha", 0.3).tolist()
+    )
+    assert draws_per_epoch(blocks, "alpha", 0.3, lines=lines).tolist() != draws_per_epoch(blocks, "alpha", 0.3).tolist()
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 10**7), st.booleans()), min_size=1, max_size=20),
+    st.sampled_from(["alpha", "glot500"]),
+    st.floats(0, 1.5),
+    st.booleans(),
+)
+def test_every_language_is_reached(languages, scheme, alpha, by_lines):
+    counts, lines, head = (np.array(column) for column in zip(*languages))
+    counts[0] = max(counts[0], 1)
+    draws = draws_per_epoch(counts, scheme, alpha, head, 30.0, lines if by_lines else None)
+    assert ((draws > 0) == (counts > 0)).all()
+    if scheme == "alpha":
+        assert abs(draws.sum() - counts.sum()) <= 1.5 * len(counts)  # rounding, and 1 for who would get none
+
+
 @pytest.mark.parametrize("wrong", [{"scheme": "x"}, {"alpha": -1.0}, {"scheme": "glot500"}, {"counts": np.zeros(3)}])
 def test_wrong_arguments(wrong):
     with pytest.raises(ValueError):

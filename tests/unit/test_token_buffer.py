@@ -37,7 +37,8 @@ def test_reads_what_fairseq_writes(tmp_path, dtype):
 def test_fairseq_reads_what_we_write(tmp_path):
     tokens = np.array(sum(SENTENCES, []), dtype=np.uint16)
     (tmp_path / "a.bin").write_bytes(tokens.tobytes())
-    write_index(tmp_path / "a.idx", np.array([len(s) for s in SENTENCES]), np.uint16)
+    sizes = np.array([len(s) for s in SENTENCES])
+    write_index(tmp_path / "a.idx", [sizes[:2], sizes[2:]], np.uint16)
     stock = MMapIndexedDataset(str(tmp_path / "a"))
     assert [stock[i].tolist() for i in range(len(stock))] == SENTENCES
     write(tmp_path / "b", SENTENCES)
@@ -87,6 +88,17 @@ def test_damage_is_named(tmp_path, how):
     damage(prefix, how)
     with pytest.raises((ValueError, FileNotFoundError), match=r"train\.(bin|idx).*binarize this language again"):
         TokenBuffer(prefix)
+
+
+def test_damage_inside_the_index_is_named(tmp_path):
+    """What the header cannot tell: the sizes of two sentences changed places, the buffer's length is still right."""
+    prefix = write(tmp_path / "train", SENTENCES)
+    TokenBuffer(prefix).check()
+    data = bytearray(prefix.with_suffix(".idx").read_bytes())
+    data[HEADER.size : HEADER.size + 8] = data[HEADER.size + 4 : HEADER.size + 8] + data[HEADER.size : HEADER.size + 4]
+    prefix.with_suffix(".idx").write_bytes(data)
+    with pytest.raises(ValueError, match=r"train\.idx: sentence 2 does not begin.*binarize this language again"):
+        TokenBuffer(prefix).check()
 
 
 def blocks(buffers, size=5, mode="none", vocab=100):

@@ -1,0 +1,59 @@
+"""Long work: worker processes, and a bar that also reads well in a cluster's log."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, Callable, Optional, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def progress(items: Optional[Iterable[T]] = None, **options: Any) -> tqdm[T]:
+    """Return tqdm's bar; without a terminal it begins after half a minute and writes twice a minute.
+
+    Args:
+        items: what to iterate over; without it, call ``update``.
+        **options: of ``tqdm``, such as ``total``, ``desc`` and ``unit``.
+    """
+    quiet = {} if sys.stderr.isatty() else {"delay": 30, "mininterval": 30}
+    return tqdm(items, **quiet, **options)
+
+
+@contextmanager
+def parallel(
+    workers: int,
+) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]]:
+    """Yield a function that maps over items in ``workers`` processes, results in the order that they get done.
+
+    With one worker everything runs in this process: errors keep their place and a debugger works.
+
+    Args:
+        workers: processes.
+
+    Raises:
+        ChildProcessError: a worker was killed from outside.
+    """
+    if workers == 1:
+        yield map
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"))
+
+    def run(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        for future in as_completed([pool.submit(function, item) for item in items]):
+            yield future.result()
+
+    try:
+        yield run
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker process was killed, most likely because memory ran out: run again with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

