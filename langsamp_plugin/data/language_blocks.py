@@ -84,7 +84,7 @@ class LanguageBlocks:
         """
         part, start, end = self.span(block)
         buffer = self.buffers[part]
-        tokens = buffer.tokens[start:end].astype(np.int64)
+        tokens = buffer.read(start, end).astype(np.int64)
         if tokens.size and (tokens.max() >= self.vocab_size or tokens.min() < 0):
             raise ValueError(
                 f"{buffer.prefix}.bin has token id {tokens.max()} near token {start:,}, but the dictionary has "

@@ -9,10 +9,12 @@ n x int32 sizes in tokens, n x int64 byte offsets into ``.bin``.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -55,7 +57,7 @@ def buffer_path(prefix: PathLike) -> Path:
 class TokenBuffer:
     """One binarized split: all its tokens in a row, each sentence ending in ``</s>``.
 
-    Opening it reads a few bytes; the tokens are mapped on first use, also anew in a worker process.
+    Opening it reads a few bytes.
 
     Args:
         prefix: path without ending, e.g. ``data-bin/eng_Latn/train``.
@@ -72,7 +74,6 @@ class TokenBuffer:
 
     def __init__(self, prefix: PathLike):
         self.prefix = Path(prefix)
-        self._tokens: np.ndarray | None = None
         index, buffer = index_path(prefix), buffer_path(prefix)
         for path in (index, buffer):
             if not path.is_file():
@@ -106,15 +107,20 @@ class TokenBuffer:
             )
         self.num_tokens = end // self.dtype.itemsize
 
-    @property
-    def tokens(self) -> np.ndarray:
-        """All tokens as a read-only memory map of shape ``(num_tokens,)`` and :attr:`dtype`."""
-        if self._tokens is None:
-            if self.num_tokens == 0:  # an empty file cannot be mapped
-                self._tokens = np.empty(0, self.dtype)
-            else:
-                self._tokens = np.memmap(buffer_path(self.prefix), dtype=self.dtype, mode="r", shape=(self.num_tokens,))
-        return self._tokens
+    def read(self, start: int, end: int) -> np.ndarray:
+        """Return the tokens in a range, of shape ``(end - start,)`` and :attr:`dtype`.
+
+        Read and not mapped: mapped pages would count as the process's memory, and one that has gone missing (a file cut
+        off during the run, a network file system that fails) would kill it without a word.
+
+        Raises:
+            ValueError: the file has become shorter.
+        """
+        size = (end - start) * self.dtype.itemsize
+        data = os.pread(_open(self).fileno(), size, start * self.dtype.itemsize)
+        if len(data) != size:
+            raise ValueError(f"{buffer_path(self.prefix)} was cut off while in use; binarize this language again")
+        return np.frombuffer(data, dtype=self.dtype)
 
     def sizes(self) -> np.ndarray:
         """Sentence sizes in tokens, int32 of shape ``(num_sentences,)``; grows with the corpus, so not for mode none."""
@@ -144,8 +150,11 @@ class TokenBuffer:
                 )
             place = int(ends[-1])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tokens": None}  # a pickled memmap would be the whole buffer
+
+@lru_cache(maxsize=512)
+def _open(buffer: TokenBuffer) -> BinaryIO:
+    """Keep files open, fewer than the usual limit of 1,024 a process; one that drops out is closed."""
+    return open(buffer_path(buffer.prefix), "rb", buffering=0)
 
 
 def write_index(path: PathLike, sizes: Sequence[np.ndarray], dtype: Any) -> None:

@@ -24,7 +24,7 @@ def read_split(folder, tokenizer, split):
     ends = np.cumsum(buffer.sizes())
     return [
         tokenizer.processor.decode([int(t) - 1 for t in part[:-1]])
-        for part in np.split(buffer.tokens.astype(int), ends[:-1])
+        for part in np.split(buffer.read(0, buffer.num_tokens).astype(int), ends[:-1])
     ]
 
 

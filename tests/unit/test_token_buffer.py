@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import numpy as np
@@ -21,6 +22,10 @@ def write(prefix, sentences, dtype=np.uint16):
     return prefix
 
 
+def whole(buffer):
+    return buffer.read(0, buffer.num_tokens).tolist()
+
+
 SENTENCES = [[5, 6, 7, 2], [8, 2], [9] * 10 + [2], [2], [10, 11, 2]]
 
 
@@ -28,9 +33,9 @@ SENTENCES = [[5, 6, 7, 2], [8, 2], [9] * 10 + [2], [2], [10, 11, 2]]
 def test_reads_what_fairseq_writes(tmp_path, dtype):
     buffer = TokenBuffer(write(tmp_path / "train", SENTENCES, dtype))
     assert (buffer.num_sentences, buffer.num_tokens) == (5, 21)
-    assert buffer.tokens.tolist() == sum(SENTENCES, [])
+    assert whole(buffer) == sum(SENTENCES, [])
     assert buffer.sizes().tolist() == [4, 2, 11, 1, 3]
-    assert pickle.loads(pickle.dumps(buffer)).tokens.tolist() == buffer.tokens.tolist()
+    assert whole(pickle.loads(pickle.dumps(buffer))) == whole(buffer) and buffer.read(3, 5).tolist() == [2, 8]
     assert len(pickle.dumps(buffer)) < 2000
 
 
@@ -54,7 +59,7 @@ def test_dtype_is_fairseqs():
 
 def test_empty_split(tmp_path):
     buffer = TokenBuffer(write(tmp_path / "train", []))
-    assert buffer.num_tokens == 0 and len(buffer.tokens) == 0
+    assert buffer.num_tokens == 0 and whole(buffer) == []
 
 
 def damage(prefix, how):
@@ -88,6 +93,14 @@ def test_damage_is_named(tmp_path, how):
     damage(prefix, how)
     with pytest.raises((ValueError, FileNotFoundError), match=r"train\.(bin|idx).*binarize this language again"):
         TokenBuffer(prefix)
+
+
+def test_a_file_that_is_cut_off_in_use_is_named(tmp_path):
+    buffer = TokenBuffer(write(tmp_path / "train", SENTENCES))
+    assert buffer.read(0, 4).tolist() == SENTENCES[0]
+    os.truncate(tmp_path / "train.bin", 20)
+    with pytest.raises(ValueError, match=r"train\.bin was cut off while in use"):
+        buffer.read(8, 12)
 
 
 def test_damage_inside_the_index_is_named(tmp_path):
