@@ -1,6 +1,8 @@
 """Shared fixtures: real text from the Django package, binarized once per session, and a tiny trained run."""
 
 import os
+import sys
+import tarfile
 
 import pytest
 from support import LANGS, ROOT, run, train_command
@@ -41,3 +43,20 @@ def trained(demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     run(*train_command(demo / "data-bin", folder, 20))
     return folder / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def encoder(shared, tmp_path_factory):
+    """A published multilingual encoder (multilingual-e5-small, 12 layers, XLM-R's vocabulary) as a Hugging Face folder."""
+    out = tmp_path_factory.mktemp("encoder") / "hf"
+    run(sys.executable, shared / "tools" / "build_e5_xlmr.py", "--out", out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def udhr(shared, tmp_path_factory):
+    """The Universal Declaration of Human Rights in 461 language-scripts, a file each."""
+    folder = tmp_path_factory.mktemp("udhr")
+    with tarfile.open(shared / "data" / "udhr" / "udhr.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "udhr"

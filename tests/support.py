@@ -65,3 +65,10 @@ class Task:
         self.tags = ["eng_Latn", "rus_Cyrl"]
 
     source_dictionary = target_dictionary = property(lambda self: self.dictionary)
+
+
+class Evil:
+    """What a pickle can carry: it would call something when it is loaded."""
+
+    def __reduce__(self):
+        return (print, ("code ran",))

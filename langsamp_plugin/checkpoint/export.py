@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,15 +13,15 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
-from langsamp_plugin.checkpoint.key_map import hf_names
-from langsamp_plugin.checkpoint.loading import load_checkpoint, model_config
+from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD, VERSION, hf_names
+from langsamp_plugin.checkpoint.loading import architecture, load_checkpoint
 from langsamp_plugin.checkpoint.model_card import model_card
-from langsamp_plugin.checkpoint.tables import checkpoint_tables
+from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
+from langsamp_plugin.checkpoint.verification import LIMIT, Verification, verify_folder
+from langsamp_plugin.data.corpus import corpus_files
 from langsamp_plugin.data.tokenizer import FILENAME, Tokenizer
 from langsamp_plugin.lang_script import LangScript
-
-EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
-POSITIONS = "encoder.sentence_encoder.embed_positions.weight"
+from langsamp_plugin.progress import progress
 
 TOKENIZER_OPTIONS = (
     *(f"{name}_token" for name in ("bos", "cls", "eos", "mask", "pad", "sep", "unk")),
@@ -29,33 +30,57 @@ TOKENIZER_OPTIONS = (
 )
 
 
-def export(checkpoint: PathLike, out: PathLike, spm: Optional[PathLike] = None, fold: Optional[str] = None) -> None:
+def export(
+    checkpoint: PathLike,
+    out: PathLike,
+    spm: Optional[PathLike] = None,
+    fold: Sequence[str] = (),
+    half: Optional[str] = None,
+    verify: bool = False,
+    text: Optional[PathLike] = None,
+) -> Optional[Verification]:
     """Write ``config.json``, ``model.safetensors``, the tokenizer, a model card, and the two tables.
 
     Args:
         checkpoint: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
         out: the folder to write; an exported folder there is replaced once the new one is whole.
         spm: the SentencePiece model; by default the one in the data folder that the checkpoint was trained on.
-        fold: a tag whose embeddings go into the bias of the head's first layer, so that a stock masked LM predicts as
-            LangSAMP does for that tag: ``dense(h + e) = W h + (b + W e)``.
+        fold: tags whose embeddings go into the bias of the head's first layer, so that a stock masked LM predicts as
+            LangSAMP does for that tag: ``dense(h + e) = W h + (b + W e)``. One tag goes into the model itself; of
+            several each gets its bias as ``heads/<tag>.safetensors``.
+        half: ``float16`` or ``bfloat16`` stores all weights so.
+        verify: compare the folder with fairseq's model before it takes its place.
+        text: a folder of ``<tag>.txt`` whose every line is tokenized on both sides then, too.
+
+    Returns:
+        What the comparison found, ``None`` without one.
 
     Raises:
         ModuleNotFoundError: transformers or safetensors is not installed.
         FileNotFoundError: the checkpoint or the SentencePiece model is missing.
         ValueError: the checkpoint is damaged, has weights without a place, or another vocabulary than the tokenizer.
+        VerificationError: the two sides differ.
     """
     for package in ("safetensors", "transformers"):
         if importlib.util.find_spec(package) is None:
             raise ModuleNotFoundError(f"export needs {package}: pip install 'langsamp-plugin[hf]'")
     from safetensors.torch import save_file
 
+    if text is not None:
+        corpus_files(text)  # a mistake in it is better said now than after minutes
     state = load_checkpoint(checkpoint)
+    dtype = half_dtype(half) if half is not None else None
+    if dtype is not None:
+        state["model"] = {
+            name: tensor.to(dtype) if tensor.is_floating_point() and name != VERSION else tensor
+            for name, tensor in state["model"].items()
+        }
     weights: dict[str, Tensor] = state["model"]
     names = hf_names(weights)
     tables = checkpoint_tables(state)
     tokenizer = Tokenizer(spm if spm is not None else model_beside_data(state, checkpoint, "--spm"))
-    check_tokenizer(tokenizer, weights, _data_folder(state))
-    head = weights.get("encoder.lm_head.weight")
+    check_tokenizer(tokenizer, weights, data_folder(state))
+    head = weights.get(f"{HEAD}weight")
     if head is not None and not torch.equal(head, weights[EMBEDDING]):
         raise ValueError(
             f"{checkpoint} was trained with --untie-weights-roberta, which Hugging Face's XLM-R cannot hold"
@@ -67,24 +92,72 @@ def export(checkpoint: PathLike, out: PathLike, spm: Optional[PathLike] = None, 
     # The head's bias under its second name too: transformers 4 takes a projection without a stored bias for a new one
     # and sets the bias, which both names share, to zero.
     tensors["lm_head.decoder.bias"] = tensors["lm_head.bias"].clone()
-    if fold is not None:
-        if tables is None:
-            raise ValueError(f"--fold {fold} needs a checkpoint with tables, and {checkpoint} has none")
-        shift = tables.embedding(LangScript.parse(fold)).to(tensors["lm_head.dense.weight"].dtype)
-        tensors["lm_head.dense.bias"] = tensors["lm_head.dense.bias"] + tensors["lm_head.dense.weight"] @ shift
-    config = hf_config(model_config(state), weights)
+    unfolded = tensors["lm_head.dense.bias"]
+    folded = {tag: _folded_bias(tensors, tables, tag, checkpoint) for tag in map(LangScript.from_spelling, fold)}
+    into_model = str(next(iter(folded))) if len(folded) == 1 else None
+    if into_model is not None:
+        (tensors["lm_head.dense.bias"],) = folded.values()
+    config = hf_config(architecture(state), weights)
     config["langsamp_tags"] = list((state.get("task_state") or {}).get("tags") or [])
-    with atomic_folder(out, marker="config.json") as folder:
+    if into_model is not None:
+        config["langsamp_folded"] = into_model
+    found = None
+    with (
+        atomic_folder(out, marker="config.json") as folder,
+        progress(total=4 + verify, desc="export", unit="step") as bar,
+    ):
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        bar.update()
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         save_tokenizer(tokenizer, folder, config["max_position_embeddings"] - 2)
+        bar.update()
         if tables is not None:
-            tables.save(folder)
-        (folder / "README.md").write_text(model_card(state, config, tables, fold), encoding="utf-8")
+            tables.save(folder, unfolded if into_model is not None else None)
+        if len(folded) > 1:
+            (folder / "heads").mkdir()
+            for tag, bias in folded.items():
+                save_file({"lm_head.dense.bias": bias}, folder / "heads" / f"{tag}.safetensors", {"format": "pt"})
+        bar.update()
+        card = model_card(state, config, tables, [str(tag) for tag in folded])
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        bar.update()
+        if verify:
+            # In half precision the folded bias is rounded, all else is exact.
+            limit = torch.finfo(dtype).eps if dtype is not None and into_model is not None else LIMIT
+            found = verify_folder(state, tokenizer, folder, into_model, text, logits_limit=limit)
+            bar.update()
+            found.check()
+    return found
+
+
+def half_dtype(name: str) -> torch.dtype:
+    """Return the dtype that ``--half`` names.
+
+    Raises:
+        ValueError: it is none of half precision.
+    """
+    dtypes = {"float16": torch.float16, "fp16": torch.float16, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
+    if name not in dtypes:
+        raise ValueError(f"--half must be float16 or bfloat16, but is {name!r}")
+    return dtypes[name]
+
+
+def _folded_bias(
+    tensors: dict[str, Tensor], tables: Optional[TagTables], tag: LangScript, checkpoint: PathLike
+) -> Tensor:
+    """Return the bias of the head's first layer with a tag's embeddings folded into it."""
+    if tables is None:
+        raise ValueError(f"--fold {tag} needs a checkpoint with tables, and {checkpoint} has none")
+    weight, bias = tensors["lm_head.dense.weight"], tensors["lm_head.dense.bias"]
+    return (bias.float() + weight.float() @ tables.embedding(tag).float()).to(bias.dtype)
 
 
 def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
-    """Return ``config.json``; sizes are read from the weights, which cannot be wrong about them.
+    """Return ``config.json``.
+
+    Args:
+        options: the model's, from :func:`~langsamp_plugin.checkpoint.loading.architecture`.
+        weights: the model's.
 
     Raises:
         ValueError: the model is of a kind that XLM-R's class cannot compute.
@@ -95,22 +168,20 @@ def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, 
         raise ValueError(
             "a model with its tables at the input needs ids to compute anything and has no Hugging Face form"
         )
-    vocab_size, width = weights[EMBEDDING].shape
-    layers = 1 + max(int(name.split(".")[3]) for name in weights if name.startswith("encoder.sentence_encoder.layers."))
     return {
         "architectures": ["XLMRobertaForMaskedLM"],
         "model_type": "xlm-roberta",
-        "vocab_size": vocab_size,
-        "hidden_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": int(options.get("encoder_attention_heads") or width // 64),
-        "intermediate_size": weights["encoder.sentence_encoder.layers.0.fc1.weight"].shape[0],
-        "max_position_embeddings": weights[POSITIONS].shape[0],
+        "vocab_size": len(weights[EMBEDDING]),
+        "hidden_size": options["encoder_embed_dim"],
+        "num_hidden_layers": options["encoder_layers"],
+        "num_attention_heads": options["encoder_attention_heads"],
+        "intermediate_size": options["encoder_ffn_embed_dim"],
+        "max_position_embeddings": options["max_positions"] + 2,
         "type_vocab_size": 1,
         "hidden_act": options.get("activation_fn", "gelu"),
         "hidden_dropout_prob": options.get("dropout", 0.1),
         "attention_probs_dropout_prob": options.get("attention_dropout", 0.1),
-        "layer_norm_eps": 1e-5,  # torch's and fairseq's default, and XLM-R's in Hugging Face
+        "layer_norm_eps": options.get("layer_norm_eps") or 1e-5,  # torch's and fairseq's default, and XLM-R's
         "initializer_range": 0.02,
         "bos_token_id": 0,
         "pad_token_id": 1,
@@ -159,7 +230,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _data_folder(state: dict[str, Any]) -> Optional[Path]:
+def data_folder(state: dict[str, Any]) -> Optional[Path]:
+    """Return the first data folder that a checkpoint was trained on, ``None`` if it does not say."""
     task = (state.get("cfg") or {}).get("task")
     data = task.get("data") if isinstance(task, dict) else getattr(task, "data", None)
     data = data or getattr(state.get("args"), "data", None)
@@ -172,7 +244,7 @@ def model_beside_data(state: dict[str, Any], checkpoint: PathLike, flag: str) ->
     Raises:
         FileNotFoundError: it is not there; the message names the flag that takes another.
     """
-    data = _data_folder(state)
+    data = data_folder(state)
     if data is not None and (data / FILENAME).is_file():
         return data / FILENAME
     raise FileNotFoundError(

@@ -7,14 +7,12 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD
+from langsamp_plugin.checkpoint.starting_point import starting_point
 from langsamp_plugin.data.tokenizer import Tokenizer
 from langsamp_plugin.modules.tag_embedding import INIT_STD
 
-EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
-HEAD_WEIGHT = "encoder.lm_head.weight"
-HEAD_BIAS = "encoder.lm_head.bias"
+HEAD_WEIGHT, HEAD_BIAS = f"{HEAD}weight", f"{HEAD}bias"
 NUM_SPECIAL = 4  # <s>, <pad>, </s>, <unk>; <mask> is the last row
 
 INITS = ("parts", "mean", "random")
@@ -35,36 +33,33 @@ class Extension(NamedTuple):
 
 
 def extend_vocabulary(
-    checkpoint: PathLike, old_spm: PathLike, new_spm: PathLike, out: PathLike, init: str = "parts", seed: int = 42
-) -> Extension:
-    """Write a checkpoint whose embedding and head fit another SentencePiece model.
+    state: dict[str, Any], old: Tokenizer, new: Tokenizer, init: str = "parts", seed: int = 42
+) -> tuple[dict[str, Any], Extension]:
+    """Make a checkpoint whose embedding and head fit another SentencePiece model.
 
     Rows are matched by piece, so the order of the new model does not matter; ``<mask>``, the last row of either
     vocabulary, moves with its meaning. Optimizer and place in the data are left out: training starts anew from it.
 
     Args:
-        checkpoint: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
-        old_spm: the SentencePiece model of the checkpoint.
-        new_spm: the one to train with.
-        out: the checkpoint to write, for ``--finetune-from-model`` or ``--restore-file``.
+        state: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
+        old: the SentencePiece model of the checkpoint.
+        new: the one to train with.
         init: a new piece starts as the mean of the old pieces that it splits into (``parts``), the ``mean`` of all, or
             ``random``, N(0, 0.02). Its output bias is that of its parts, or the mean.
         seed: of the random rows.
 
     Returns:
-        How many pieces were kept, new and dropped.
+        The new checkpoint, and how many pieces were kept, new and dropped.
 
     Raises:
-        ValueError: the checkpoint does not have the vocabulary of ``old_spm``, or ``init`` is another word.
+        ValueError: the checkpoint does not have the vocabulary of ``old``, or ``init`` is another word.
     """
     if init not in INITS:
         raise ValueError(f"new pieces start as {', '.join(INITS)}, but {init!r} was asked for")
-    state = load_checkpoint(checkpoint)
     weights: dict[str, Tensor] = dict(state["model"])
-    old, new = Tokenizer(old_spm), Tokenizer(new_spm)
     rows = len(weights[EMBEDDING])
     if rows != old.vocab_size:
-        raise ValueError(f"{checkpoint} has {rows:,} word embeddings, but {old_spm} makes {old.vocab_size:,} tokens")
+        raise ValueError(f"the model has {rows:,} word embeddings, but {old.path} makes {old.vocab_size:,} tokens")
     sources = _sources(old, new, split=init == "parts")
     generator = torch.Generator().manual_seed(seed)
     embedding = weights[EMBEDDING]
@@ -74,10 +69,8 @@ def extend_vocabulary(
         weights[HEAD_WEIGHT] = weights[EMBEDDING] if tied else _rows(weights[HEAD_WEIGHT], sources, init, generator)
     if HEAD_BIAS in weights:
         weights[HEAD_BIAS] = _rows(weights[HEAD_BIAS].unsqueeze(1), sources, "mean", generator).squeeze(1)
-    with atomic_write(out, "wb") as stream:
-        torch.save(_starting_point(state, weights), stream)
     common = len(set(old.pieces) & set(new.pieces))
-    return Extension(common, len(new.pieces) - common, len(old.pieces) - common)
+    return starting_point(state, weights), Extension(common, len(new.pieces) - common, len(old.pieces) - common)
 
 
 def _sources(old: Tokenizer, new: Tokenizer, split: bool) -> list[Optional[list[int]]]:
@@ -111,15 +104,3 @@ def _rows(old: Tensor, sources: list[Optional[list[int]]], init: str, generator:
         else:
             out[number] = mean.to(old.dtype)
     return out
-
-
-def _starting_point(state: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
-    """Return a checkpoint that fairseq takes for one at the start of its first epoch."""
-    return {
-        "args": state.get("args"),
-        "cfg": state.get("cfg"),
-        "model": weights,
-        "optimizer_history": [{"num_updates": 0, "lr_scheduler_state": {}}],
-        "task_state": state.get("task_state") or {},
-        "extra_state": {"train_iterator": {"version": 2, "epoch": 1, "iterations_in_epoch": 0, "shuffle": True}},
-    }

@@ -5,6 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from torch import Tensor
+
+EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
+POSITIONS = "encoder.sentence_encoder.embed_positions.weight"
+VERSION = "encoder.sentence_encoder.version"
+HEAD = "encoder.lm_head."
+
 FAIRSEQ_TO_HF: dict[str, str | None] = {
     "encoder.sentence_encoder.embed_tokens.weight": "roberta.embeddings.word_embeddings.weight",
     "encoder.sentence_encoder.embed_positions.weight": "roberta.embeddings.position_embeddings.weight",
@@ -45,7 +52,17 @@ TABLE_KEYS = (
 )
 """Of LangSAMP alone: they go into a file of their own, since no stock model has a place for them."""
 
+HF_DROPPED = {
+    r"roberta\.pooler\.dense\.(weight|bias)": "XLM-R's pooler was never trained",
+    r"roberta\.embeddings\.(position_ids|token_type_ids)": "constants, no weights",
+    r"roberta\.embeddings\.token_type_embeddings\.weight": "fairseq has none; its one row is added to the positions",
+    r"lm_head\.decoder\.(weight|bias)": "second names of the word embedding and of the head's bias",
+}
+"""What an import leaves out on purpose, and why."""
+
 _LAYER = re.compile(r"(?<=layers\.)\d+(?=\.)")
+_HF_LAYER = re.compile(r"(?<=layer\.)\d+(?=\.)")
+_HF_TO_FAIRSEQ = {target: name for name, target in FAIRSEQ_TO_HF.items() if target is not None}
 
 
 def hf_names(fairseq_names: Iterable[str]) -> dict[str, str | None]:
@@ -72,3 +89,48 @@ def hf_names(fairseq_names: Iterable[str]) -> dict[str, str | None]:
     if unknown:
         raise ValueError(f"these weights have no place in a Hugging Face XLM-R: {' '.join(sorted(unknown))}")
     return mapped
+
+
+def fairseq_names(hf_names: Iterable[str]) -> dict[str, str | None]:
+    """Map the names of a Hugging Face state dict, with or without the prefix ``roberta.``.
+
+    Returns:
+        Hugging Face name -> fairseq name, ``None`` for what :data:`HF_DROPPED` lists.
+
+    Raises:
+        ValueError: names that neither table has; the message lists all of them.
+    """
+    mapped: dict[str, str | None] = {}
+    unknown = []
+    for name in hf_names:
+        full = name if name.startswith(("roberta.", "lm_head.")) else f"roberta.{name}"
+        layer = _HF_LAYER.search(full)
+        pattern = _HF_LAYER.sub("{n}", full)
+        if pattern in _HF_TO_FAIRSEQ:
+            target = _HF_TO_FAIRSEQ[pattern]
+            mapped[name] = target.format(n=layer.group()) if layer is not None else target
+        elif any(re.fullmatch(dropped, full) for dropped in HF_DROPPED):
+            mapped[name] = None
+        else:
+            unknown.append(name)
+    if unknown:
+        raise ValueError(f"these weights have no place in a fairseq RoBERTa: {' '.join(sorted(unknown))}")
+    return mapped
+
+
+def modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return fairseq weights under today's names, as fairseq's own models do it when they load.
+
+    In 2019, when XLM-R was published, the encoder was called decoder, ``layernorm_embedding`` was ``emb_layer_norm``, and
+    the three projections of attention could be one matrix.
+    """
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        name = re.sub(r"^decoder\.", "encoder.", name).replace(".emb_layer_norm.", ".layernorm_embedding.")
+        fused = re.search(r"\.in_proj_(weight|bias)$", name)
+        if fused is None:
+            renamed[name] = tensor
+            continue
+        for part, chunk in zip("qkv", tensor.chunk(3)):
+            renamed[f"{name[: fused.start()]}.{part}_proj.{fused.group(1)}"] = chunk
+    return renamed

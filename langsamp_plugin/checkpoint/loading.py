@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.key_map import EMBEDDING, POSITIONS, modern_names
 
 
 def allow_fairseq_checkpoints() -> None:
@@ -55,6 +56,7 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
         raise ValueError(f"{path} is not a whole checkpoint file: {_gist(error)}") from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise ValueError(f"{path} is no fairseq checkpoint: it has no 'model' in it")
+    state["model"] = modern_names(state["model"])
     return state
 
 
@@ -69,3 +71,25 @@ def model_config(state: dict[str, Any]) -> dict[str, Any]:
     if isinstance(config, argparse.Namespace):
         return vars(config)
     return dict(config or {})
+
+
+def architecture(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the model's options with its sizes read from the weights, which cannot be wrong about them.
+
+    Raises:
+        ValueError: the checkpoint is of no RoBERTa.
+    """
+    weights = state["model"]
+    layers = [int(name.split(".")[3]) for name in weights if name.startswith("encoder.sentence_encoder.layers.")]
+    if EMBEDDING not in weights or POSITIONS not in weights or not layers:
+        raise ValueError("the checkpoint is of no RoBERTa: it lacks embeddings or layers")
+    width = weights[EMBEDDING].shape[1]
+    options = model_config(state)
+    return {
+        **options,
+        "encoder_layers": 1 + max(layers),
+        "encoder_embed_dim": width,
+        "encoder_ffn_embed_dim": weights["encoder.sentence_encoder.layers.0.fc1.weight"].shape[0],
+        "encoder_attention_heads": int(options.get("encoder_attention_heads") or width // 64),
+        "max_positions": weights[POSITIONS].shape[0] - 2,
+    }

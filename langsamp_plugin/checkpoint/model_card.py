@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Optional
 
 from langsamp_plugin.checkpoint.tables import TagTables
@@ -16,14 +17,16 @@ SETTINGS = {
 }
 
 
-def model_card(state: dict[str, Any], config: dict[str, Any], tables: Optional[TagTables], fold: Optional[str]) -> str:
+def model_card(
+    state: dict[str, Any], config: dict[str, Any], tables: Optional[TagTables], folded: Sequence[str] = ()
+) -> str:
     """Return the text of the card.
 
     Args:
         state: the fairseq checkpoint.
         config: the exported ``config.json``.
         tables: the two tables, or ``None``.
-        fold: the tag that was folded into the head, or ``None``.
+        folded: the tags that were folded: one into the head, several into biases of their own.
     """
     updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates", "unknown")
     tags = (state.get("task_state") or {}).get("tags") or []
@@ -57,10 +60,24 @@ def model_card(state: dict[str, Any], config: dict[str, Any], tables: Optional[T
             "",
             f"`langsamp.safetensors` has the language table ({len(tables.languages)} rows, named in `languages.tsv`) and the script "
             f"table ({len(tables.scripts)} rows, `scripts.tsv`) that were added to the output before the masked-LM head in pretraining.",
-            f"The masked-LM head predicts for `{fold}`: its embeddings are folded into the bias of the first layer."
-            if fold
+            f"The masked-LM head predicts for `{folded[0]}`: its embeddings are folded into the bias of the first layer."
+            if len(folded) == 1
             else "The stock masked-LM head here works without them, as for text of unknown language; export with `--fold TAG` "
             "makes it predict for one language.",
+        ]
+    if len(folded) > 1:
+        lines += [
+            "",
+            f"`heads/` has the bias of that layer for {len(folded)} tags, such as `{folded[0]}`; with one of them the stock "
+            "masked LM predicts as LangSAMP does for that tag:",
+            "",
+            "```python",
+            "from safetensors.torch import load_file",
+            "from transformers import AutoModelForMaskedLM",
+            "",
+            'model = AutoModelForMaskedLM.from_pretrained("THIS-FOLDER")',
+            f'model.load_state_dict(load_file("THIS-FOLDER/heads/{folded[0]}.safetensors"), strict=False)',
+            "```",
         ]
     if tags:
         lines += ["", "## Languages", "", " ".join(tags)]

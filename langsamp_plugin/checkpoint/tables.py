@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.key_map import EMBEDDING
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.lang_script import UNKNOWN_ID, CodeTable, LangScript, LanguageTable, ScriptTable
 from langsamp_plugin.modules.tag_embedding import decode_codes
 
 FILENAME = "langsamp.safetensors"
+UNFOLDED_BIAS = "lm_head.dense.bias"
+"""In that file only where a tag was folded into the head: the bias without it, so that nothing is lost."""
 
 
 class TagTables(NamedTuple):
@@ -44,12 +47,19 @@ class TagTables(NamedTuple):
                 total = total + weight[codes.id(code)]
         return total
 
-    def save(self, folder: PathLike) -> None:
-        """Write ``langsamp.safetensors``, ``languages.tsv`` and ``scripts.tsv``."""
+    def save(self, folder: PathLike, unfolded_bias: Optional[Tensor] = None) -> None:
+        """Write ``langsamp.safetensors``, ``languages.tsv`` and ``scripts.tsv``.
+
+        Args:
+            folder: where to.
+            unfolded_bias: the bias of the head's first layer, where the model in the folder has a tag folded into it.
+        """
         from safetensors.torch import save_file
 
         folder = Path(folder)
         tensors = {"lang_embedding.weight": self.lang_weight, "script_embedding.weight": self.script_weight}
+        if unfolded_bias is not None:
+            tensors[UNFOLDED_BIAS] = unfolded_bias
         save_file(
             {name: tensor.contiguous() for name, tensor in tensors.items()},
             folder / FILENAME,
@@ -62,7 +72,7 @@ class TagTables(NamedTuple):
 def checkpoint_tables(state: dict[str, Any]) -> Optional[TagTables]:
     """Return the tables of a loaded checkpoint, ``None`` where it has neither."""
     weights = state["model"]
-    width = weights["encoder.sentence_encoder.embed_tokens.weight"].shape[1]
+    width = weights[EMBEDDING].shape[1]
     parts = []
     for noun, kind in (("lang", LanguageTable), ("script", ScriptTable)):
         weight = weights.get(f"encoder.{noun}_embedding.weight")
@@ -93,14 +103,8 @@ def load_tables(model: PathLike) -> TagTables:
         return tables
     if not (path / FILENAME).is_file():
         raise ValueError(f"{path} has no {FILENAME}: it was not exported from a LangSAMP checkpoint")
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path / FILENAME)
-        lang_weight, script_weight = tensors["lang_embedding.weight"], tensors["script_embedding.weight"]
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"{path / FILENAME} is damaged: {error}") from error
+    tensors = read_tensors(path / FILENAME)
+    lang_weight, script_weight = tensors["lang_embedding.weight"], tensors["script_embedding.weight"]
     codes = []
     for kind, weight in ((LanguageTable, lang_weight), (ScriptTable, script_weight)):
         codes.append(kind.load(path / kind.filename) if len(weight) else kind([]))
@@ -109,3 +113,22 @@ def load_tables(model: PathLike) -> TagTables:
                 f"{path / kind.filename} must have {len(weight)} codes, one per row, but has {len(codes[-1])}"
             )
     return TagTables(codes[0], codes[1], lang_weight.float(), script_weight.float())
+
+
+def read_tensors(path: PathLike) -> dict[str, Tensor]:
+    """Read ``langsamp.safetensors`` as it is stored.
+
+    Raises:
+        ValueError: it is damaged, or lacks a table.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    for name in ("lang_embedding.weight", "script_embedding.weight"):
+        if name not in tensors:
+            raise ValueError(f"{path} is damaged: it has no {name}")
+    return tensors

@@ -64,6 +64,12 @@ class LangSampRobertaModel(RobertaModel):
             metavar="NEW=OLD,...",
             help="codes that a restored checkpoint lacks and whose row to copy, e.g. gsw=deu,Copt=Grek",
         )
+        parser.add_argument(
+            "--layer-norm-eps",
+            type=float,
+            help="added to the variance in every LayerNorm; an imported model may need another than XLM-R's, which "
+            "`langsamp import` then says (default: 1e-5)",
+        )
 
     @classmethod
     def build_model(cls, args, task):
@@ -142,6 +148,9 @@ class LangSampRobertaEncoder(RobertaEncoder):
 
     def __init__(self, args, dictionary, tables=None):
         super().__init__(args, dictionary)
+        for module in self.modules():
+            if hasattr(module, "normalized_shape"):  # torch's LayerNorm, or Apex's
+                module.eps = args.layer_norm_eps
         self.tables_at = args.embed_tags_at
         wanted = args.embed_tags if tables is not None else "none"
         width = args.encoder_embed_dim
@@ -257,6 +266,7 @@ def langsamp_roberta_architecture(args):
     args.embed_tags_at = safe_getattr(args, "embed_tags_at", "output") or "output"
     args.new_rows = safe_getattr(args, "new_rows", "random") or "random"
     args.donors = safe_getattr(args, "donors", None)
+    args.layer_norm_eps = safe_getattr(args, "layer_norm_eps", None) or 1e-5
     base_architecture(args)
 
 

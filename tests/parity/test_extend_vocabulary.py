@@ -4,10 +4,15 @@ import pytest
 import torch
 from support import run, train_command
 
-from langsamp_plugin.checkpoint.extend_vocabulary import extend_vocabulary
+from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.starting_checkpoint import make_starting_checkpoint
+from langsamp_plugin.checkpoint.verification import verify_extension
 from langsamp_plugin.data.binarizer import binarize
+from langsamp_plugin.data.extend_tokenizer import extend_tokenizer
 from langsamp_plugin.data.tokenizer import Tokenizer, train_tokenizer
+from langsamp_plugin.errors import VerificationError
+from langsamp_plugin.modules.tag_embedding import decode_codes
 
 EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
 
@@ -23,7 +28,7 @@ def bigger(demo, tmp_path_factory):
 @pytest.fixture(scope="module")
 def extended(demo, trained, bigger, tmp_path_factory):
     out = tmp_path_factory.mktemp("extended") / "start.pt"
-    return out, extend_vocabulary(trained, demo / "spm.model", bigger, out)
+    return out, make_starting_checkpoint(trained, out, bigger, demo / "spm.model").extension
 
 
 def test_rows_follow_their_pieces(demo, trained, bigger, extended):
@@ -53,27 +58,39 @@ def test_rows_follow_their_pieces(demo, trained, bigger, extended):
 
 def test_features_of_old_pieces_are_unchanged(demo, trained, bigger, extended):
     """The same pieces under both numberings give the same states."""
-    from fairseq.models.roberta.model import RobertaEncoder  # noqa: F401 - the plugin needs fairseq imported
-    from support import Task
-
-    from langsamp_plugin.models.langsamp_roberta import LangSampRobertaModel
-
     old, new = Tokenizer(demo / "spm.model"), Tokenizer(bigger)
     shared = [piece for piece in new.pieces if piece in set(old.pieces)][:40]
     states = []
     for path, tokenizer in ((trained, old), (extended[0], new)):
         ids = torch.tensor([[0, *(tokenizer.pieces.index(piece) + 4 for piece in shared), tokenizer.vocab_size - 1, 2]])
-        state = load_checkpoint(path)
-        task = Task(tables=None, words=tokenizer.vocab_size - 5)
-        model = LangSampRobertaModel.build_model(state["cfg"]["model"], task)
-        model.load_state_dict(dict(state["model"]))
-        states.append(model.eval()(ids, features_only=True)[0])
+        states.append(build_model(load_checkpoint(path), tokenizer)(ids, features_only=True)[0])
     assert torch.allclose(*states, atol=1e-6)
+
+
+def test_verification_finds_a_row_in_the_wrong_place(demo, trained, bigger, extended):
+    """The two mistakes that people make: rows by position, and the mask row left where it was."""
+    old, new = Tokenizer(demo / "spm.model"), Tokenizer(bigger)
+    before, after = load_checkpoint(trained), load_checkpoint(extended[0])
+    good = verify_extension(before, old, after, new)
+    good.check()
+    # The fixed sentences in scripts that the demo's vocabulary does not have are made of <unk>, and still compared.
+    assert len(good.rows) == 4 and max(row.difference for row in good.rows) < 1e-6
+    for broken in ("position", "mask"):
+        weights = {name: tensor.clone() for name, tensor in after["model"].items()}
+        if broken == "mask":
+            weights[EMBEDDING][-1] = before["model"][EMBEDDING][-2]
+        else:
+            weights[EMBEDDING][: old.vocab_size - 1] = before["model"][EMBEDDING][:-1]
+        weights["encoder.lm_head.weight"] = weights[EMBEDDING]
+        bad = verify_extension(before, old, {**after, "model": weights}, new)
+        with pytest.raises(VerificationError, match="nothing was written.*first embedding"):
+            bad.check()
+        assert "DIFFERENT" in bad.format()
 
 
 @pytest.mark.parametrize("init", ["mean", "random"])
 def test_other_starts(demo, trained, bigger, tmp_path, init):
-    extend_vocabulary(trained, demo / "spm.model", bigger, tmp_path / "start.pt", init)
+    make_starting_checkpoint(trained, tmp_path / "start.pt", bigger, demo / "spm.model", init)
     old, new = Tokenizer(demo / "spm.model"), Tokenizer(bigger)
     before, after = (load_checkpoint(path)["model"][EMBEDDING] for path in (trained, tmp_path / "start.pt"))
     rows = [number for number, piece in enumerate(new.pieces, 4) if piece not in set(old.pieces)]
@@ -90,17 +107,50 @@ def test_training_goes_on_from_it(demo, bigger, extended, tmp_path, flag):
     assert "6 rows carried over by code" in log and "num_updates 3" in log
 
 
+def test_pieces_are_appended_behind_the_old_ones(demo, tmp_path):
+    base, out = demo / "spm.model", tmp_path / "extended.model"
+    text = "Xylophonquartette musizieren gern in Xylophonquartetten.\n" * 40
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "deu_Latn.txt").write_text(text + (demo / "corpus" / "train" / "deu_Latn.txt").read_text())
+    tokenizer, new = extend_tokenizer(base, tmp_path / "corpus", out, 700)
+    old = Tokenizer(base)
+    assert new > 100 and tokenizer.pieces[: len(old.pieces)] == old.pieces
+    assert len(tokenizer.pieces) == len(old.pieces) + new == len(set(tokenizer.pieces))
+    scores = [tokenizer.processor.get_score(number) for number in range(3, 3 + len(old.pieces))]
+    assert scores == [old.processor.get_score(number) for number in range(3, 3 + len(old.pieces))]
+    line = "Xylophonquartette"
+    before, after = (model.processor.encode(line, out_type=str) for model in (old, tokenizer))
+    assert len(after) < len(before) and set(after) - set(old.pieces)
+    assert "".join(before) == "".join(after), "the text is the same, normalised in the same way"
+
+
+def test_tables_are_added(demo, trained, tmp_path):
+    """Rows of codes that are there stay, the others are drawn; an inventory that would lose a row is refused."""
+    make_starting_checkpoint(trained, tmp_path / "start.pt", tables="glot500")
+    before, after = load_checkpoint(trained)["model"], load_checkpoint(tmp_path / "start.pt")["model"]
+    codes = decode_codes(after["encoder.lang_embedding.codes"])
+    assert len(codes) == 610 and after["encoder.script_embedding.weight"].shape == (30, 32)
+    for number, code in enumerate(decode_codes(before["encoder.lang_embedding.codes"])):
+        row = after["encoder.lang_embedding.weight"][codes.index(code)]
+        assert torch.equal(row, before["encoder.lang_embedding.weight"][number])
+    assert after["encoder.lang_embedding.weight"].std() == pytest.approx(0.02, rel=0.1)
+    (tmp_path / "languages.tsv").write_text("eng\n")
+    (tmp_path / "scripts.tsv").write_text("Latn\n")
+    with pytest.raises(ValueError, match="lacks codes that the checkpoint has rows for: deu"):
+        make_starting_checkpoint(trained, tmp_path / "x.pt", tables=str(tmp_path))
+
+
 def test_wrong_input(demo, trained, bigger, tmp_path):
     with pytest.raises(ValueError, match=r"2,002 word embeddings, but .* 2,602 tokens"):
-        extend_vocabulary(trained, bigger, demo / "spm.model", tmp_path / "x.pt")
+        make_starting_checkpoint(trained, tmp_path / "x.pt", demo / "spm.model", bigger)
     with pytest.raises(ValueError, match="parts, mean, random"):
-        extend_vocabulary(trained, demo / "spm.model", bigger, tmp_path / "x.pt", "zero")
+        make_starting_checkpoint(trained, tmp_path / "x.pt", bigger, demo / "spm.model", "zero")
     assert not (tmp_path / "x.pt").exists()
 
 
 def test_command_and_info(demo, trained, bigger, tmp_path):
-    text = run("langsamp", "init", trained, "--spm", bigger, "--out", tmp_path / "start.pt")
-    assert "pieces kept" in text
+    text = run("langsamp", "init", trained, "--spm", bigger, "--out", tmp_path / "start.pt", "--verify")
+    assert "pieces kept" in text and "logits of old pieces" in text
     assert "0 updates" in run("langsamp", "info", tmp_path / "start.pt")
     text = run("langsamp", "info", trained)
     assert "20 updates" in text and "2,002 token ids" in text and "6 languages, 4 scripts" in text

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from support import Evil
 
 from langsamp_plugin.checkpoint.export import export
 from langsamp_plugin.checkpoint.key_map import FAIRSEQ_TO_HF, hf_names
@@ -76,7 +77,7 @@ def test_features_and_logits(fairseq_model, folder, tokens):
 
 def test_folded_head_predicts_for_its_tag(fairseq_model, trained, tokens, tmp_path):
     model, task = fairseq_model
-    export(trained, tmp_path / "hf", fold="rus_Cyrl")
+    export(trained, tmp_path / "hf", fold=["rus_Cyrl"])
     lang, script = task.tables.ids(LangScript("rus", "Cyrl"))
     real = tokens.ne(1)
     with torch.no_grad():
@@ -171,11 +172,6 @@ def test_every_name_is_mapped_or_dropped_by_name(trained):
     )
 
 
-class Evil:
-    def __reduce__(self):
-        return (print, ("code ran",))
-
-
 @pytest.mark.parametrize("damage", ["code", "truncated", "empty", "text", "no model"])
 def test_damaged_checkpoints_are_refused(trained, tmp_path, damage, capfd):
     path = tmp_path / "bad.pt"
@@ -202,5 +198,5 @@ def test_wrong_tokenizer_is_refused(demo, trained, tmp_path):
     with pytest.raises(ValueError, match=r"2,002 word embeddings.*1,502 tokens.*--spm"):
         export(trained, tmp_path / "hf", spm=tmp_path / "other.model")
     with pytest.raises(ValueError, match="'fin'"):
-        export(trained, tmp_path / "hf", fold="fin_Latn")
+        export(trained, tmp_path / "hf", fold=["fin_Latn"])
     assert not (tmp_path / "hf").exists()

@@ -7,6 +7,8 @@ COMMANDS = [
     "corpus",
     "check",
     "tokenizer train",
+    "tokenizer extend",
+    "import",
     "binarize",
     "info",
     "init",

@@ -1,0 +1,66 @@
+"""A fairseq model out of a checkpoint alone, where no data folder is at hand."""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from typing import Any, NamedTuple
+
+from langsamp_plugin.checkpoint.key_map import EMBEDDING
+from langsamp_plugin.checkpoint.loading import architecture
+from langsamp_plugin.checkpoint.tables import checkpoint_tables
+from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.lang_script import Tables
+
+
+class _Task(NamedTuple):
+    """What a model asks of a task."""
+
+    source_dictionary: Any
+    tables: Any
+
+
+def build_model(state: dict[str, Any], tokenizer: Tokenizer) -> Any:
+    """Return a ``LangSampRobertaModel`` with the weights of a checkpoint, in evaluation mode and float32.
+
+    Args:
+        state: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
+        tokenizer: its vocabulary.
+
+    Raises:
+        ModuleNotFoundError: fairseq is not installed.
+        ValueError: the vocabulary has another size than the checkpoint.
+    """
+    # Its advice about a package for speech would stand in the middle of our table.
+    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
+    try:
+        from fairseq.data import Dictionary
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"this needs fairseq, which is not installed here: {error}") from error
+    import langsamp_plugin
+
+    langsamp_plugin.register()
+    from langsamp_plugin.models.langsamp_roberta import LangSampRobertaModel
+
+    weights = state["model"]
+    if len(weights[EMBEDDING]) != tokenizer.vocab_size:
+        raise ValueError(
+            f"the model has {len(weights[EMBEDDING]):,} word embeddings, but {tokenizer.path} makes "
+            f"{tokenizer.vocab_size:,} tokens"
+        )
+    dictionary = Dictionary()
+    for piece in tokenizer.pieces:
+        dictionary.add_symbol(piece)
+    dictionary.add_symbol("<mask>")
+    tables = checkpoint_tables(state)
+    inventory = None if tables is None else Tables(tables.languages, tables.scripts)
+    options = architecture(state)
+    if tables is not None:
+        options["embed_tags"] = (
+            "both" if len(tables.languages) and len(tables.scripts) else "lang" if len(tables.languages) else "script"
+        )
+    model = LangSampRobertaModel.build_model(Namespace(**options), _Task(dictionary, inventory))
+    model.load_state_dict(
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+    )
+    return model.eval()

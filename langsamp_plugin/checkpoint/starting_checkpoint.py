@@ -1,0 +1,189 @@
+"""What training starts from: a Hugging Face folder or a checkpoint, with another vocabulary and inventory if wanted."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import torch
+
+from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.checkpoint.export import model_beside_data
+from langsamp_plugin.checkpoint.extend_vocabulary import Extension, extend_vocabulary
+from langsamp_plugin.checkpoint.hf_folder import read_hf_folder
+from langsamp_plugin.checkpoint.import_hf import Imported, import_hf
+from langsamp_plugin.checkpoint.key_map import EMBEDDING
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.starting_point import save_checkpoint, starting_point
+from langsamp_plugin.checkpoint.verification import LIMIT, Verification, verify_extension, verify_folder
+from langsamp_plugin.data.corpus import corpus_files
+from langsamp_plugin.data.tokenizer import FILENAME, Tokenizer
+from langsamp_plugin.lang_script import Tables
+from langsamp_plugin.modules.tag_embedding import INIT_STD, decode_codes, encode_codes, move_rows
+from langsamp_plugin.progress import progress
+
+
+class Started(NamedTuple):
+    """What was made.
+
+    Args:
+        notes: what a user must know, a sentence each.
+        verification: what the comparison found, ``None`` without one.
+        extension: what another vocabulary changed, ``None`` without one.
+    """
+
+    notes: list[str]
+    verification: Optional[Verification]
+    extension: Optional[Extension] = None
+
+
+def import_checkpoint(
+    folder: PathLike,
+    out: PathLike,
+    spm: Optional[PathLike] = None,
+    allow_pickle: bool = False,
+    verify: bool = False,
+    text: Optional[PathLike] = None,
+) -> Started:
+    """Write a Hugging Face folder as a checkpoint of fairseq, ``dict.txt`` and the SentencePiece model beside it.
+
+    Args:
+        folder: XLM-R, Glot500-m, an exported folder, or another of that architecture.
+        out: the checkpoint, for ``--restore-file`` or ``--finetune-from-model``.
+        spm: the SentencePiece model; by default the one in the folder.
+        allow_pickle: take weights that are only there as a pickle.
+        verify: compare both sides before anything is written.
+        text: a folder of ``<tag>.txt`` whose every line is tokenized on both sides then, too.
+
+    Raises:
+        FileNotFoundError: a file of the folder is missing.
+        ValueError: a file is damaged, or weights and configuration do not fit.
+        VerificationError: the two sides differ.
+    """
+    out = Path(out)
+    if text is not None:
+        corpus_files(text)  # a mistake in it is better said now than after minutes
+    with progress(total=2 + verify, desc="import", unit="step") as bar:
+        imported, tokenizer = _read_folder(folder, out, spm, allow_pickle)
+        bar.update()
+        found = None
+        if verify:
+            dtype = imported.state["model"][EMBEDDING].dtype
+            # A bias that was folded in half precision is a rounded one.
+            limit = torch.finfo(dtype).eps if imported.folded and dtype != torch.float32 else LIMIT
+            found = verify_folder(
+                imported.state, tokenizer, folder, imported.folded, text, not imported.new_head, allow_pickle, limit
+            )
+            found.check()
+            bar.update()
+        _write_beside(out.parent, tokenizer)
+        save_checkpoint(imported.state, out)
+        bar.update()
+    return Started(imported.notes, found)
+
+
+def make_starting_checkpoint(
+    source: PathLike,
+    out: PathLike,
+    spm: Optional[PathLike] = None,
+    old_spm: Optional[PathLike] = None,
+    new_pieces: str = "parts",
+    tables: Optional[str] = None,
+    allow_pickle: bool = False,
+    verify: bool = False,
+    seed: int = 42,
+) -> Started:
+    """Write a checkpoint to start training from.
+
+    Args:
+        source: a Hugging Face folder, or a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
+        out: the checkpoint to write, for ``--finetune-from-model`` or ``--restore-file``.
+        spm: a SentencePiece model to train with; rows follow their pieces. Without it the vocabulary stays.
+        old_spm: the source's own; by default the one in the folder, or in the checkpoint's data folder.
+        new_pieces: how rows of new pieces start, see :func:`~langsamp_plugin.checkpoint.extend_vocabulary`.
+        tables: ``glot500`` or a folder with both tables: the inventory that the checkpoint shall have; rows that it has
+            keep their values, the others are N(0, 0.02).
+        allow_pickle: take weights that are only there as a pickle.
+        verify: compare features before and after on sentences without new pieces.
+        seed: of new rows.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged, or source and vocabulary do not fit.
+        VerificationError: features changed.
+    """
+    out, notes = Path(out), []
+    extension = found = None
+    if Path(source).is_dir():
+        imported, old = _read_folder(source, out, old_spm, allow_pickle)
+        state, notes = imported.state, imported.notes
+    else:
+        state = load_checkpoint(source)
+        state = starting_point(state, state["model"])
+        # Without another vocabulary nobody needs to know the pieces.
+        old = Tokenizer(old_spm or model_beside_data(state, source, "--old-spm")) if spm is not None else None
+    if tables is not None:
+        state["model"] = _with_tables(
+            state["model"], Tables.glot500() if tables == "glot500" else Tables.load(tables), seed
+        )
+    tokenizer = old
+    if spm is not None:
+        assert old is not None
+        tokenizer = Tokenizer(spm)
+        extended, extension = extend_vocabulary(state, old, tokenizer, new_pieces, seed)
+        if verify:
+            found = verify_extension(state, old, extended, tokenizer)
+            found.check()
+        state = extended
+    if Path(source).is_dir() and tokenizer is not None:
+        _write_beside(out.parent, tokenizer)
+    save_checkpoint(state, out)
+    return Started(notes, found, extension)
+
+
+def _read_folder(
+    folder: PathLike, out: Path, spm: Optional[PathLike], allow_pickle: bool
+) -> tuple[Imported, Tokenizer]:
+    found = read_hf_folder(folder, allow_pickle)
+    model = Path(spm) if spm is not None else found.path / FILENAME
+    if not model.is_file():
+        raise FileNotFoundError(f"{model} is missing: name the SentencePiece model of {folder} with --spm")
+    imported = import_hf(found, str(out.parent.resolve()))
+    tokenizer = Tokenizer(model)
+    rows = len(imported.state["model"][EMBEDDING])
+    if rows != tokenizer.vocab_size:
+        raise ValueError(f"{folder} has {rows:,} word embeddings, but {model} makes {tokenizer.vocab_size:,} tokens")
+    return imported, tokenizer
+
+
+def _write_beside(folder: Path, tokenizer: Tokenizer) -> None:
+    """Write ``dict.txt`` and the SentencePiece model, as XLM-R is published; others that are there are not touched."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dictionary, model = folder / "dict.txt", folder / FILENAME
+    if dictionary.is_file():
+        lines = dictionary.read_text(encoding="utf-8").split("\n")
+        if [line.rsplit(" ", 1)[0] for line in lines if line] != tokenizer.pieces:
+            raise ValueError(f"{dictionary} is of another vocabulary: choose a folder of its own for --out")
+    else:
+        tokenizer.save_dictionary(dictionary)
+    if not model.is_file():
+        with atomic_write(model, "wb") as stream, open(tokenizer.path, "rb") as source:
+            shutil.copyfileobj(source, stream)
+
+
+def _with_tables(weights: dict[str, Any], tables: Tables, seed: int) -> dict[str, Any]:
+    """Return the weights with tables of this inventory, existing rows carried over by code."""
+    weights = dict(weights)
+    embedding = weights[EMBEDDING]
+    for noun, codes in (("lang", tables.languages), ("script", tables.scripts)):
+        name = f"encoder.{noun}_embedding."
+        generator = torch.Generator().manual_seed(seed + len(noun))
+        rows = torch.randn(len(codes), embedding.shape[1], generator=generator) * INIT_STD
+        old = weights.get(f"{name}weight")
+        if old is not None:
+            rows, moved = move_rows(old, decode_codes(weights[f"{name}codes"]), rows, list(codes))
+            if moved.dropped:
+                raise ValueError(f"--tables lacks codes that the checkpoint has rows for: {' '.join(moved.dropped)}")
+        weights[f"{name}weight"], weights[f"{name}codes"] = rows.to(embedding.dtype), encode_codes(codes)
+    return weights

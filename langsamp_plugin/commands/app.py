@@ -1,0 +1,25 @@
+"""The application that commands register with, and the options that several share."""
+
+from __future__ import annotations
+
+import typer
+
+APP_OPTIONS = {"add_completion": False, "rich_markup_mode": None}
+
+app = typer.Typer(
+    name="langsamp", help="Everything around training with LangSAMP; training itself is fairseq-train.", **APP_OPTIONS
+)
+tokenizer_app = typer.Typer(help="SentencePiece models.", **APP_OPTIONS)
+analyze_app = typer.Typer(help="What a trained model's tables know.", **APP_OPTIONS)
+app.add_typer(tokenizer_app, name="tokenizer")
+app.add_typer(analyze_app, name="analyze")
+
+LANGS = typer.Option("", help="Tags to take, separated by commas; all by default.")
+COLUMN = typer.Option("text", help="Field or column with the text, of JSON lines, Parquet and Arrow.")
+SPLIT = typer.Option("train", help="Split to take where a language's folder has several.")
+WORKERS = typer.Option(1, min=1, help="Processes; the output is the same for any number.")
+
+
+def split_list(text: str) -> list[str]:
+    """Return the parts of a list that is separated by commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,67 @@
+"""More pieces for a SentencePiece model, behind those it has: old ids stay, as Glot500 did it for XLM-R."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.data.tokenizer import Tokenizer, train_tokenizer
+
+NORMAL = 1  # of SentencePiece's piece types: a piece of text, neither control nor byte nor unknown
+
+
+def extend_tokenizer(
+    base: PathLike,
+    corpus: PathLike,
+    out: PathLike,
+    vocab_size: int = 250_000,
+    alpha: float = 0.3,
+    coverage: float = 0.9995,
+    max_lines: int = 5_000_000,
+    langs: Iterable[str] = (),
+) -> tuple[Tokenizer, int]:
+    """Train a model on a corpus and append the pieces that the old one lacks, with their log probabilities.
+
+    Normalisation and everything else stays the old model's, so that text is split with both kinds of pieces.
+
+    Args:
+        base: the model to extend, such as XLM-R's.
+        corpus: folder of ``<tag>.txt``.
+        out: the ``.model`` file to write.
+        vocab_size: pieces to train on the corpus; those that the old model has already are not counted as new.
+        alpha, coverage, max_lines, langs: see :func:`~langsamp_plugin.data.tokenizer.train_tokenizer`.
+
+    Returns:
+        The extended tokenizer, and how many pieces are new.
+
+    Raises:
+        ValueError: the old model is of another kind, or the text is too little.
+    """
+    old = Tokenizer(base)
+    with tempfile.TemporaryDirectory() as folder:
+        trained = train_tokenizer(corpus, Path(folder, "new.model"), vocab_size, alpha, coverage, max_lines, langs)
+        merged, source = _read(old), _read(trained)
+        if merged.trainer_spec.model_type != source.trainer_spec.model_type:
+            raise ValueError(f"{base} is no unigram model, and only those have scores that can be put together")
+        known = {piece.piece for piece in merged.pieces}
+        new = [piece for piece in source.pieces if piece.type == NORMAL and piece.piece not in known]
+        merged.pieces.extend(new)
+        merged.trainer_spec.vocab_size = len(merged.pieces)
+        with atomic_write(out, "wb") as stream:
+            stream.write(merged.SerializeToString())
+    return Tokenizer(out), len(new)
+
+
+def _read(tokenizer: Tokenizer) -> Any:
+    try:
+        from sentencepiece import sentencepiece_model_pb2
+    except (ModuleNotFoundError, TypeError) as error:  # TypeError: protobuf too old for the generated code
+        raise ModuleNotFoundError(
+            f"extending a tokenizer needs protobuf >= 3.20: pip install 'langsamp-plugin[data]' ({error})"
+        ) from error
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(tokenizer.path.read_bytes())
+    return model

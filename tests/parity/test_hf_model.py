@@ -1,0 +1,111 @@
+"""The class for transformers predicts as fairseq does, with tags and without."""
+
+import math
+
+import pytest
+import torch
+
+from langsamp_plugin.checkpoint.export import export
+from langsamp_plugin.checkpoint.fairseq_model import build_model
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.verification import SENTENCES, encode_sentences, logits
+from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.hf import LangSampConfig, LangSampForMaskedLM, pseudo_perplexity
+
+
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("hf") / "hf"
+    export(trained, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def tokens(demo):
+    return encode_sentences(Tokenizer(demo / "spm.model"))
+
+
+@pytest.fixture(scope="module")
+def expected(demo, trained, tokens):
+    tokenizer = Tokenizer(demo / "spm.model")
+    model = build_model(load_checkpoint(trained), tokenizer)
+    masked = tokens.eq(tokenizer.vocab_size - 1)
+    with torch.no_grad():
+        return masked, {tag: logits(model, tokens, masked, tag) for tag in ("deu_Latn", "hin_Deva", "und_Latn", None)}
+
+
+def predict(model, tokens, masked, tag):
+    lang_ids, script_ids = model.tag_ids([tag] * len(tokens)) if tag is not None else (None, None)
+    with torch.no_grad():
+        return model.eval()(tokens, tokens.ne(1).long(), lang_ids, script_ids).logits[masked]
+
+
+def assert_predicts(model, tokens, expected):
+    masked, wanted = expected
+    for tag, logits_NV in wanted.items():
+        assert (predict(model, tokens, masked, tag) - logits_NV).abs().max() < 1e-5, tag
+    assert (wanted["deu_Latn"] - wanted["hin_Deva"]).abs().max() > 1e-3
+
+
+def test_logits_are_fairseqs(folder, trained, tokens, expected, tmp_path):
+    assert_predicts(LangSampForMaskedLM.from_pretrained(folder), tokens, expected)
+    # A folder with a folded head is no other model: here the tag comes from the tables.
+    export(trained, tmp_path / "folded", fold=["deu_Latn"])
+    assert_predicts(LangSampForMaskedLM.from_pretrained(tmp_path / "folded"), tokens, expected)
+
+
+def test_round_trip(folder, tokens, expected, tmp_path):
+    from transformers import AutoModelForMaskedLM
+
+    model = LangSampForMaskedLM.from_pretrained(folder)
+    model.save_pretrained(tmp_path / "saved")
+    again = LangSampForMaskedLM.from_pretrained(tmp_path / "saved")
+    assert_predicts(again, tokens, expected)
+    one, other = model.state_dict(), again.state_dict()
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert again.tables == model.tables and again.config.languages[:2] == model.config.languages[:2] != []
+    stock, info = AutoModelForMaskedLM.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    masked, wanted = expected
+    assert (stock.eval()(tokens, tokens.ne(1).long()).logits[masked] - wanted[None]).abs().max() < 1e-5
+
+
+def test_trains_and_starts_from_a_configuration():
+    config = LangSampConfig(
+        languages=["deu", "hin"], scripts=["Latn", "Deva"], vocab_size=50, hidden_size=16, num_hidden_layers=1,
+        num_attention_heads=2, intermediate_size=32, max_position_embeddings=40, pad_token_id=1,
+    )  # fmt: skip
+    model = LangSampForMaskedLM(config)
+    ids = torch.randint(4, 50, (3, 8))
+    labels = torch.where(torch.rand(3, 8) < 0.3, ids, -100)
+    labels[0, 0] = ids[0, 0]
+    lang_ids, script_ids = model.tag_ids(["de", "hin_Deva", "und_Latn"])
+    assert lang_ids.tolist() == [0, 1, -1] and script_ids.tolist() == [0, 1, 0]
+    out = model(ids, lang_ids=lang_ids, script_ids=script_ids, labels=labels)
+    reference = torch.nn.functional.cross_entropy(out.logits.reshape(-1, 50), labels.reshape(-1))
+    assert torch.allclose(out.loss, reference)
+    out.loss.backward()
+    assert model.lang_embedding.weight.grad.abs().sum(1).gt(0).tolist() == [True, bool((labels[1] != -100).any())]
+    with pytest.raises(ValueError, match="'fra' is not among the 2 codes"):
+        model.tag_ids(["fra_Latn"])
+
+
+def test_pseudo_perplexity(folder):
+    from transformers import AutoTokenizer
+
+    model, tokenizer = LangSampForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    sentence = SENTENCES["deu_Latn"]
+    ids = tokenizer(sentence, return_tensors="pt")["input_ids"]
+    total = 0.0
+    for place in range(1, ids.shape[1] - 1):  # one token at a time, by hand
+        masked = ids.clone()
+        masked[0, place] = tokenizer.mask_token_id
+        with torch.no_grad():
+            scores = model.eval()(masked, None, *model.tag_ids(["deu_Latn"])).logits[0, place]
+        total -= scores.log_softmax(-1)[ids[0, place]].item()
+    (found,) = pseudo_perplexity(model, tokenizer, [sentence], "deu_Latn", batch_size=5)
+    assert found == pytest.approx(math.exp(total / (ids.shape[1] - 2)), rel=1e-4)
+    (other,) = pseudo_perplexity(model, tokenizer, [sentence], "hin_Deva")
+    assert abs(other - found) > 1e-5 * found
+    with pytest.raises(ValueError, match="without any token"):
+        pseudo_perplexity(model, tokenizer, [""])

@@ -1,0 +1,302 @@
+"""Hugging Face to fairseq and back: nothing is lost, nothing is guessed, everything is proved."""
+
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support import Evil, run, train_command
+
+from langsamp_plugin.checkpoint import export as export_module
+from langsamp_plugin.checkpoint.export import export
+from langsamp_plugin.checkpoint.fairseq_model import build_model
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.starting_checkpoint import import_checkpoint
+from langsamp_plugin.checkpoint.verification import encode_sentences, logits
+from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.errors import VerificationError
+
+BODY = "encoder.sentence_encoder."
+
+
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("import") / "hf"
+    export(trained, out)
+    return out
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def rewrite(folder, **changes):
+    """Change, add or (None) remove tensors of a folder."""
+    tensors = {**load_file(folder / "model.safetensors"), **changes}
+    tensors = {name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def assert_same_weights(one, other):
+    one, other = (load_checkpoint(path)["model"] for path in (one, other))
+    assert one.keys() == other.keys()
+    for name in one:
+        assert one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("fold", [(), ("deu_Latn",), ("deu_Latn", "hin_Deva")])
+def test_there_and_back_is_bitwise(trained, tmp_path, fold):
+    export(trained, tmp_path / "hf", fold=fold)
+    done = import_checkpoint(tmp_path / "hf", tmp_path / "back" / "model.pt", verify=True)
+    assert_same_weights(trained, tmp_path / "back" / "model.pt")
+    before, after = (load_checkpoint(path)["task_state"] for path in (trained, tmp_path / "back" / "model.pt"))
+    assert before == {**before, **after}, "the inventories and the tags"
+    assert [row.what for row in done.verification.rows[:4]] == [
+        "embedding",
+        "block 1",
+        "block 2",
+        done.verification.rows[3].what,
+    ]
+    assert ("logits for deu_Latn" in done.verification.format()) == (len(fold) == 1)
+    # And the files beside it are those of a published XLM-R.
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {"model.pt", "dict.txt", "sentencepiece.bpe.model"}
+    export(tmp_path / "back" / "model.pt", tmp_path / "again")
+    export(trained, tmp_path / "plain")
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (
+        tmp_path / "plain" / "model.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model"])
+def test_training_goes_on_from_it(demo, folder, tmp_path, flag):
+    run("langsamp", "import", folder, "--out", tmp_path / "start" / "model.pt")
+    log = run(
+        *train_command(demo / "data-bin", tmp_path / "save", 2, flag, tmp_path / "start" / "model.pt", "--lr", 1e-9)
+    )
+    assert "6 rows carried over by code" in log and "num_updates 2" in log
+    before, after = (
+        load_checkpoint(path)["model"]
+        for path in (tmp_path / "start" / "model.pt", tmp_path / "save" / "checkpoint_last.pt")
+    )
+    name = f"{BODY}layers.1.fc1.weight"
+    assert torch.allclose(before[name], after[name], atol=1e-7) and not torch.equal(before[name], torch.zeros(1))
+
+
+def test_a_folder_as_others_have_it(folder, tmp_path, demo):
+    """No prefix, a pooler, constants, a token-type row, another epsilon, no head: each is dealt with and said."""
+    tensors = {}
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        if name.startswith("roberta."):
+            tensors[name.removeprefix("roberta.")] = tensor.clone()
+    tensors["embeddings.token_type_embeddings.weight"] = torch.randn(1, 32, generator=generator)
+    tensors["embeddings.position_ids"] = torch.arange(514)[None]
+    tensors["pooler.dense.weight"], tensors["pooler.dense.bias"] = torch.zeros(32, 32), torch.zeros(32)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    save_file(tensors, foreign / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (foreign / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 1e-3}))
+    for name in ("sentencepiece.bpe.model", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folder / name, foreign)
+    output = run("langsamp", "import", foreign, "--out", tmp_path / "start" / "model.pt", "--verify")
+    for said in (
+        "no masked-LM head",
+        "token-type row is folded",
+        "--layer-norm-eps 0.001",
+        "logits not compared",
+        "block 2",
+    ):
+        assert said in output
+    # Controls: without the row, or with fairseq's own epsilon, the features are others.
+    state, tokenizer = load_checkpoint(tmp_path / "start" / "model.pt"), Tokenizer(demo / "spm.model")
+    tokens = encode_sentences(tokenizer)
+    right = build_model(state, tokenizer)(tokens, features_only=True)[0]
+    state["args"].layer_norm_eps = 1e-5
+    assert (build_model(state, tokenizer)(tokens, features_only=True)[0] - right).abs().max() > 1e-4
+    # It goes out with its epsilon.
+    export(tmp_path / "start" / "model.pt", tmp_path / "out", verify=True)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["layer_norm_eps"] == 1e-3
+
+
+def test_shards_and_pickles(folder, tmp_path, trained):
+    from transformers import XLMRobertaForMaskedLM
+
+    model = XLMRobertaForMaskedLM.from_pretrained(folder)
+    shutil.copytree(folder, tmp_path / "sharded")
+    (tmp_path / "sharded" / "model.safetensors").unlink()
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="100KB")
+    shutil.copytree(folder, tmp_path / "pickled")
+    (tmp_path / "pickled" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pickled" / "pytorch_model.bin")
+    assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 1
+    for name, options in (("sharded", {}), ("pickled", {"allow_pickle": True})):
+        import_checkpoint(tmp_path / name, tmp_path / f"{name}.out" / "model.pt", verify=True, **options)
+        assert_same_weights(trained, tmp_path / f"{name}.out" / "model.pt")
+    with pytest.raises(ValueError, match="a pickle: add --allow-pickle"):
+        import_checkpoint(tmp_path / "pickled", tmp_path / "x" / "model.pt")
+    torch.save({"roberta.x": torch.zeros(2), "evil": Evil()}, tmp_path / "pickled" / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="could run code"):
+        import_checkpoint(tmp_path / "pickled", tmp_path / "x" / "model.pt", allow_pickle=True)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"classifier.weight": torch.zeros(2), "adapter.bias": torch.zeros(2)},
+            "no place.*adapter.bias classifier.weight",
+        ),
+        ({"roberta.encoder.layer.1.output.dense.bias": None}, r"lacks 1 weights: encoder.*layers\.1\.fc2\.bias"),
+        ({"lm_head.layer_norm.bias": None}, r"no encoder\.lm_head\.layer_norm\.bias"),
+        ({"roberta.encoder.layer.0.output.dense.bias": torch.zeros(5)}, r"fc2\.bias \(5,\) instead of \(32,\)"),
+        ({"roberta.encoder.layer.2.output.dense.bias": torch.zeros(32)}, r"layers\.2\.fc2\.bias, which config\.json"),
+        ({"lm_head.decoder.weight": torch.zeros(2002, 32)}, "not tied"),
+        ({"lm_head.decoder.bias": torch.zeros(2002)}, "not tied"),
+    ],
+)
+def test_weights_that_do_not_fit_are_listed(copy, tmp_path, change, message):
+    rewrite(copy, **change)
+    with pytest.raises(ValueError, match=message):
+        import_checkpoint(copy, tmp_path / "out" / "model.pt")
+    assert not (tmp_path / "out").exists()
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "model.safetensors is damaged"),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
+            "model.safetensors is damaged or cut off",
+        ),
+        (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
+        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is no model configuration"),
+        (lambda folder: (folder / "sentencepiece.bpe.model").unlink(), "name the SentencePiece model.*--spm"),
+        (lambda folder: (folder / "sentencepiece.bpe.model").write_bytes(b"x"), "no SentencePiece model"),
+        (lambda folder: (folder / "langsamp.safetensors").write_bytes(b"x"), "langsamp.safetensors is damaged"),
+        (lambda folder: edit_config(folder, model_type="bert"), "only xlm-roberta can be imported"),
+        (lambda folder: edit_config(folder, hidden_act="silu"), "hidden_act must be gelu"),
+        (lambda folder: edit_config(folder, num_hidden_layers=3), "lacks 16 weights"),
+    ],
+)
+def test_damaged_folders(copy, tmp_path, damage, message):
+    damage(copy)
+    output = run("langsamp", "import", copy, "--out", tmp_path / "out" / "model.pt", expect=2)
+    assert re.search(message, output), output
+    assert not (tmp_path / "out").exists() and "Traceback" not in output
+
+
+def test_another_vocabulary_beside_it_is_not_overwritten(folder, tmp_path):
+    (tmp_path / "dict.txt").write_text("a 1\n")
+    with pytest.raises(ValueError, match="dict.txt is of another vocabulary"):
+        import_checkpoint(folder, tmp_path / "model.pt")
+    assert (tmp_path / "dict.txt").read_text() == "a 1\n" and not (tmp_path / "model.pt").exists()
+
+
+def test_checkpoints_of_2019(trained, tmp_path):
+    """XLM-R was published with other names, and older ones with one matrix for the three projections."""
+    state = load_checkpoint(trained)
+    weights = {}
+    for name, tensor in state["model"].items():
+        name = name.replace("encoder.", "decoder.", 1).replace("layernorm_embedding", "emb_layer_norm")
+        if any(f".{part}_proj." in name for part in "kv"):
+            continue
+        if ".q_proj." in name:
+            parts = [
+                state["model"][name.replace("decoder.", "encoder.", 1).replace("q_proj", f"{part}_proj")]
+                for part in "qkv"
+            ]
+            name, tensor = name.replace("q_proj.", "in_proj_"), torch.cat(parts)
+        weights[name] = tensor
+    old = {
+        name: tensor
+        for name, tensor in weights.items()
+        if "embedding.codes" not in name and "_embedding.weight" not in name
+    }
+    assert sum("in_proj" in name for name in old) == 4 and not any("encoder.lm_head" in name for name in old)
+    torch.save({**state, "model": old}, tmp_path / "old.pt")
+    export(tmp_path / "old.pt", tmp_path / "old", verify=True)
+    export(trained, tmp_path / "new")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("old", "new"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_head_for_each_tag(trained, demo, tmp_path):
+    from transformers import AutoModelForMaskedLM
+
+    export(trained, tmp_path / "hf", fold=["deu_Latn", "hin_Deva"], verify=True)
+    assert {path.name for path in (tmp_path / "hf" / "heads").iterdir()} == {
+        "deu_Latn.safetensors",
+        "hin_Deva.safetensors",
+    }
+    assert (tmp_path / "hf" / "heads" / "deu_Latn.safetensors").stat().st_size < 500
+    tokenizer = Tokenizer(demo / "spm.model")
+    tokens = encode_sentences(tokenizer)
+    masked = tokens.eq(tokenizer.vocab_size - 1)
+    ours = build_model(load_checkpoint(trained), tokenizer)
+    found = {}
+    for tag in ("deu_Latn", "hin_Deva", None):
+        theirs = AutoModelForMaskedLM.from_pretrained(tmp_path / "hf").eval()
+        if tag is not None:  # as the model card says
+            head = load_file(tmp_path / "hf" / "heads" / f"{tag}.safetensors")
+            assert not theirs.load_state_dict(head, strict=False).unexpected_keys
+        with torch.no_grad():
+            found[tag] = theirs(tokens, attention_mask=tokens.ne(1).long()).logits[masked]
+            assert (found[tag] - logits(ours, tokens, masked, tag)).abs().max() < 1e-5
+    assert (found["deu_Latn"] - found["hin_Deva"]).abs().max() > 1e-3
+    card = (tmp_path / "hf" / "README.md").read_text()
+    assert "heads/deu_Latn.safetensors" in card and "bias of that layer for 2 tags" in card
+
+
+@pytest.mark.parametrize("half", ["float16", "bf16"])
+def test_half_precision(trained, tmp_path, half):
+    found = export(trained, tmp_path / "hf", half=half, fold=["deu_Latn"], verify=True)
+    assert "logits for deu_Latn" in found.format()
+    dtype = torch.float16 if half == "float16" else torch.bfloat16
+    for name in ("model.safetensors", "langsamp.safetensors"):
+        assert {tensor.dtype for tensor in load_file(tmp_path / "hf" / name).values()} == {dtype}
+    import_checkpoint(tmp_path / "hf", tmp_path / "back" / "model.pt", verify=True)
+    one, other = (load_checkpoint(path)["model"] for path in (trained, tmp_path / "back" / "model.pt"))
+    for name, tensor in one.items():
+        expected = tensor.to(dtype) if tensor.is_floating_point() and "version" not in name else tensor
+        assert torch.equal(expected, other[name]), name
+    with pytest.raises(ValueError, match="float16 or bfloat16, but is 'int8'"):
+        export(trained, tmp_path / "x", half="int8")
+
+
+def test_a_wrong_conversion_is_caught(trained, tmp_path, monkeypatch):
+    """Each of the field's known mistakes, made on purpose: the folder does not appear, the old one stays."""
+    export(trained, tmp_path / "hf")
+    before = (tmp_path / "hf" / "model.safetensors").read_bytes()
+    real_config, real_names = export_module.hf_config, export_module.hf_names
+
+    def swapped(names):
+        mapped = real_names(names)
+        q, k = f"{BODY}layers.0.self_attn.q_proj.weight", f"{BODY}layers.1.self_attn.q_proj.weight"
+        mapped[q], mapped[k] = mapped[k], mapped[q]
+        return mapped
+
+    mistakes = [
+        ("hf_config", lambda *args: {**real_config(*args), "layer_norm_eps": 1e-2}, "embedding"),
+        ("hf_config", lambda *args: {**real_config(*args), "num_attention_heads": 4}, "block 1"),
+        ("hf_config", lambda *args: {**real_config(*args), "pad_token_id": 3}, "embedding"),
+        ("hf_names", swapped, "block 1"),
+    ]
+    for name, wrong, first in mistakes:
+        with monkeypatch.context() as patch:
+            patch.setattr(export_module, name, wrong)
+            with pytest.raises(VerificationError, match=f"nothing was written.*first {first}"):
+                export(trained, tmp_path / "hf", verify=True)
+    assert (tmp_path / "hf" / "model.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["hf"]

@@ -1,0 +1,120 @@
+"""Conversions of real weights: in, out, in again; a longer vocabulary; training from it; stock classes on the result."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from support import run, train_command
+
+from langsamp_plugin.checkpoint.fairseq_model import build_model
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.verification import encode_sentences
+from langsamp_plugin.data.binarizer import binarize
+from langsamp_plugin.data.tokenizer import Tokenizer
+
+SIZES = ("--encoder-layers", 12, "--encoder-embed-dim", 384, "--encoder-ffn-embed-dim", 1536, "--encoder-attention-heads", 12,
+         "--layer-norm-eps", 1e-12)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def imported(encoder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("imported") / "model.pt"
+    return out, run("langsamp", "import", encoder, "--out", out, "--verify")
+
+
+@pytest.fixture(scope="module")
+def exported(imported, udhr, tmp_path_factory):
+    out = tmp_path_factory.mktemp("exported") / "hf"
+    return out, run("langsamp", "export", imported[0], "--out", out, "--verify", "--text", udhr)
+
+
+def differences(output):
+    """Read the table that --verify prints."""
+    rows = re.findall(r"^(.+?) +(\d\.\de[+-]\d\d)  +\d", output, re.MULTILINE)
+    return {what: float(value) for what, value in rows}
+
+
+def test_import_and_export_compute_the_same(imported, exported):
+    for _, output in (imported, exported):
+        found = differences(output)
+        assert {"embedding", *(f"block {number}" for number in range(1, 13))} <= found.keys()
+        assert max(value for what, value in found.items() if "token" not in what) < 1e-5
+    assert differences(exported[1])["logits"] < 1e-5
+
+
+def test_tokens_of_every_language(exported, udhr):
+    """Both tokenizers agree on all lines but the score ties in Kalaallisut and two combining sequences."""
+    tags = len(list(udhr.glob("*.txt")))
+    assert tags == 461
+    wrong = dict(re.findall(r"token ids, (\w+_\w+) .* (\d+) of \d+ lines", exported[1]))
+    assert set(wrong) <= {"kal_Latn", "ben_Beng", "evn_Cyrl"} and sum(map(int, wrong.values())) <= 7
+    assert re.search(r"token ids, all tags .* \d+ of 30,7\d\d lines", exported[1])
+
+
+def test_there_and_back_is_bitwise(imported, exported, tmp_path):
+    run("langsamp", "import", exported[0], "--out", tmp_path / "model.pt")
+    one, other = (load_checkpoint(path)["model"] for path in (imported[0], tmp_path / "model.pt"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_stock_classes_load_it(exported, encoder, tmp_path):
+    """In a process that can import neither fairseq nor this package; its vectors are those of the published encoder."""
+    code = f"""
+import sys
+class Refuse:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] in ("fairseq", "langsamp_plugin", "hydra", "omegaconf"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline
+folder, published = {str(exported[0])!r}, {str(encoder)!r}
+model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+AutoModelForMaskedLM.from_pretrained(folder)
+print(len(pipeline("fill-mask", model=folder)("Das ist <mask>.")))
+texts = ["query: Wie wird das Wetter?", "query: What will the weather be?", "query: Ich habe Hunger."]
+one, other = (SentenceTransformer(path).encode(texts, normalize_embeddings=True) for path in (folder, published))
+print((one * other).sum(1).min() > 0.99999, one[0] @ one[1] > one[0] @ one[2])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.split() == ["5", "True", "True"], done.stderr[-2000:]
+
+
+def test_a_longer_vocabulary(encoder, imported, demo, udhr, tmp_path):
+    """Old pieces keep ids and features, new ones are used, and training goes on."""
+    model = encoder / "sentencepiece.bpe.model"
+    run("langsamp", "tokenizer", "extend", model, udhr, "--vocab-size", 8000, "--out", tmp_path / "new.model")
+    output = run(
+        "langsamp",
+        "init",
+        encoder,
+        "--spm",
+        tmp_path / "new.model",
+        "--out",
+        tmp_path / "start" / "model.pt",
+        "--verify",
+    )
+    assert max(differences(output).values()) < 1e-6
+    old, new = Tokenizer(model), Tokenizer(tmp_path / "new.model")
+    assert new.pieces[: len(old.pieces)] == old.pieces and len(new.pieces) > len(old.pieces) + 1000
+    one, other = (
+        build_model(load_checkpoint(path), tokenizer)
+        for path, tokenizer in ((imported[0], old), (tmp_path / "start" / "model.pt", new))
+    )
+    tokens = encode_sentences(old)
+    moved = torch.where(tokens == old.vocab_size - 1, new.vocab_size - 1, tokens)  # <mask> alone has another id
+    with torch.no_grad():
+        before, after = (model(ids, features_only=True)[0] for model, ids in ((one, tokens), (other, moved)))
+        assert (before - after).abs().max() < 1e-6
+        # Control: with the mask's old id, which is now the first new piece, features change.
+        assert (other(tokens, features_only=True)[0] - before).abs().max() > 1e-2
+    del one, other
+    data = tmp_path / "data"
+    binarize(demo / "corpus" / "train", tmp_path / "new.model", data, langs=["deu_Latn", "hin_Deva"])
+    command = train_command(
+        data, tmp_path / "save", 2, "--restore-file", tmp_path / "start" / "model.pt", *SIZES, "--batch-size", 4
+    )
+    log = run(*command)
+    assert "num_updates 2" in log and "loaded checkpoint" in log.lower()
