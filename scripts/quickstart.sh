@@ -90,7 +90,7 @@ step 3 "binarizing" "$out/data-bin/dict.txt" \
     langsamp binarize "$train_text" "${held_out[@]}" --spm "$out/spm.model" --out "$out/data-bin" --workers 2
 step 4 "training with fairseq ($updates updates)" "$out/.trained" train_model
 step 5 "the same model untrained, as a control" "$out/.untrained" train_untrained
-step 6 "export to Hugging Face" "$out/hf" langsamp export "$out/checkpoints/checkpoint_last.pt" --out "$out/hf"
+step 6 "export to Hugging Face" "$out/hf" langsamp export "$out/checkpoints/checkpoint_last.pt" --out "$out/hf" --verify
 step 6 "export of the control" "$out/hf_untrained" langsamp export "$out/untrained/checkpoint_last.pt" --out "$out/hf_untrained"
 step 7 "held-out loss with right and wrong tags" "$out/tags.json" \
     langsamp analyze tags "$out/checkpoints/checkpoint_last.pt" --out "$out/tags.json"

@@ -59,6 +59,17 @@ def test_there_and_back_is_bitwise(imported, exported, tmp_path):
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_memory_of_an_export(imported, tmp_path):
+    """At most three times the checkpoint's size, though Python with torch and transformers is over half a gigabyte."""
+    code = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
+"""
+    output = run(sys.executable, "-c", code, "langsamp", "export", imported[0], "--out", tmp_path / "hf")
+    assert int(output.split("peak ")[1]) <= 3 * imported[0].stat().st_size
+
+
 def test_stock_classes_load_it(exported, encoder, tmp_path):
     """In a process that can import neither fairseq nor this package; its vectors are those of the published encoder."""
     code = f"""
