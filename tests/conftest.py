@@ -46,6 +46,16 @@ def trained(demo, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def exported(trained, tmp_path_factory):
+    """The Hugging Face folder of that checkpoint."""
+    from langsamp_plugin.checkpoint.export import export
+
+    out = tmp_path_factory.mktemp("exported") / "hf"
+    export(trained, out)
+    return out
+
+
+@pytest.fixture(scope="session")
 def encoder(shared, tmp_path_factory):
     """A published multilingual encoder (multilingual-e5-small, 12 layers, XLM-R's vocabulary) as a Hugging Face folder."""
     out = tmp_path_factory.mktemp("encoder") / "hf"

@@ -67,6 +67,21 @@ class Task:
     source_dictionary = target_dictionary = property(lambda self: self.dictionary)
 
 
+def run_elsewhere(code, folder):
+    """Run Python code in a process that can import neither fairseq nor this package, and return what it prints."""
+    refuse = """
+import sys
+class Refuse:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] in ("fairseq", "langsamp_plugin", "hydra", "omegaconf"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+"""
+    done = subprocess.run([sys.executable, "-c", refuse + code], capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split()
+
+
 class Evil:
     """What a pickle can carry: it would call something when it is loaded."""
 

@@ -14,13 +14,6 @@ from langsamp_plugin.hf import LangSampConfig, LangSampForMaskedLM, pseudo_perpl
 
 
 @pytest.fixture(scope="module")
-def folder(trained, tmp_path_factory):
-    out = tmp_path_factory.mktemp("hf") / "hf"
-    export(trained, out)
-    return out
-
-
-@pytest.fixture(scope="module")
 def tokens(demo):
     return encode_sentences(Tokenizer(demo / "spm.model"))
 
@@ -47,17 +40,17 @@ def assert_predicts(model, tokens, expected):
     assert (wanted["deu_Latn"] - wanted["hin_Deva"]).abs().max() > 1e-3
 
 
-def test_logits_are_fairseqs(folder, trained, tokens, expected, tmp_path):
-    assert_predicts(LangSampForMaskedLM.from_pretrained(folder), tokens, expected)
-    # A folder with a folded head is no other model: here the tag comes from the tables.
+def test_logits_are_fairseqs(exported, trained, tokens, expected, tmp_path):
+    assert_predicts(LangSampForMaskedLM.from_pretrained(exported), tokens, expected)
+    # A exported with a folded head is no other model: here the tag comes from the tables.
     export(trained, tmp_path / "folded", fold=["deu_Latn"])
     assert_predicts(LangSampForMaskedLM.from_pretrained(tmp_path / "folded"), tokens, expected)
 
 
-def test_round_trip(folder, tokens, expected, tmp_path):
+def test_round_trip(exported, tokens, expected, tmp_path):
     from transformers import AutoModelForMaskedLM
 
-    model = LangSampForMaskedLM.from_pretrained(folder)
+    model = LangSampForMaskedLM.from_pretrained(exported)
     model.save_pretrained(tmp_path / "saved")
     again = LangSampForMaskedLM.from_pretrained(tmp_path / "saved")
     assert_predicts(again, tokens, expected)
@@ -90,10 +83,10 @@ def test_trains_and_starts_from_a_configuration():
         model.tag_ids(["fra_Latn"])
 
 
-def test_pseudo_perplexity(folder):
+def test_pseudo_perplexity(exported):
     from transformers import AutoTokenizer
 
-    model, tokenizer = LangSampForMaskedLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = LangSampForMaskedLM.from_pretrained(exported), AutoTokenizer.from_pretrained(exported)
     sentence = SENTENCES["deu_Latn"]
     ids = tokenizer(sentence, return_tensors="pt")["input_ids"]
     total = 0.0

@@ -1,14 +1,12 @@
-"""The exported folder computes what fairseq computes (design: invariants 5 and 6, the directions that exist)."""
+"""The exported folder computes what fairseq computes (design: invariants 5 and 6)."""
 
 import json
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
-from support import Evil
+from support import Evil, run_elsewhere
 
 from langsamp_plugin.checkpoint.export import export
 from langsamp_plugin.checkpoint.key_map import FAIRSEQ_TO_HF, hf_names
@@ -28,13 +26,6 @@ def fairseq_model(trained):
 
 
 @pytest.fixture(scope="module")
-def folder(trained, tmp_path_factory):
-    out = tmp_path_factory.mktemp("export") / "hf"
-    export(trained, out)
-    return out
-
-
-@pytest.fixture(scope="module")
 def tokens(demo):
     """Real sentences in seven language-scripts, padded, 30 tokens at most."""
     tokenizer = Tokenizer(demo / "spm.model")
@@ -48,17 +39,17 @@ def tokens(demo):
     return out
 
 
-def load(folder):
+def load(exported):
     from transformers import AutoModelForMaskedLM
 
-    model, info = AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
+    model, info = AutoModelForMaskedLM.from_pretrained(exported, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     return model.eval()
 
 
-def test_features_and_logits(fairseq_model, folder, tokens):
+def test_features_and_logits(fairseq_model, exported, tokens):
     model, _ = fairseq_model
-    hf = load(folder)
+    hf = load(exported)
     with torch.no_grad():
         _, extra = model(tokens, features_only=True, return_all_hiddens=True)
         out = hf(tokens, attention_mask=tokens.ne(1).long(), output_hidden_states=True)
@@ -69,7 +60,7 @@ def test_features_and_logits(fairseq_model, folder, tokens):
         assert (ours.transpose(0, 1)[real] - theirs[real]).abs().max() < 1e-5
     assert (logits[real] - out.logits[real]).abs().max() < 1e-5
     # Control: one LayerNorm with another epsilon shows.
-    broken = load(folder)
+    broken = load(exported)
     broken.roberta.encoder.layer[0].output.LayerNorm.eps = 1e-1
     with torch.no_grad():
         assert (broken(tokens, attention_mask=real.long()).logits[real] - logits[real]).abs().max() > 1e-3
@@ -92,10 +83,10 @@ def test_folded_head_predicts_for_its_tag(fairseq_model, trained, tokens, tmp_pa
     assert (logits[real] - other[real]).abs().max() > 1e-4, "control: another script predicts otherwise"
 
 
-def test_tokenizer_gives_the_training_ids(demo, folder):
+def test_tokenizer_gives_the_training_ids(demo, exported):
     from transformers import AutoTokenizer
 
-    fast, tokenizer = AutoTokenizer.from_pretrained(folder), Tokenizer(demo / "spm.model")
+    fast, tokenizer = AutoTokenizer.from_pretrained(exported), Tokenizer(demo / "spm.model")
     assert fast.mask_token_id == tokenizer.vocab_size - 1 and fast.unk_token_id == 3
     lines = [line for path in sorted((demo / "corpus").glob("*/*.txt")) for line in read_lines(path)]
     flat, sizes = tokenizer.encode(lines)
@@ -106,8 +97,8 @@ def test_tokenizer_gives_the_training_ids(demo, folder):
     assert len(lines) > 4000 and len(different) <= len(lines) / 1000, different[:3]
 
 
-def test_tables_round_trip(trained, folder):
-    ours, theirs = load_tables(trained), load_tables(folder)
+def test_tables_round_trip(trained, exported):
+    ours, theirs = load_tables(trained), load_tables(exported)
     assert ours.languages == theirs.languages and ours.scripts == theirs.scripts
     assert torch.equal(ours.lang_weight, theirs.lang_weight) and torch.equal(ours.script_weight, theirs.script_weight)
     tag = LangScript("hin", "Deva")
@@ -116,42 +107,35 @@ def test_tables_round_trip(trained, folder):
     assert not ours.embedding(LangScript("und", "Zyyy")).any()
 
 
-def test_loads_where_neither_fairseq_nor_this_package_is(folder, tmp_path):
+def test_loads_where_neither_fairseq_nor_this_package_is(exported, tmp_path):
     """A process that cannot import either; only transformers, torch and safetensors are asked for."""
     code = f"""
-import sys
-class Refuse:
-    def find_spec(self, name, *rest):
-        if name.split(".")[0] in ("fairseq", "langsamp_plugin", "hydra", "omegaconf"):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Refuse())
 from transformers import AutoModel, AutoTokenizer, pipeline
-folder = {str(folder)!r}
+folder = {str(exported)!r}
 model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 print(tuple(model(**tokenizer("Ein Satz.", return_tensors="pt")).last_hidden_state.shape)[2])
 print(len(pipeline("fill-mask", model=folder)("Das ist <mask>.")))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.split() == ["32", "5"], done.stderr[-2000:]
+    assert run_elsewhere(code, tmp_path) == ["32", "5"]
 
 
-def test_bias_is_stored_under_both_of_its_names(folder):
+def test_bias_is_stored_under_both_of_its_names(exported):
     """transformers 4.45 loads a zero bias from a file that has only the first."""
     from safetensors.torch import load_file
 
-    tensors = load_file(folder / "model.safetensors")
+    tensors = load_file(exported / "model.safetensors")
     assert tensors["lm_head.bias"].any() and torch.equal(tensors["lm_head.bias"], tensors["lm_head.decoder.bias"])
     assert "lm_head.decoder.weight" not in tensors, "the tied projection would double the file"
 
 
-def test_config_and_card(folder):
-    config = json.loads((folder / "config.json").read_text())
+def test_config_and_card(exported):
+    config = json.loads((exported / "config.json").read_text())
     assert (config["num_attention_heads"], config["max_position_embeddings"], config["layer_norm_eps"]) == (
         2,
         514,
         1e-5,
     )
-    card = (folder / "README.md").read_text()
+    card = (exported / "README.md").read_text()
     assert "20 updates" in card and "srp_Cyrl srp_Latn" in card and "tokens_per_sample | 32" in card
 
 

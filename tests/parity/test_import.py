@@ -21,23 +21,16 @@ from langsamp_plugin.errors import VerificationError
 BODY = "encoder.sentence_encoder."
 
 
-@pytest.fixture(scope="module")
-def folder(trained, tmp_path_factory):
-    out = tmp_path_factory.mktemp("import") / "hf"
-    export(trained, out)
-    return out
-
-
 @pytest.fixture
-def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
+def copy(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "copy")
 
 
-def rewrite(folder, **changes):
-    """Change, add or (None) remove tensors of a folder."""
-    tensors = {**load_file(folder / "model.safetensors"), **changes}
+def rewrite(exported, **changes):
+    """Change, add or (None) remove tensors of a exported."""
+    tensors = {**load_file(exported / "model.safetensors"), **changes}
     tensors = {name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    save_file(tensors, exported / "model.safetensors", {"format": "pt"})
 
 
 def assert_same_weights(one, other):
@@ -71,8 +64,8 @@ def test_there_and_back_is_bitwise(trained, tmp_path, fold):
 
 
 @pytest.mark.parametrize("flag", ["--restore-file", "--finetune-from-model"])
-def test_training_goes_on_from_it(demo, folder, tmp_path, flag):
-    run("langsamp", "import", folder, "--out", tmp_path / "start" / "model.pt")
+def test_training_goes_on_from_it(demo, exported, tmp_path, flag):
+    run("langsamp", "import", exported, "--out", tmp_path / "start" / "model.pt")
     log = run(
         *train_command(demo / "data-bin", tmp_path / "save", 2, flag, tmp_path / "start" / "model.pt", "--lr", 1e-9)
     )
@@ -85,11 +78,11 @@ def test_training_goes_on_from_it(demo, folder, tmp_path, flag):
     assert torch.allclose(before[name], after[name], atol=1e-7) and not torch.equal(before[name], torch.zeros(1))
 
 
-def test_a_folder_as_others_have_it(folder, tmp_path, demo):
+def test_a_folder_as_others_have_it(exported, tmp_path, demo):
     """No prefix, a pooler, constants, a token-type row, another epsilon, no head: each is dealt with and said."""
     tensors = {}
     generator = torch.Generator().manual_seed(0)
-    for name, tensor in load_file(folder / "model.safetensors").items():
+    for name, tensor in load_file(exported / "model.safetensors").items():
         if name.startswith("roberta."):
             tensors[name.removeprefix("roberta.")] = tensor.clone()
     tensors["embeddings.token_type_embeddings.weight"] = torch.randn(1, 32, generator=generator)
@@ -98,10 +91,10 @@ def test_a_folder_as_others_have_it(folder, tmp_path, demo):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     save_file(tensors, foreign / "model.safetensors", {"format": "pt"})
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((exported / "config.json").read_text())
     (foreign / "config.json").write_text(json.dumps({**config, "layer_norm_eps": 1e-3}))
     for name in ("sentencepiece.bpe.model", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(folder / name, foreign)
+        shutil.copy(exported / name, foreign)
     output = run("langsamp", "import", foreign, "--out", tmp_path / "start" / "model.pt", "--verify")
     for said in (
         "no masked-LM head",
@@ -122,14 +115,14 @@ def test_a_folder_as_others_have_it(folder, tmp_path, demo):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["layer_norm_eps"] == 1e-3
 
 
-def test_shards_and_pickles(folder, tmp_path, trained):
+def test_shards_and_pickles(exported, tmp_path, trained):
     from transformers import XLMRobertaForMaskedLM
 
-    model = XLMRobertaForMaskedLM.from_pretrained(folder)
-    shutil.copytree(folder, tmp_path / "sharded")
+    model = XLMRobertaForMaskedLM.from_pretrained(exported)
+    shutil.copytree(exported, tmp_path / "sharded")
     (tmp_path / "sharded" / "model.safetensors").unlink()
     model.save_pretrained(tmp_path / "sharded", max_shard_size="100KB")
-    shutil.copytree(folder, tmp_path / "pickled")
+    shutil.copytree(exported, tmp_path / "pickled")
     (tmp_path / "pickled" / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pickled" / "pytorch_model.bin")
     assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 1
@@ -166,8 +159,8 @@ def test_weights_that_do_not_fit_are_listed(copy, tmp_path, change, message):
     assert not (tmp_path / "out").exists()
 
 
-def edit_config(folder, **changes):
-    path = folder / "config.json"
+def edit_config(exported, **changes):
+    path = exported / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
@@ -197,10 +190,10 @@ def test_damaged_folders(copy, tmp_path, damage, message):
     assert not (tmp_path / "out").exists() and "Traceback" not in output
 
 
-def test_another_vocabulary_beside_it_is_not_overwritten(folder, tmp_path):
+def test_another_vocabulary_beside_it_is_not_overwritten(exported, tmp_path):
     (tmp_path / "dict.txt").write_text("a 1\n")
     with pytest.raises(ValueError, match="dict.txt is of another vocabulary"):
-        import_checkpoint(folder, tmp_path / "model.pt")
+        import_checkpoint(exported, tmp_path / "model.pt")
     assert (tmp_path / "dict.txt").read_text() == "a 1\n" and not (tmp_path / "model.pt").exists()
 
 

@@ -1,12 +1,11 @@
 """Conversions of real weights: in, out, in again; a longer vocabulary; training from it; stock classes on the result."""
 
 import re
-import subprocess
 import sys
 
 import pytest
 import torch
-from support import run, train_command
+from support import run, run_elsewhere, train_command
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
@@ -73,12 +72,6 @@ print("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 def test_stock_classes_load_it(exported, encoder, tmp_path):
     """In a process that can import neither fairseq nor this package; its vectors are those of the published encoder."""
     code = f"""
-import sys
-class Refuse:
-    def find_spec(self, name, *rest):
-        if name.split(".")[0] in ("fairseq", "langsamp_plugin", "hydra", "omegaconf"):
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Refuse())
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline
 folder, published = {str(exported[0])!r}, {str(encoder)!r}
@@ -89,8 +82,7 @@ texts = ["query: Wie wird das Wetter?", "query: What will the weather be?", "que
 one, other = (SentenceTransformer(path).encode(texts, normalize_embeddings=True) for path in (folder, published))
 print((one * other).sum(1).min() > 0.99999, one[0] @ one[1] > one[0] @ one[2])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.split() == ["5", "True", "True"], done.stderr[-2000:]
+    assert run_elsewhere(code, tmp_path) == ["5", "True", "True"]
 
 
 def test_a_longer_vocabulary(encoder, imported, demo, udhr, tmp_path):
