@@ -158,11 +158,16 @@ def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
 
 def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> list[str]:
     """Show retrieval beside its two controls and say plainly what it is worth."""
+
+    def mean(result: dict[str, Any], metric: str) -> float:
+        values = [scores[metric][0] for scores in result["scores"].values()]
+        return sum(values) / len(values)
+
     rows = [
-        f"| {name} | {mean['top1']:.1f} | {mean['top5']:.1f} | {mean['top10']:.1f} |"
-        for name, mean in (("trained", trained["mean"]), ("untrained, same initial weights", untrained["mean"]))
+        f"| {name} | {mean(result, 'top1'):.1f} | {mean(result, 'top5'):.1f} | {mean(result, 'top10'):.1f} |"
+        for name, result in (("trained", trained), ("untrained, same initial weights", untrained))
     ]
-    gap = trained["mean"]["top10"] - untrained["mean"]["top10"]
+    gap = mean(trained, "top10") - mean(untrained, "top10")
     if gap < 0:
         verdict = (
             f"**The trained model retrieves worse than its own random initialisation ({gap:+.1f} points).** Untrained vectors are "
@@ -171,17 +176,17 @@ def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> lis
         )
     else:
         verdict = f"The trained model is {gap:+.1f} points from its own random initialisation; at this size read nothing more into it."
-    pairs = [scores["pairs"] for scores in trained["by_tag"].values()]
+    pairs = list(trained["sizes"].values())
     return [
         "## Sentence retrieval against English",
         "",
-        f"Held-out messages, {min(pairs)} to {max(pairs)} candidates, {len(pairs)} language-scripts ({len(trained['too_few'])} more have too few), "
-        f"block {trained['layer']}, mean pooling, cosine; accuracy in %.",
+        f"Held-out messages, {min(pairs)} to {max(pairs)} candidates, {len(pairs)} language-scripts ({len(trained['not_scored'])} more have too few), "
+        f"block {trained['settings']['layer']}, mean pooling, cosine; accuracy in %.",
         "",
         "| model | top-1 | top-5 | top-10 |",
         "| --- | ---: | ---: | ---: |",
         *rows,
-        f"| chance | | | {trained['mean']['chance10']:.1f} |",
+        f"| chance | | | {mean(trained, 'chance10'):.1f} |",
         "",
         verdict,
     ]

@@ -2,57 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Optional
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
 
+TOKENS = 4096
+"""Tokens of a batch, padding included: large enough for a GPU, small enough for a cache."""
+
 
 def load_encoder(model: PathLike) -> tuple[Any, Any]:
-    """Return ``(model, tokenizer)`` of a Hugging Face folder, in evaluation mode.
+    """Return ``(model, tokenizer)`` of a Hugging Face folder, in evaluation mode, on a GPU where there is one.
 
     Raises:
         ValueError: the folder is no model that ``AutoModel`` loads.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
+
+    encoder = load_with(AutoModel.from_pretrained, model)
+    return encoder.to(device()).eval(), load_tokenizer(model)
+
+
+def load_tokenizer(model: PathLike) -> Any:
+    """Return the fast tokenizer of a Hugging Face folder.
+
+    Raises:
+        ValueError: the folder has none.
+    """
+    from transformers import AutoTokenizer
+
+    return load_with(AutoTokenizer.from_pretrained, model)
+
+
+def load_with(load: Callable[..., Any], model: PathLike, **options: Any) -> Any:
+    """Call one of transformers' ``from_pretrained`` and turn its errors into one line."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # a missing pooler and an unused head are what is wanted here
     logging.disable_progress_bar()
     try:
-        encoder = AutoModel.from_pretrained(str(model))
-        tokenizer = AutoTokenizer.from_pretrained(str(model))
-    except (OSError, KeyError) as error:
+        return load(str(model), **options)
+    except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"{model} is no Hugging Face model folder: {str(error).splitlines()[0]}") from error
-    return encoder.eval(), tokenizer
+
+
+def device() -> torch.device:
+    """Return the GPU, or the CPU where there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def longest_input(model: Any, tokenizer: Any, wanted: int) -> int:
+    """Return how many tokens of a sentence are kept: what is wanted, or less where the model has fewer positions."""
+    positions = getattr(model.config, "max_position_embeddings", None) or wanted
+    # RoBERTa's first two positions are padding.
+    if getattr(model.config, "model_type", "") in ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"):
+        positions -= 2
+    return max(3, min(wanted, positions, tokenizer.model_max_length))
+
+
+def batches_by_length(lengths: Sequence[int], tokens: int = TOKENS) -> Iterator[list[int]]:
+    """Yield row numbers, rows of similar length together, the longest first, at most ``tokens`` with padding."""
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    start = 0
+    while start < len(order):
+        size = max(1, tokens // max(lengths[order[start]], 1))
+        yield order[start : start + size]
+        start += size
+
+
+def depth(model: Any) -> int:
+    """Return the number of transformer blocks."""
+    return int(model.config.num_hidden_layers)
 
 
 def mean_pooled(
-    sentences: Sequence[str], model: Any, tokenizer: Any, layer: int, batch_size: int = 32, max_length: int = 512
-) -> np.ndarray:
-    """Encode sentences as the mean over all tokens, ``<s>`` and ``</s>`` included, of one layer's output.
+    sentences: Sequence[str],
+    model: Any,
+    tokenizer: Any,
+    layers: Sequence[int],
+    max_length: int = 512,
+    on_batch: Optional[Callable[[int], Any]] = None,
+) -> tuple[np.ndarray, int]:
+    """Encode sentences as the mean over all tokens, ``<s>`` and ``</s>`` included, of some layers' outputs.
+
+    One pass for all layers; blocks above the highest one that is asked for are not computed.
 
     Args:
         sentences: the text.
         model, tokenizer: from :func:`load_encoder`.
-        layer: which transformer block's output, from 1; 0 is the embedding layer.
-        batch_size: sentences at a time; they are sorted by length, so that little is padding.
+        layers: which transformer blocks' outputs, from 1; 0 is the embedding layer.
         max_length: tokens that are kept of a sentence.
+        on_batch: called with the number of sentences of each finished batch.
 
     Returns:
-        float32 ``(len(sentences), C)`` in the order of ``sentences``.
+        float32 ``(len(layers), len(sentences), C)`` in the order of ``sentences``, and how many were cut.
     """
-    ids = tokenizer(list(sentences), truncation=True, max_length=max_length)["input_ids"]
-    order = sorted(range(len(ids)), key=lambda number: len(ids[number]))
-    vectors = np.empty((len(ids), model.config.hidden_size), dtype=np.float32)
-    with torch.no_grad():
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
-            states = model(**batch, output_hidden_states=True).hidden_states[layer]
-            mask = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
-            vectors[rows] = ((states * mask).sum(1) / mask.sum(1)).float().numpy()
-    return vectors
+    limit = longest_input(model, tokenizer, max_length)
+    ids = tokenizer(list(sentences), truncation=False, verbose=False)["input_ids"]
+    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    cut = sum(len(row) > limit for row in ids)
+    ids = [row if len(row) <= limit else [*row[: limit - 1], end] for row in ids]
+    vectors = np.empty((len(layers), len(ids), model.config.hidden_size), dtype=np.float32)
+    with torch.inference_mode(), _up_to(model, max(layers)):
+        for rows in batches_by_length([len(row) for row in ids]):
+            tokens, mask = pad([ids[row] for row in rows], tokenizer.pad_token_id, model.device)
+            states = model(tokens, attention_mask=mask, output_hidden_states=True).hidden_states
+            weights = mask.unsqueeze(-1).to(states[0].dtype)
+            for place, layer in enumerate(layers):
+                pooled = (states[layer] * weights).sum(1) / weights.sum(1)
+                vectors[place, rows] = pooled.float().cpu().numpy()
+            if on_batch is not None:
+                on_batch(len(rows))
+    return vectors, cut
+
+
+def pad(rows: Sequence[Sequence[int]], pad_id: int, where: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ``(tokens, attention mask)``, int64 (B, T)."""
+    tokens = torch.full((len(rows), max(map(len, rows))), pad_id)
+    mask = torch.zeros_like(tokens)
+    for number, row in enumerate(rows):
+        tokens[number, : len(row)] = torch.tensor(row)
+        mask[number, : len(row)] = 1
+    return tokens.to(where), mask.to(where)
+
+
+class _up_to:
+    """Leave out a model's blocks above a layer while inside; a model of unknown build runs whole."""
+
+    def __init__(self, model: Any, layer: int):
+        self.encoder = getattr(model, "encoder", None)
+        self.blocks = getattr(self.encoder, "layer", None)
+        self.layer = layer
+
+    def __enter__(self) -> None:
+        # The last of the hidden states is normalised by some models, so a layer below it must not become the last.
+        if isinstance(self.blocks, torch.nn.ModuleList) and type(self.encoder).__name__ in (
+            "XLMRobertaEncoder", "RobertaEncoder", "BertEncoder",
+        ):  # fmt: skip
+            self.encoder.layer = self.blocks[: max(self.layer, 1)]
+
+    def __exit__(self, *error: object) -> None:
+        if self.blocks is not None:
+            self.encoder.layer = self.blocks

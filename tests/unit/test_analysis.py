@@ -1,4 +1,4 @@
-"""Metrics and analyses against brute force, numpy or scikit-learn."""
+"""Analyses of trained tables against numpy, scikit-learn, or by hand."""
 
 import json
 import math
@@ -16,27 +16,8 @@ from langsamp_plugin.analysis.embeddings import (
     script_agreement,
 )
 from langsamp_plugin.criterions.tag_losses import group_losses, script_losses, tag_losses
-from langsamp_plugin.evaluation.retrieval import read_aligned, retrieval, top_k_accuracy
 from langsamp_plugin.evaluation.tag_swap import SWAPS, swapped_rows, tag_swap
 from langsamp_plugin.lang_script import LangScript
-
-
-def test_top_k_against_brute_force():
-    generator = np.random.default_rng(0)
-    index = generator.normal(size=(60, 16))
-    queries = index + generator.normal(size=(60, 16)) * 1.6
-    found = dict.fromkeys((1, 5, 10), 0)
-    for row, query in enumerate(queries):
-        scores = [float(query @ other / np.linalg.norm(query) / np.linalg.norm(other)) for other in index]
-        order = sorted(range(60), key=lambda other: -scores[other])
-        for k in found:
-            found[k] += row in order[:k]
-    expected = {f"top{k}": 100 * count / 60 for k, count in found.items()}
-    assert top_k_accuracy(queries, index) == expected and 0 < expected["top1"] < expected["top10"] < 100
-
-
-def test_collapsed_model_retrieves_nothing():
-    assert top_k_accuracy(np.ones((30, 4)), np.ones((30, 4))) == {"top1": 0.0, "top5": 0.0, "top10": 0.0}
 
 
 def test_validation_groups():
@@ -137,39 +118,3 @@ def test_model_without_tables_is_a_clear_error(trained, tmp_path):
     torch.save(state, tmp_path / "vanilla.pt")
     with pytest.raises(ValueError, match="vanilla.pt has no language and no script table"):
         analyze_embeddings(tmp_path / "vanilla.pt", tmp_path / "out")
-
-
-def test_retrieval_by_an_independent_script(demo, trained, tmp_path):
-    """A few lines with transformers' own padding, one sentence at a time, give the same accuracies."""
-    from transformers import AutoModel, AutoTokenizer
-
-    from langsamp_plugin.checkpoint.export import export
-
-    export(trained, tmp_path / "hf")
-    result = retrieval(tmp_path / "hf", demo / "corpus" / "aligned", layer=1, langs=["de", "hin_Deva"])
-    assert sorted(result["by_tag"]) == ["deu_Latn", "hin_Deva"]
-    model, tokenizer = AutoModel.from_pretrained(tmp_path / "hf").eval(), AutoTokenizer.from_pretrained(tmp_path / "hf")
-
-    def vector(text):
-        with torch.no_grad():
-            states = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[1][0]
-        return torch.nn.functional.normalize(states.mean(0), dim=0)
-
-    english = read_aligned(demo / "corpus" / "aligned" / "eng_Latn.txt")
-    for tag, scores in result["by_tag"].items():
-        other = read_aligned(demo / "corpus" / "aligned" / f"{tag}.txt")
-        names = sorted(set(english) & set(other))
-        similarity = torch.stack([vector(english[n]) for n in names]) @ torch.stack([vector(other[n]) for n in names]).T
-        rank = (similarity.argsort(descending=True) == torch.arange(len(names))[:, None]).nonzero()[:, 1]
-        assert scores["pairs"] == len(names)
-        for k in (1, 5, 10):
-            assert scores[f"top{k}"] == pytest.approx(100 * (rank < k).float().mean().item(), abs=100.01 / len(names))
-
-
-@pytest.mark.parametrize(
-    ("line", "message"), [("no tab here", "line 2.*id<tab>text"), ("a\tagain", "line 2.*id of its own")]
-)
-def test_malformed_aligned_files(tmp_path, line, message):
-    (tmp_path / "eng_Latn.txt").write_text(f"a\ttext\n{line}\n")
-    with pytest.raises(ValueError, match=message):
-        read_aligned(tmp_path / "eng_Latn.txt")

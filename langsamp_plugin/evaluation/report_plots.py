@@ -1,0 +1,67 @@
+"""One picture per task: model against model, or a model's languages in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from langsamp_plugin.atomic import atomic_write
+from langsamp_plugin.evaluation.tasks import TASKS
+
+if TYPE_CHECKING:
+    from langsamp_plugin.evaluation.report import Report
+
+COLOURS = {"tail": "#c2571a", "head": "#2166ac"}
+MARKS = {True: "o", False: "^"}
+NAMED = 8  # languages whose tag is written into the picture
+
+
+def plot_task(report: Report, task: str, out: Path) -> Path:
+    """Draw a task and return the picture's path.
+
+    With two models or more, each language is a point, the first model across and the last one up; with one model, its
+    languages stand in order of their scores. Colour tells head from tail, shape Latin script from others.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [(tag, values) for tag, values in report.languages(task) if None not in values]
+    models = [result.model for result in report.tasks[task]]
+    figure = Figure(figsize=(5.2, 5) if len(models) > 1 else (7.5, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    if len(models) > 1:
+        points = [(tag, values[0], values[-1]) for tag, values in rows]
+        low = min(min(x, y) for _, x, y in points) - 2
+        high = max(max(x, y) for _, x, y in points) + 2
+        axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, zorder=0)
+        axes.set(xlabel=models[0], ylabel=models[-1], xlim=(low, high), ylim=(low, high), aspect="equal")
+        named = sorted(points, key=lambda point: -abs(point[2] - point[1]))[:NAMED]
+    else:
+        ordered = sorted(rows, key=lambda row: row[1][0])
+        points = [(tag, float(place), values[0]) for place, (tag, values) in enumerate(ordered)]
+        axes.set(xlabel="languages in order", ylabel=TASKS[task].metric + ", %", ylim=(0, 102))
+        axes.set_xticks([])
+        named = [
+            points[place] for place in np.linspace(0, len(points) - 1, min(NAMED, len(points))).round().astype(int)
+        ]
+    for group, colour in COLOURS.items():
+        for latin, mark in MARKS.items():
+            chosen = [
+                point
+                for point in points
+                if (point[0] in report.groups.heads) == (group == "head") and point[0].endswith("_Latn") == latin
+            ]
+            if chosen:
+                label = f"{group}, {'Latin' if latin else 'other'} script"
+                axes.scatter(
+                    *zip(*((x, y) for _, x, y in chosen)), s=16, color=colour, marker=mark, label=label, alpha=0.8
+                )
+    for tag, x, y in named:
+        axes.annotate(tag, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=6.5)
+    axes.set_title(f"{TASKS[task].title}, {len(points)} languages", fontsize=10)
+    axes.legend(fontsize=7)
+    path = out / f"{task}.png"
+    with atomic_write(path, "wb") as stream:
+        figure.savefig(stream, format="png", dpi=150)
+    return path

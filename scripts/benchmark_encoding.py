@@ -1,0 +1,75 @@
+"""Sentences a second into vectors: ours against the authors' way, the same sentences, in one run.
+
+    python scripts/benchmark_encoding.py MODEL SENTENCES.txt [--limit N]
+
+The authors' script (Glot500, evaluation/retrieval) takes batches of 128 in the order of the file, padded to the longest,
+asks the model for the states of all layers, and keeps the mean vectors of every layer in files. Ours sorts by length,
+fills batches by tokens, stops at the highest layer that is asked for, and keeps that one.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from langsamp_plugin.data.corpus import read_lines
+from langsamp_plugin.evaluation.encoding import depth, load_encoder, longest_input, mean_pooled
+
+BATCH = 128
+
+
+def authors_way(sentences: list[str], model, tokenizer, limit: int, folder: Path) -> np.ndarray:
+    """Return (layers, sentences, C), every layer also written to disk."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(sentences), BATCH):
+            batch = tokenizer(
+                sentences[start : start + BATCH], padding=True, truncation=True, max_length=limit, return_tensors="pt"
+            ).to(model.device)
+            states = model(**batch, output_hidden_states=True).hidden_states
+            mask = batch["attention_mask"].unsqueeze(-1)
+            parts.append(torch.stack([(layer * mask).sum(1) / mask.sum(1) for layer in states]).float().cpu().numpy())
+    vectors = np.concatenate(parts, axis=1)
+    for number, layer in enumerate(vectors):
+        np.save(folder / f"layer{number}.npy", layer)
+    return vectors
+
+
+def main() -> None:
+    """Time both, check that the vectors agree, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="Hugging Face folder")
+    parser.add_argument("sentences", type=Path, nargs="+", help="text files, a sentence a line")
+    parser.add_argument("--limit", type=int, default=2000, help="sentences")
+    parser.add_argument("--rounds", type=int, default=2, help="how often; the faster round counts")
+    args = parser.parse_args()
+    sentences = [line.partition("\t")[2] or line for path in args.sentences for line in read_lines(path)][: args.limit]
+    model, tokenizer = load_encoder(args.model)
+    layer = round(depth(model) * 8 / 12)
+    limit = longest_input(model, tokenizer, 512)
+    seconds: dict[str, list[float]] = {"ours": [], "authors": []}
+    for _ in range(args.rounds):
+        start = time.perf_counter()
+        ours, _ = mean_pooled(sentences, model, tokenizer, [layer], limit)
+        seconds["ours"].append(time.perf_counter() - start)
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            theirs = authors_way(sentences, model, tokenizer, limit, Path(folder))
+            seconds["authors"].append(time.perf_counter() - start)
+    tokens = sum(map(len, tokenizer(sentences, truncation=True, max_length=limit)["input_ids"]))
+    print(
+        f"{len(sentences):,} sentences, {tokens:,} tokens, block {layer} of {depth(model)}, {torch.get_num_threads()} threads"
+    )
+    for side, found in seconds.items():
+        print(
+            f"{side:<8} {min(found):7.1f} s  {len(sentences) / min(found):7.1f} sentences/s  {tokens / min(found):9.0f} tokens/s"
+        )
+    print(f"ratio    {min(seconds['authors']) / min(seconds['ours']):7.2f}")
+    print(f"largest difference of a vector's component: {np.abs(ours[0] - theirs[layer]).max():.1e}")
+
+
+if __name__ == "__main__":
+    main()

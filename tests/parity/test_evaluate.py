@@ -1,0 +1,354 @@
+"""`langsamp evaluate` against a few plain lines that do the same, and what it says of data that are not as they should be."""
+
+import json
+import random
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score
+from support import run
+
+from langsamp_plugin.evaluation import finetuning
+from langsamp_plugin.evaluation import run as run_module
+from langsamp_plugin.evaluation.encoding import load_encoder, mean_pooled
+from langsamp_plugin.evaluation.finetuning import encode, finetune, predict, training_batches
+from langsamp_plugin.evaluation.results import load_result
+from langsamp_plugin.evaluation.run import evaluate
+from langsamp_plugin.evaluation.task_data import Labelled, read_aligned, read_classified
+from langsamp_plugin.evaluation.tasks import TASKS, Settings
+
+QUICK = {"epochs": 3, "lr": 3e-3, "batch_size": 8, "seeds": (42,), "max_length": 40}
+
+
+@pytest.fixture(scope="module")
+def data(demo, tmp_path_factory):
+    """Messages in four languages: aligned ones, and others labelled by their length, their words by their shape."""
+    folder = tmp_path_factory.mktemp("eval")
+    shutil.copytree(demo / "corpus" / "aligned", folder / "sr_bible")
+    for tag in ("eng_Latn", "deu_Latn", "rus_Cyrl", "hin_Deva"):
+        lines = (demo / "corpus" / "train" / f"{tag}.txt").read_text(encoding="utf-8").splitlines()[:360]
+        for split, part in (("train", lines[::3] + lines[1::3]), ("dev", lines[2::6]), ("test", lines[5::6])):
+            rows = [f"{number}\t{'long' if len(line) > 24 else 'short'}\t{line}" for number, line in enumerate(part)]
+            path = folder / "sib200" / tag / f"{split}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("index_id\tcategory\ttext\n" + "\n".join(rows) + "\n", encoding="utf-8")
+            path = folder / "pos" / tag / f"{split}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sentences = ["".join(f"{word}\t{shape(word)}\n" for word in line.split()) for line in part]
+            path.write_text("\n".join(sentences), encoding="utf-8")
+    return folder
+
+
+def shape(word):
+    return "LONG" if len(word) > 6 else "PUNCT" if not word[-1].isalnum() else "WORD"
+
+
+def test_retrieval_by_an_independent_script(data, exported, tmp_path):
+    """transformers' own padding, one sentence at a time, gives the same accuracies, at both layers of one pass."""
+    from transformers import AutoModel, AutoTokenizer
+
+    (result,) = evaluate(exported, data, tmp_path, ["sr_bible"], langs=["de", "hin_Deva"], layers=[2])
+    assert sorted(result.scores) == ["deu_Latn", "hin_Deva"] and result.settings["layer"] == 1
+    model, tokenizer = AutoModel.from_pretrained(exported).eval(), AutoTokenizer.from_pretrained(exported)
+
+    def vector(text, layer):
+        with torch.no_grad():
+            states = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[layer][0]
+        return torch.nn.functional.normalize(states.mean(0), dim=0)
+
+    english = read_aligned(data / "sr_bible" / "eng_Latn.txt")
+    for layer in (1, 2):
+        for tag in ("deu_Latn", "hin_Deva"):
+            other = read_aligned(data / "sr_bible" / f"{tag}.txt")
+            names = sorted(set(english) & set(other))
+            one, two = (torch.stack([vector(side[name], layer) for name in names]) for side in (english, other))
+            similarity = one @ two.T
+            assert result.sizes[tag] == len(names)
+            for prefix, matrix in (("top", similarity), ("reverse", similarity.T)):
+                rank = (matrix >= matrix.diagonal()[:, None]).sum(1)
+                for k in (1, 5, 10):
+                    expected = 100 * (rank <= k).float().mean().item()
+                    found = result.by_layer[str(layer)][tag][f"{prefix}{k}"]
+                    assert found == pytest.approx(expected, abs=100.01 / len(names))
+    assert result.by_layer["1"] != result.by_layer["2"]
+    assert result.scores["deu_Latn"]["top10"] == [result.by_layer["1"]["deu_Latn"]["top10"]]
+
+
+def test_features_are_those_of_the_whole_model(data, exported):
+    model, tokenizer = load_encoder(exported)
+    texts = list(read_aligned(data / "sr_bible" / "hin_Deva.txt").values())[:40]
+    whole, _ = mean_pooled(texts, model, tokenizer, [0, 1, 2])
+    for layer in (0, 1, 2):
+        assert np.abs(mean_pooled(texts, model, tokenizer, [layer])[0][0] - whole[layer]).max() < 1e-6
+    assert len(model.encoder.layer) == 2, "the model is whole again"
+    short, cut = mean_pooled(texts, model, tokenizer, [2], max_length=8)
+    ids = [tokenizer(text, truncation=True, max_length=8)["input_ids"] for text in texts]
+    assert cut == sum(len(tokenizer(text)["input_ids"]) > 8 for text in texts) > 10
+    with torch.no_grad():
+        expected = [
+            model(torch.tensor([row]), output_hidden_states=True).hidden_states[2][0].mean(0).numpy() for row in ids
+        ]
+    assert np.abs(short[0] - np.stack(expected)).max() < 1e-5
+
+
+def test_classification_by_an_independent_script(data, exported, tmp_path):
+    """The loop that anybody would write, with the same seed and order, ends in the same scores to the last digit."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    (result,) = evaluate(exported, data, tmp_path, ["sib200"], **QUICK)
+    assert len({score for _, score in result.curves["42"]}) == 3, "the model learns"
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    sets = {split: read_classified(data / "sib200" / "eng_Latn" / f"{split}.tsv") for split in ("train", "dev")}
+    labels = sorted(set(sets["train"].labels))
+    random.seed(42)
+    np.random.seed(42)
+    torch.manual_seed(42)
+    model = AutoModelForSequenceClassification.from_pretrained(exported, num_labels=2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
+    inputs = [tokenizer(text, truncation=True, max_length=40) for text in sets["train"].texts]
+    epochs = [training_batches([len(row["input_ids"]) for row in inputs], 8, 42, epoch) for epoch in range(3)]
+    total, step, best = 3 * len(epochs[0]), 0, (-1.0, None)
+
+    def macro_f1(part):
+        model.eval()
+        with torch.no_grad():
+            predicted = [
+                labels[model(**tokenizer(text, truncation=True, max_length=40, return_tensors="pt")).logits.argmax()]
+                for text in part.texts
+            ]
+        return 100 * f1_score(part.labels, predicted, average="macro", zero_division=0)
+
+    for batches in epochs:
+        model.train()
+        for rows in batches:
+            batch = tokenizer.pad([inputs[row] for row in rows], return_tensors="pt")
+            targets = torch.tensor([labels.index(sets["train"].labels[row]) for row in rows])
+            torch.nn.functional.cross_entropy(model(**batch).logits, targets).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for group in optimizer.param_groups:
+                group["lr"] = 3e-3 * (1 - step / total)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+        score = macro_f1(sets["dev"])
+        if score > best[0]:
+            best = (score, {name: tensor.clone() for name, tensor in model.state_dict().items()})
+    model.load_state_dict(best[1])
+    assert max(score for _, score in result.curves["42"]) == pytest.approx(best[0])
+    for tag, scores in result.scores.items():
+        test = read_classified(data / "sib200" / tag / "test.tsv")
+        assert scores["f1"] == pytest.approx([macro_f1(test)]), tag
+    assert len(result.scores) == 4 and result.scores["eng_Latn"]["accuracy"][0] > 60
+    # Determinism, and the control: another seed is another run.
+    (again,) = evaluate(exported, data, tmp_path / "again", ["sib200"], **QUICK)
+    assert again.scores == result.scores and again.curves == result.curves
+    (other,) = evaluate(exported, data, tmp_path / "again", ["sib200"], **{**QUICK, "seeds": (43,)})
+    assert other.curves["43"] != result.curves["42"]
+
+
+def test_accumulation_is_one_large_batch(data, exported, monkeypatch):
+    """Two micro-batches of four sentences train as eight at once; the authors' way, resetting every step, does not."""
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    words = run_module.READERS["tagging"](data / "pos" / "eng_Latn" / "train.tsv")
+    train = Labelled(words.texts[:24], words.labels[:24])
+    labels = sorted({label for row in train.labels for label in row})
+
+    def fresh():
+        torch.manual_seed(7)
+        model = AutoModelForTokenClassification.from_pretrained(exported, num_labels=len(labels))
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        return model
+
+    monkeypatch.setattr(finetuning, "new_model", lambda *args: fresh())
+    settings = Settings(lr=1e-2, epochs=1, batch_size=4, accumulate=2, max_length=64)
+    tuned = finetune(str(exported), tokenizer, "tagging", train, train, settings, seed=5)
+    examples = encode(train, tokenizer, labels, "tagging", 64).examples
+    batches = training_batches([len(example.ids) for example in examples], 4, 5, 0)
+
+    def by_hand(reset_every_step):
+        model = fresh().train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+        updates = -(-len(batches) // 2)
+        for update in range(updates):
+            parts = batches[2 * update : 2 * update + 2]
+            for part in parts[-1:] if reset_every_step else [sum(parts, [])]:
+                batch = [examples[row] for row in part]
+                width = max(len(example.ids) for example in batch)
+                ids = torch.tensor([example.ids + [1] * (width - len(example.ids)) for example in batch])
+                targets = torch.tensor([example.targets + [-100] * (width - len(example.targets)) for example in batch])
+                logits = model(ids, attention_mask=ids.ne(1).long()).logits
+                torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.param_groups[0]["lr"] = 1e-2 * (1 - update / updates)
+            optimizer.step()
+            optimizer.zero_grad()
+        return model.state_dict()
+
+    right, wrong, ours = by_hand(False), by_hand(True), tuned.model.state_dict()
+    assert all(torch.allclose(ours[name], right[name], atol=2e-4) for name in right)
+    assert any((ours[name] - wrong[name]).abs().max() > 5e-3 for name in wrong)
+
+
+def test_words_keep_their_labels(exported):
+    """Labels sit on first pieces; long sentences are split between words; a word without a piece still has its place."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    words = ["Please", "\u200b", "enter", "administrations", "unverschämterweise", "now", "x" * 60]
+    data = Labelled([words, ["one"]], [["A", "B", "A", "B", "C", "A", "B"], ["A"]])
+    for limit in (200, 12):
+        encoded = encode(data, tokenizer, ["A", "B"], "tagging", limit)
+        assert encoded.unknown == {"C": 1} and encoded.long == (limit == 12)
+        assert all(
+            len(example.ids) <= limit and len(example.ids) == len(example.targets) for example in encoded.examples
+        )
+        assert all(example.ids[0] == 0 and example.ids[-1] == 2 for example in encoded.examples)
+        targets = [target for example in encoded.examples if example.sentence == 0 for target in example.targets]
+        assert [target for target in targets if target != -100] == [0, 1, 0, 1, -1, 0, 1]
+        first = {word: tokenizer(word, add_special_tokens=False)["input_ids"][:1] for word in words}
+        at_label = [
+            token for example in encoded.examples if example.sentence == 0
+            for token, target in zip(example.ids, example.targets) if target != -100
+        ]  # fmt: skip
+        assert at_label == [(first[word] or [tokenizer.unk_token_id])[0] for word in words]
+        model = finetuning.new_model(str(exported), "tagging", ["A", "B"], 1)
+        found = predict(model, encoded, ["A", "B"], "tagging", 1)
+        assert [len(row) for row in found] == [7, 1] and {label for row in found for label in row} <= {"A", "B"}
+
+
+def test_nothing_is_done_twice_and_nothing_stale_is_used(data, exported, tmp_path, monkeypatch):
+    first = evaluate(exported, data, tmp_path / "out", ["sr_bible", "pos"], langs=["deu_Latn"], **QUICK)
+    calls = []
+    real = finetuning.finetune
+    monkeypatch.setattr(finetuning, "finetune", lambda *args: calls.append("tuned") or real(*args))
+    real_pool = run_module.mean_pooled
+    monkeypatch.setattr(
+        run_module, "mean_pooled", lambda texts, *args: calls.append(len(texts)) or real_pool(texts, *args)
+    )
+
+    def again(**changes):
+        calls.clear()
+        return evaluate(
+            exported, data, tmp_path / "out", ["sr_bible", "pos"], **{**QUICK, "langs": ["deu_Latn"], **changes}
+        )
+
+    second = again()
+    assert not calls and [result.scores for result in second] == [result.scores for result in first]
+    # A language more is encoded and tested with the model that is there.
+    more = again(langs=["deu_Latn", "rus_Cyrl"])
+    assert "tuned" not in calls and len(calls) >= 1 and set(more[1].scores) == {"deu_Latn", "rus_Cyrl"}
+    assert more[1].scores["deu_Latn"] == first[1].scores["deu_Latn"]
+    assert more[0].scores["deu_Latn"] == first[0].scores["deu_Latn"]
+    # Other settings, other data, other weights: nothing of the old is used.
+    again(lr=1e-4)
+    assert calls == ["tuned"]
+    changed = shutil.copytree(data, tmp_path / "changed")
+    path = changed / "pos" / "eng_Latn" / "train.tsv"
+    path.write_text(path.read_text(encoding="utf-8").replace("LONG", "LENGTHY", 1), encoding="utf-8")
+    calls.clear()
+    evaluate(exported, changed, tmp_path / "out", ["pos"], langs=["deu_Latn"], **QUICK)
+    assert calls == ["tuned"]
+    other = shutil.copytree(exported, tmp_path / "other" / exported.name)
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(other / "model.safetensors")
+    tensors["roberta.encoder.layer.0.output.dense.bias"] = tensors["roberta.encoder.layer.0.output.dense.bias"] + 0.5
+    save_file(tensors, other / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="of another model that was called hf: choose another --name"):
+        evaluate(other, data, tmp_path / "out", ["pos"], langs=["deu_Latn"], **QUICK)
+    calls.clear()
+    evaluate(other, data, tmp_path / "out", ["sr_bible", "pos"], name="other", langs=["deu_Latn"], **QUICK)
+    assert "tuned" in calls and len(calls) == 3
+
+
+def test_an_interrupted_run_goes_on(data, exported, tmp_path, monkeypatch):
+    """Killed while testing the third language of the second seed: one model and two languages are not done again."""
+    settings = {**QUICK, "seeds": (42, 43)}
+    (whole,) = evaluate(exported, data, tmp_path / "whole", ["sib200"], **settings)
+    real = finetuning.score_split
+    scored = []
+
+    def interrupted(model, encoded, part, labels, kind, pad_id):
+        scored.append(part)
+        if len(scored) == stop:
+            raise KeyboardInterrupt
+        return real(model, encoded, part, labels, kind, pad_id)
+
+    monkeypatch.setattr(finetuning, "score_split", interrupted)
+    stop = 3 + 4 + 3 + 3  # three looks at dev, four languages, three looks, and the third language
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(exported, data, tmp_path / "parts", ["sib200"], **settings)
+    assert not (tmp_path / "parts" / "hf" / "sib200.json").exists()
+    scored.clear()
+    stop = -1
+    (result,) = evaluate(exported, data, tmp_path / "parts", ["sib200"], **settings)
+    assert len(scored) == 2 and result.scores == whole.scores and result.curves == whole.curves
+    assert all(len(values) == 2 for scores in result.scores.values() for values in scores.values())
+
+
+def test_what_is_not_as_it_should_be_is_said(data, exported, tmp_path):
+    broken = shutil.copytree(data, tmp_path / "data")
+    (broken / "sib200" / "deu_Latn" / "test.tsv").write_text("index_id\tcategory\ttext\n")
+    (broken / "sib200" / "hin_Deva" / "test.tsv").unlink()
+    russian = broken / "sib200" / "rus_Cyrl" / "test.tsv"
+    lines = russian.read_text(encoding="utf-8").splitlines()
+    russian.write_text("\n".join([lines[0], "x\tmiddling\t" + "слово " * 60, *lines[1:3]]) + "\n", encoding="utf-8")
+    (result,) = evaluate(exported, broken, tmp_path / "out", ["sib200"], **QUICK)
+    assert result.not_scored == {"deu_Latn": "its test file is empty", "hin_Deva": "it has no test file"}
+    assert set(result.scores) == {"eng_Latn", "rus_Cyrl"}
+    notes = "\n".join(result.notes)
+    assert "1 of 3 sentences of rus_Cyrl are longer than 40 tokens and were cut" in notes
+    assert "rus_Cyrl has label middling 1 times, which eng_Latn does not train; it counts as wrong" in notes
+    (broken / "sr_bible" / "deu_Latn.txt").write_text("nowhere\ttext\n")
+    (few,) = evaluate(exported, broken, tmp_path / "out", ["sr_bible"], min_pairs=90)
+    assert few.not_scored["deu_Latn"] == "no sentence has an id that English has" and len(few.not_scored) >= 2
+    # What cannot be run at all is said before anything is.
+    russian.write_text("1\tno text\n")
+    with pytest.raises(ValueError, match=r"rus_Cyrl/test\.tsv, line 1"):
+        evaluate(exported, broken, tmp_path / "x", ["sr_bible", "sib200"], **QUICK)
+    shutil.rmtree(broken / "pos" / "eng_Latn")
+    with pytest.raises(
+        FileNotFoundError, match="no train file to fine-tune on; with --source it could be deu_Latn hin_Deva rus_Cyrl"
+    ):
+        evaluate(exported, broken, tmp_path / "x", ["sr_bible", "pos"], **QUICK)
+    with pytest.raises(FileNotFoundError, match="has no fin_Latn"):
+        evaluate(exported, data, tmp_path / "x", ["sr_bible"], langs=["fi"])
+    with pytest.raises(ValueError, match="--tasks must be of sr_bible,.* but is xnli"):
+        evaluate(exported, data, tmp_path / "x", ["sr_bible", "xnli"])
+    assert not (tmp_path / "x" / "hf").exists()
+    (other,) = evaluate(exported, broken, tmp_path / "out", ["pos"], source="deu_Latn", **QUICK)
+    assert other.source == "deu_Latn" and "rus_Cyrl" in other.scores
+
+
+def test_a_checkpoint_is_as_good_as_a_folder(data, trained, exported, tmp_path):
+    (one,) = evaluate(exported, data, tmp_path, ["sr_bible"], limit=60)
+    (other,) = evaluate(trained, data, tmp_path, ["sr_bible"], limit=60)
+    assert one.scores == other.scores and other.model == "checkpoint_last.pt" and one.settings["limit"] == 60
+
+
+def test_commands(data, exported, tmp_path):
+    assert "sib200 (SIB200)" in run("langsamp", "evaluate", "--list")
+    command = ("langsamp", "evaluate", exported, "--data", data, "--out", tmp_path / "out", "--limit", 30)
+    output = run(*command, "--tasks", "sr_bible,pos", "--epochs", 1, "--seeds", "1,2", "--layers", "1,2")
+    assert "SR-B, 6 languages" in output and "POS, 4 languages, 2 seeds" in output
+    result = load_result(tmp_path / "out" / "hf" / "pos.json")
+    assert (
+        result.seeds == [1, 2]
+        and result.provenance["versions"]["torch"]
+        and "--epochs 1" in result.provenance["command"]
+    )
+    assert json.loads((tmp_path / "out" / "hf" / "sr_bible.json").read_text())["by_layer"].keys() == {"1", "2"}
+    for name in ("one", "two"):
+        run(*command, "--tasks", "sr_bible,pos", "--epochs", 1, "--seeds", "1,2", "--name", name)
+    output = run("langsamp", "report", tmp_path / "out" / "one", tmp_path / "out" / "two", "--out", tmp_path / "report")
+    assert "two less one +0.00 [+0.00, +0.00], p = 1.0000" in output and "best of its column" in output
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {
+        "report.md", "summary.csv", "differences.csv", "languages.csv", "summary.tex", "sr_bible.png", "pos.png",
+    }  # fmt: skip
+    assert TASKS["pos"].title in (tmp_path / "report" / "report.md").read_text()
