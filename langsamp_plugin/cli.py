@@ -16,6 +16,14 @@ from langsamp_plugin.commands import checkpoints, data, results  # noqa: F401 - 
 from langsamp_plugin.commands.app import app
 from langsamp_plugin.errors import VerificationError
 
+# Which extra brings a package that a command could miss.
+EXTRAS = {
+    **dict.fromkeys(("transformers", "safetensors", "tokenizers"), "hf"),
+    **dict.fromkeys(("sklearn", "seqeval"), "eval"),
+    **dict.fromkeys(("matplotlib", "adjustText"), "analysis"),
+    **dict.fromkeys(("django", "polib", "tensorboard"), "demo"),
+}
+
 
 @app.callback()
 def _options() -> None:
@@ -70,6 +78,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return 2, str(error)
     if isinstance(error, OSError):
         return 1, str(error.strerror or error) + (f": {error.filename}" if error.filename else "")
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        return (
+            1,
+            f"this needs {error.name}, which is not installed: pip install 'langsamp-plugin[{EXTRAS[error.name]}]'",
+        )
     if isinstance(error, (ModuleNotFoundError, VerificationError)):
         return 1, str(error)
     return 1, f"unexpected {type(error).__name__}: {error} (run again with --debug and report it)"

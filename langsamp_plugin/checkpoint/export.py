@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
-from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD, VERSION, hf_names
+from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD, VERSION, hf_names, is_xl
 from langsamp_plugin.checkpoint.loading import architecture, load_checkpoint
 from langsamp_plugin.checkpoint.model_card import model_card
 from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
@@ -162,15 +162,16 @@ def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, 
     Raises:
         ValueError: the model is of a kind that XLM-R's class cannot compute.
     """
-    if options.get("encoder_normalize_before"):
-        raise ValueError("this model has its LayerNorm before each block (XLM-R XL), which is not exported yet")
+    xl = is_xl(weights)
+    if bool(options.get("encoder_normalize_before")) != xl:
+        raise ValueError("this model has its LayerNorms elsewhere than XLM-R and XLM-R XL, and no Hugging Face form")
     if options.get("embed_tags_at", "output") == "input":
         raise ValueError(
             "a model with its tables at the input needs ids to compute anything and has no Hugging Face form"
         )
     return {
-        "architectures": ["XLMRobertaForMaskedLM"],
-        "model_type": "xlm-roberta",
+        "architectures": ["XLMRobertaXLForMaskedLM" if xl else "XLMRobertaForMaskedLM"],
+        "model_type": "xlm-roberta-xl" if xl else "xlm-roberta",
         "vocab_size": len(weights[EMBEDDING]),
         "hidden_size": options["encoder_embed_dim"],
         "num_hidden_layers": options["encoder_layers"],

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
 
+KINDS = ("xlm-roberta", "xlm-roberta-xl")
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 
@@ -50,8 +51,8 @@ def read_hf_folder(path: PathLike, allow_pickle: bool = False) -> HFFolder:
         kind = config["model_type"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path / 'config.json'} is no model configuration: {error}") from error
-    if kind != "xlm-roberta":
-        raise ValueError(f"{path} has model_type {kind!r}, but only xlm-roberta can be imported")
+    if kind not in KINDS:
+        raise ValueError(f"{path} has model_type {kind!r}, but only {' and '.join(KINDS)} can be imported")
     for name, wanted in (("is_decoder", False), ("position_embedding_type", "absolute"), ("hidden_act", "gelu")):
         if config.get(name, wanted) != wanted:
             raise ValueError(f"{path / 'config.json'}: {name} must be {wanted}, but is {config[name]}")

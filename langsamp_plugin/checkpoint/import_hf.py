@@ -48,7 +48,7 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
     """
     config, source = folder.config, folder.weights
     try:
-        names = fairseq_names(source)
+        names = fairseq_names(source, _is_xl(config))
     except ValueError as error:
         raise ValueError(f"{folder.path}: {error}") from error
     weights = {target: source[name] for name, target in names.items() if target is not None}
@@ -103,8 +103,13 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
         max_positions=config["max_position_embeddings"] - 2, tokens_per_sample=config["max_position_embeddings"] - 2,
         activation_fn="gelu", dropout=config.get("hidden_dropout_prob", 0.1),
         attention_dropout=config.get("attention_probs_dropout_prob", 0.1), layer_norm_eps=eps, embed_tags=embed_tags,
+        encoder_normalize_before=_is_xl(config), layernorm_embedding=not _is_xl(config),
     )  # fmt: skip
     return Imported(starting_point({"args": args, "task_state": task_state}, weights), notes, new_head, folded)
+
+
+def _is_xl(config: dict[str, Any]) -> bool:
+    return bool(config.get("model_type") == "xlm-roberta-xl")
 
 
 def _new_head(types: int, width: int, dtype: torch.dtype, seed: int) -> dict[str, Tensor]:
@@ -131,7 +136,7 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
         raise ValueError(f"config.json lacks {error.args[0]}") from error
     body = "encoder.sentence_encoder."
     shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (types, width), POSITIONS: (positions, width)}
-    norms = [f"{body}layernorm_embedding", f"{HEAD}layer_norm"]
+    norms = [f"{HEAD}layer_norm", f"{body}layer_norm" if _is_xl(config) else f"{body}layernorm_embedding"]
     linear = {f"{HEAD}dense": (width, width)}
     for number in range(layers):
         layer = f"{body}layers.{number}."

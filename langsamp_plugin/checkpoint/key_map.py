@@ -44,6 +44,21 @@ FAIRSEQ_TO_HF: dict[str, str | None] = {
     "encoder.sentence_encoder.version": None,
 }
 
+_BODY = "encoder.sentence_encoder."
+FAIRSEQ_TO_HF_XL: dict[str, str | None] = {
+    **{name: target for name, target in FAIRSEQ_TO_HF.items() if "layernorm_embedding" not in name},
+    **{
+        f"{_BODY}{name}.{part}": f"roberta.encoder.{target}.{part}"
+        for name, target in (
+            ("layers.{n}.self_attn_layer_norm", "layer.{n}.attention.self_attn_layer_norm"),
+            ("layers.{n}.final_layer_norm", "layer.{n}.LayerNorm"),
+            ("layer_norm", "LayerNorm"),
+        )
+        for part in ("weight", "bias")
+    },
+}
+"""XLM-R XL: LayerNorm before each block and after the last, none after the embeddings."""
+
 TABLE_KEYS = (
     "encoder.lang_embedding.weight",
     "encoder.lang_embedding.codes",
@@ -62,7 +77,11 @@ HF_DROPPED = {
 
 _LAYER = re.compile(r"(?<=layers\.)\d+(?=\.)")
 _HF_LAYER = re.compile(r"(?<=layer\.)\d+(?=\.)")
-_HF_TO_FAIRSEQ = {target: name for name, target in FAIRSEQ_TO_HF.items() if target is not None}
+
+
+def is_xl(fairseq_names: Iterable[str]) -> bool:
+    """Return whether a fairseq state dict has XLM-R XL's LayerNorm after the last block."""
+    return f"{_BODY}layer_norm.weight" in fairseq_names
 
 
 def hf_names(fairseq_names: Iterable[str]) -> dict[str, str | None]:
@@ -74,25 +93,31 @@ def hf_names(fairseq_names: Iterable[str]) -> dict[str, str | None]:
     Raises:
         ValueError: names that the table does not have; the message lists all of them.
     """
+    names = list(fairseq_names)
+    table = FAIRSEQ_TO_HF_XL if is_xl(names) else FAIRSEQ_TO_HF
     mapped: dict[str, str | None] = {}
     unknown = []
-    for name in fairseq_names:
+    for name in names:
         if name in TABLE_KEYS:
             continue
         layer = _LAYER.search(name)
         pattern = _LAYER.sub("{n}", name)
-        if pattern not in FAIRSEQ_TO_HF:
+        if pattern not in table:
             unknown.append(name)
             continue
-        target = FAIRSEQ_TO_HF[pattern]
+        target = table[pattern]
         mapped[name] = target.format(n=layer.group()) if target is not None and layer is not None else target
     if unknown:
         raise ValueError(f"these weights have no place in a Hugging Face XLM-R: {' '.join(sorted(unknown))}")
     return mapped
 
 
-def fairseq_names(hf_names: Iterable[str]) -> dict[str, str | None]:
+def fairseq_names(hf_names: Iterable[str], xl: bool = False) -> dict[str, str | None]:
     """Map the names of a Hugging Face state dict, with or without the prefix ``roberta.``.
+
+    Args:
+        hf_names: the names.
+        xl: they are of ``xlm-roberta-xl``.
 
     Returns:
         Hugging Face name -> fairseq name, ``None`` for what :data:`HF_DROPPED` lists.
@@ -100,14 +125,15 @@ def fairseq_names(hf_names: Iterable[str]) -> dict[str, str | None]:
     Raises:
         ValueError: names that neither table has; the message lists all of them.
     """
+    table = {target: name for name, target in (FAIRSEQ_TO_HF_XL if xl else FAIRSEQ_TO_HF).items() if target is not None}
     mapped: dict[str, str | None] = {}
     unknown = []
     for name in hf_names:
         full = name if name.startswith(("roberta.", "lm_head.")) else f"roberta.{name}"
         layer = _HF_LAYER.search(full)
         pattern = _HF_LAYER.sub("{n}", full)
-        if pattern in _HF_TO_FAIRSEQ:
-            target = _HF_TO_FAIRSEQ[pattern]
+        if pattern in table:
+            target = table[pattern]
             mapped[name] = target.format(n=layer.group()) if layer is not None else target
         elif any(re.fullmatch(dropped, full) for dropped in HF_DROPPED):
             mapped[name] = None

@@ -196,8 +196,9 @@ def _padded(rows: list[list[int]]) -> Tensor:
 
 def layers(model: Any, tokens: Tensor) -> list[Tensor]:
     """Return a fairseq model's embedding output and the output of every block, float32 (B, T, C) each."""
-    _, extra = model(tokens, features_only=True, return_all_hiddens=True)
-    return [state.transpose(0, 1) for state in extra["inner_states"]]
+    features, extra = model(tokens, features_only=True, return_all_hiddens=True)
+    # The last one as Hugging Face counts it, after the LayerNorm that XLM-R XL has there.
+    return [*(state.transpose(0, 1) for state in extra["inner_states"][:-1]), features]
 
 
 def logits(model: Any, tokens: Tensor, masked: Tensor, tag: Optional[str] = None) -> Tensor:

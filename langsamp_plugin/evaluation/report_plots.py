@@ -24,6 +24,7 @@ def plot_task(report: Report, task: str, out: Path) -> Path:
     With two models or more, each language is a point, the first model across and the last one up; with one model, its
     languages stand in order of their scores. Colour tells head from tail, shape Latin script from others.
     """
+    from adjustText import adjust_text
     from matplotlib.figure import Figure
 
     rows = [(tag, values) for tag, values in report.languages(task) if None not in values]
@@ -40,7 +41,9 @@ def plot_task(report: Report, task: str, out: Path) -> Path:
     else:
         ordered = sorted(rows, key=lambda row: row[1][0])
         points = [(tag, float(place), values[0]) for place, (tag, values) in enumerate(ordered)]
-        axes.set(xlabel="languages in order", ylabel=TASKS[task].metric + ", %", ylim=(0, 102))
+        axes.set(
+            xlabel="languages in order", ylabel=TASKS[task].metric + ", %", ylim=(0, 104), xlim=(-2, len(points) * 1.08)
+        )
         axes.set_xticks([])
         named = [
             points[place] for place in np.linspace(0, len(points) - 1, min(NAMED, len(points))).round().astype(int)
@@ -57,8 +60,13 @@ def plot_task(report: Report, task: str, out: Path) -> Path:
                 axes.scatter(
                     *zip(*((x, y) for _, x, y in chosen)), s=16, color=colour, marker=mark, label=label, alpha=0.8
                 )
-    for tag, x, y in named:
-        axes.annotate(tag, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=6.5)
+    if len(models) > 1:
+        labels = [axes.text(x, y, tag, fontsize=6.5) for tag, x, y in named]
+        everywhere = {"x": [x for _, x, _ in points], "y": [y for _, _, y in points]}
+        adjust_text(labels, ax=axes, arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.4}, **everywhere)
+    else:
+        for tag, x, y in named:  # right below a point: the languages are in order, so that nothing else is there
+            axes.annotate(tag, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=6.5)
     axes.set_title(f"{TASKS[task].title}, {len(points)} languages", fontsize=10)
     axes.legend(fontsize=7)
     path = out / f"{task}.png"

@@ -71,8 +71,11 @@ class LangSampForMaskedLM(XLMRobertaForMaskedLM):
         """Load a folder; its tables, if it has some, too.
 
         Raises:
-            ValueError: the file of tables is damaged.
+            ValueError: the model is of another architecture, or the file of tables is damaged.
         """
+        kind = LangSampConfig.get_config_dict(folder)[0].get("model_type")
+        if kind != "xlm-roberta":
+            raise ValueError(f"{folder} has model_type {kind!r}, but this class is for xlm-roberta")
         config = kwargs.pop("config", None) or LangSampConfig.from_pretrained(folder)
         # The tables are not in the file that the stock class reads, so the model is first made without them.
         config.languages, config.scripts = [], []

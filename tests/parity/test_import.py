@@ -178,7 +178,7 @@ def edit_config(exported, **changes):
         (lambda folder: (folder / "sentencepiece.bpe.model").unlink(), "name the SentencePiece model.*--spm"),
         (lambda folder: (folder / "sentencepiece.bpe.model").write_bytes(b"x"), "no SentencePiece model"),
         (lambda folder: (folder / "langsamp.safetensors").write_bytes(b"x"), "langsamp.safetensors is damaged"),
-        (lambda folder: edit_config(folder, model_type="bert"), "only xlm-roberta can be imported"),
+        (lambda folder: edit_config(folder, model_type="bert"), "only xlm-roberta and xlm-roberta-xl can be imported"),
         (lambda folder: edit_config(folder, hidden_act="silu"), "hidden_act must be gelu"),
         (lambda folder: edit_config(folder, num_hidden_layers=3), "lacks 16 weights"),
     ],
@@ -223,6 +223,22 @@ def test_checkpoints_of_2019(trained, tmp_path):
     export(trained, tmp_path / "new")
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("old", "new"))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_layer_norm_before_the_blocks(demo, tmp_path):
+    """XLM-R XL's build, small: out, in again bitwise, and the tags fold in as well."""
+    run(
+        *train_command(
+            demo / "data-bin", tmp_path / "save", 3, "--encoder-normalize-before", arch="langsamp_roberta_xl"
+        )
+    )
+    checkpoint = tmp_path / "save" / "checkpoint_last.pt"
+    found = export(checkpoint, tmp_path / "hf", fold=["deu_Latn"], verify=True)
+    assert max(row.difference for row in found.rows) < 1e-5 and "logits for deu_Latn" in found.format()
+    config = json.loads((tmp_path / "hf" / "config.json").read_text())
+    assert config["model_type"] == "xlm-roberta-xl" and config["architectures"] == ["XLMRobertaXLForMaskedLM"]
+    import_checkpoint(tmp_path / "hf", tmp_path / "back" / "model.pt", verify=True)
+    assert_same_weights(checkpoint, tmp_path / "back" / "model.pt")
 
 
 def test_a_head_for_each_tag(trained, demo, tmp_path):
