@@ -1,6 +1,7 @@
 """Shared fixtures: real text from the Django package, binarized once per session, and a tiny trained run."""
 
 import os
+import shutil
 import sys
 import tarfile
 
@@ -70,3 +71,26 @@ def udhr(shared, tmp_path_factory):
     with tarfile.open(shared / "data" / "udhr" / "udhr.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder / "udhr"
+
+
+@pytest.fixture(scope="session")
+def data(demo, tmp_path_factory):
+    """Messages in four languages: aligned ones, and others labelled by their length, their words by their shape."""
+    folder = tmp_path_factory.mktemp("eval")
+    shutil.copytree(demo / "corpus" / "aligned", folder / "sr_bible")
+    for tag in ("eng_Latn", "deu_Latn", "rus_Cyrl", "hin_Deva"):
+        lines = (demo / "corpus" / "train" / f"{tag}.txt").read_text(encoding="utf-8").splitlines()[:360]
+        for split, part in (("train", lines[::3] + lines[1::3]), ("dev", lines[2::6]), ("test", lines[5::6])):
+            rows = [f"{number}\t{'long' if len(line) > 24 else 'short'}\t{line}" for number, line in enumerate(part)]
+            path = folder / "sib200" / tag / f"{split}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("index_id\tcategory\ttext\n" + "\n".join(rows) + "\n", encoding="utf-8")
+            path = folder / "pos" / tag / f"{split}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sentences = ["".join(f"{word}\t{shape(word)}\n" for word in line.split()) for line in part]
+            path.write_text("\n".join(sentences), encoding="utf-8")
+    return folder
+
+
+def shape(word):
+    return "LONG" if len(word) > 6 else "PUNCT" if not word[-1].isalnum() else "WORD"

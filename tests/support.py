@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LANGS = ("eng_Latn", "deu_Latn", "srp_Cyrl", "srp_Latn", "rus_Cyrl", "hin_Deva", "zho_Hani")
 TABLES = Tables(LanguageTable(["eng", "deu", "zul", "rus"]), ScriptTable(["Latn", "Cyrl", "Deva"]))
 VOCAB, MASK, PAD = 1000, 999, 1
+QUICK = {"epochs": 3, "lr": 3e-3, "batch_size": 8, "seeds": (42,), "max_length": 40}
 
 
 def run(*command, expect=0, **kwargs):

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from langsamp_plugin.evaluation.report import Groups, Report, cell, difference, load_results
+from langsamp_plugin.evaluation.comparison import Groups, cell, difference
+from langsamp_plugin.evaluation.report import Report, load_results
 from langsamp_plugin.evaluation.results import Result, load_result
 
 TAGS = ("deu_Latn", "rus_Cyrl", "ace_Latn", "ace_Arab")  # two heads, two tails
