@@ -74,6 +74,21 @@ def batches_by_length(lengths: Sequence[int], tokens: int = TOKENS) -> Iterator[
         start += size
 
 
+def keep_blocks(model: Any, layer: int) -> None:
+    """Drop the blocks above a layer, which are then neither computed nor kept in memory; for good.
+
+    Call it before the model is used: transformers 5 notes on first use which blocks there are. A model of unknown build
+    stays whole, as it could normalise what comes after its last block.
+
+    Args:
+        model: from :func:`load_encoder`.
+        layer: the highest layer that is asked for.
+    """
+    encoder = getattr(model, "encoder", None)
+    if type(encoder).__name__ in ("XLMRobertaEncoder", "RobertaEncoder", "BertEncoder"):
+        encoder.layer = encoder.layer[: max(layer, 1)]
+
+
 def depth(model: Any) -> int:
     """Return the number of transformer blocks."""
     return int(model.config.num_hidden_layers)
@@ -89,7 +104,7 @@ def mean_pooled(
 ) -> tuple[np.ndarray, int]:
     """Encode sentences as the mean over all tokens, ``<s>`` and ``</s>`` included, of some layers' outputs.
 
-    One pass for all layers; blocks above the highest one that is asked for are not computed.
+    One pass for all layers.
 
     Args:
         sentences: the text.
@@ -107,7 +122,7 @@ def mean_pooled(
     cut = sum(len(row) > limit for row in ids)
     ids = [row if len(row) <= limit else [*row[: limit - 1], end] for row in ids]
     vectors = np.empty((len(layers), len(ids), model.config.hidden_size), dtype=np.float32)
-    with torch.inference_mode(), _up_to(model, max(layers)):
+    with torch.inference_mode():
         for rows in batches_by_length([len(row) for row in ids]):
             tokens, mask = pad([ids[row] for row in rows], tokenizer.pad_token_id, model.device)
             states = model(tokens, attention_mask=mask, output_hidden_states=True).hidden_states
@@ -128,23 +143,3 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int, where: torch.device) -> tupl
         tokens[number, : len(row)] = torch.tensor(row)
         mask[number, : len(row)] = 1
     return tokens.to(where), mask.to(where)
-
-
-class _up_to:
-    """Leave out a model's blocks above a layer while inside; a model of unknown build runs whole."""
-
-    def __init__(self, model: Any, layer: int):
-        self.encoder = getattr(model, "encoder", None)
-        self.blocks = getattr(self.encoder, "layer", None)
-        self.layer = layer
-
-    def __enter__(self) -> None:
-        # The last of the hidden states is normalised by some models, so a layer below it must not become the last.
-        if isinstance(self.blocks, torch.nn.ModuleList) and type(self.encoder).__name__ in (
-            "XLMRobertaEncoder", "RobertaEncoder", "BertEncoder",
-        ):  # fmt: skip
-            self.encoder.layer = self.blocks[: max(self.layer, 1)]
-
-    def __exit__(self, *error: object) -> None:
-        if self.blocks is not None:
-            self.encoder.layer = self.blocks

@@ -12,6 +12,7 @@ from langsamp_plugin.atomic import PathLike, atomic_folder
 from langsamp_plugin.evaluation.cache import Cache, hash_model, hash_of, hash_texts
 from langsamp_plugin.evaluation.encoding import (
     depth,
+    keep_blocks,
     load_encoder,
     load_tokenizer,
     load_with,
@@ -191,6 +192,7 @@ def _retrieve(
     wanted = sorted({main, *layers})
     if not 0 <= wanted[0] <= wanted[-1] <= depth(model):
         raise ValueError(f"--layer must lie between 0 and {depth(model)}, but is {','.join(map(str, wanted))}")
+    keep_blocks(model, wanted[-1])
     max_length = longest_input(model, tokenizer, plan.settings.max_length)
     # English is read once for all languages, whose lists of sentences overlap.
     english = sorted({text for tag in plan.tags for text in plan.pairs[tag].english})
