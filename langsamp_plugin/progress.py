@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +15,7 @@ from typing import Any, Callable, Optional, TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 def progress(items: Optional[Iterable[T]] = None, **options: Any) -> tqdm[T]:
@@ -43,7 +46,7 @@ def parallel(
     if workers == 1:
         yield map
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"))
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _follow_the_parent)
 
     def run(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
         for future in as_completed([pool.submit(function, item) for item in items]):
@@ -57,3 +60,10 @@ def parallel(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _follow_the_parent() -> None:
+    """Leave an interrupt to the parent, which lets what has begun end; die with it if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

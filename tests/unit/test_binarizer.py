@@ -4,7 +4,11 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +198,36 @@ def test_goes_on_after_the_last_finished_piece(demo, tmp_path, monkeypatch, smal
     assert len(done) == sum(-(-path.stat().st_size // 3000) for path in texts)
     attempt()
     assert not done
+
+
+def test_killed_with_its_workers(demo, tmp_path, monkeypatch):
+    """SIGKILL in the middle: no process stays behind, no half file is taken for a whole one, the same command ends it."""
+    (tmp_path / "corpus").mkdir()
+    for tag in ("hin_Deva", "rus_Cyrl"):
+        text = (demo / "corpus" / "train" / f"{tag}.txt").read_bytes()
+        (tmp_path / "corpus" / f"{tag}.txt").write_bytes(text * 100)
+    command = ["langsamp", "binarize", tmp_path / "corpus", "--spm", demo / "spm.model", "--workers", 2, "--out"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "langsamp_plugin.cli", *map(str, command[1:]), str(tmp_path / "data")]
+    )
+    while not list((tmp_path / "data").glob("*/.pieces*/*.tmp")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    time.sleep(0.5)
+
+    def mine(process):
+        try:
+            return str(tmp_path / "data") in (process / "cmdline").read_text()
+        except OSError:  # it has ended
+            return False
+
+    assert not [process for process in Path("/proc").glob("[0-9]*") if mine(process)]
+    run(*command, tmp_path / "data")
+    run(*command, tmp_path / "whole")
+    for path in (tmp_path / "whole").glob("*/*.bin"):
+        assert path.read_bytes() == (tmp_path / "data" / path.relative_to(tmp_path / "whole")).read_bytes()
 
 
 def test_full_disk(demo, tmp_path):
