@@ -135,6 +135,43 @@ def analyze_embeddings(
     )
 
 
+@analyze_app.command("neutrality")
+def analyze_neutrality(
+    model: Path = typer.Argument(..., help="Hugging Face folder of any encoder, or checkpoint of fairseq."),
+    data: Path = typer.Option(..., help="Parallel sentences: <tag>.txt with id<tab>text, or <tag>/test.tsv (SIB-200)."),
+    out: Path = typer.Option(..., help="Folder for CSV, JSON and heat maps."),
+    baseline: Optional[Path] = typer.Option(None, help="Model to compare with: the improvement of each pair is drawn."),
+    layer: Optional[int] = typer.Option(
+        None, help="Block whose states are pooled; by default two thirds up (8 of 12)."
+    ),
+    limit: int = typer.Option(0, min=0, help="Take so many sentences; 0 takes all."),
+    langs: str = typer.Option(
+        "", help="Tags, separated by commas; by default the paper's ten, as far as they are there."
+    ),
+) -> None:
+    """Measure how alike parallel sentences are between languages, beside what a collapsed space would show.
+
+    Example: langsamp analyze neutrality runs/hf --baseline runs/hf_vanilla --data eval/sib200 --out runs/neutrality
+    """
+    from langsamp_plugin.analysis.neutrality import analyze_neutrality as run
+
+    result = run(model, data, out, baseline, split_list(langs), layer, limit)
+    print(f"{'':<28} {'cosine':>8} {'not parallel':>13} {'margin':>8} {'top-1':>7} {'probe':>7}")
+    for name, path in (("model", model), ("baseline", baseline)):
+        found = result[name]
+        if found is not None and path is not None:
+            print(
+                f"{path.name[-28:]:<28} {found['cosine']:>8.3f} {found['unrelated']:>13.3f} {found['margin']:>8.3f} "
+                f"{found['top1']:>6.1f}% {found['probe']:>6.1f}%"
+            )
+    chance = 100 / len(result["languages"])
+    print(
+        f"{out}: {len(result['languages'])} languages, {result['sentences']} sentences; the probe's chance is {chance:.1f} %"
+    )
+    if result["missing"]:
+        print(f"not in the data: {' '.join(result['missing'])}")
+
+
 @analyze_app.command("tags")
 def analyze_tags(
     checkpoint: Path = typer.Argument(..., help="LangSAMP checkpoint of fairseq."),

@@ -102,7 +102,7 @@ def evaluate(
         raise ValueError(f"--tasks must be of {','.join(TASKS)}, but is {','.join(unknown) or 'empty'}")
     cache = Cache(Path(out) / ".cache")
     plans = [_plan(TASKS[task], data, cache, source, list(langs), limit, changes) for task in tasks]
-    folder = _model_folder(Path(model), cache, spm)
+    folder = model_folder(Path(model), cache, spm)
     name = name or Path(model).name
     model_hash = hash_model(folder)
     for plan in plans:
@@ -169,8 +169,8 @@ def _plan(
     return Plan(task, folder, settings, tags, {}, files, not_scored)
 
 
-def _model_folder(model: Path, cache: Cache, spm: Optional[PathLike]) -> Path:
-    """Return the Hugging Face folder of a model; a checkpoint is exported once."""
+def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> Path:
+    """Return the Hugging Face folder of a model; a checkpoint is exported once, into the cache."""
     if model.is_dir():
         return model
     from langsamp_plugin.checkpoint.export import export

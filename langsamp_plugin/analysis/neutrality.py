@@ -1,0 +1,256 @@
+"""How language-neutral a model is: parallel sentences compared between languages, with the controls that cosine needs.
+
+The paper shows the mean cosine of parallel sentences per pair of languages, relative to the baseline. That alone also
+rises when a space merely collapses, so three more numbers stand beside it: the cosine of sentences that are *not*
+parallel and the margin between both, retrieval, and how well a linear probe can tell the language.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.evaluation.cache import Cache
+from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, mean_pooled
+from langsamp_plugin.evaluation.retrieval import ranks
+from langsamp_plugin.evaluation.run import model_folder
+from langsamp_plugin.evaluation.task_data import ID_COLUMNS, read_aligned
+from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.progress import progress
+
+PAPER = (
+    "eng_Latn", "rus_Cyrl", "zho_Hani", "arb_Arab", "hin_Deva", "jpn_Jpan", "tur_Latn", "spa_Latn", "ind_Latn", "swa_Latn",
+)  # fmt: skip
+"""The ten languages of the paper's figure."""
+
+ALSO = {"zho_Hani": ("zho_Hans", "cmn_Hani", "zho_Hant"), "swa_Latn": ("swh_Latn",)}
+"""Other tags under which data sets have the paper's languages."""
+
+
+class Pair(NamedTuple):
+    """Two languages.
+
+    Args:
+        one, other: their tags.
+        cosine: mean cosine of parallel sentences.
+        unrelated: mean cosine of sentences that are not parallel.
+        margin: the difference of both.
+        top1: share of sentences whose translation is the nearest, the mean of both directions, in percent.
+    """
+
+    one: str
+    other: str
+    cosine: float
+    unrelated: float
+    margin: float
+    top1: float
+
+
+def pair_scores(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float, float]:
+    """Compare two languages.
+
+    Args:
+        one, other: float ``(n, C)``, row i of one is the translation of row i of the other; n is at least 2.
+
+    Returns:
+        ``cosine``, ``unrelated``, ``margin`` and ``top1`` of :class:`Pair`.
+    """
+    count = len(one)
+    one, other = (side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) for side in (one, other))
+    parallel = float(np.einsum("nc,nc->", one, other))
+    # All n * n cosines are the product of the sums; what is not parallel is the rest.
+    unrelated = (float(one.sum(0) @ other.sum(0)) - parallel) / (count * (count - 1))
+    top1 = 50.0 * float((ranks(one, other) == 1).mean() + (ranks(other, one) == 1).mean())
+    return parallel / count, unrelated, parallel / count - unrelated, top1
+
+
+def probe_accuracy(vectors: Sequence[np.ndarray], seed: int = 0) -> float:
+    """Return how well logistic regression tells the language, in percent; chance is 100 / languages.
+
+    It is trained on a random half of the sentences and tested on the other, the same sentences in all languages, so that
+    it cannot know a test sentence by its translation.
+
+    Args:
+        vectors: per language float ``(n, C)``.
+        seed: of the halves.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    order = np.random.default_rng(seed).permutation(len(vectors[0]))
+    half = len(order) // 2
+    labels = np.repeat(np.arange(len(vectors)), [half] * len(vectors))
+    train = np.concatenate([side[order[:half]] for side in vectors])
+    test = np.concatenate([side[order[half : 2 * half]] for side in vectors])
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train, labels)
+    return 100.0 * float(probe.score(test, labels))
+
+
+def read_parallel(data: PathLike, langs: Iterable[str], limit: int) -> tuple[dict[str, list[str]], list[str]]:
+    """Read sentences that all languages have.
+
+    Args:
+        data: folder of ``<tag>.txt`` with lines ``id<tab>text``, or of ``<tag>/test.tsv`` with an id column and a text
+            column (SIB-200, FLORES).
+        langs: tags; empty takes the paper's ten, as far as the data have them.
+        limit: sentences; 0 takes all.
+
+    Returns:
+        The sentences of each language, and the paper's languages that the data do not have.
+
+    Raises:
+        FileNotFoundError: one of ``langs`` is not there.
+        ValueError: fewer than three languages, or fewer than ten sentences that all of them have.
+    """
+    data = Path(data)
+    if not data.is_dir():
+        raise FileNotFoundError(f"data folder {data} is missing")
+    wanted = [str(LangScript.from_spelling(lang)) for lang in langs]
+    texts: dict[str, dict[str, str]] = {}
+    missing = []
+    for tag in wanted or PAPER:
+        for name in (tag, *ALSO.get(tag, ())):
+            if (data / f"{name}.txt").is_file():
+                texts[name] = read_aligned(data / f"{name}.txt")
+            elif (data / name / "test.tsv").is_file():
+                texts[name] = _read_columns(data / name / "test.tsv")
+            else:
+                continue
+            break
+        else:
+            if wanted:
+                raise FileNotFoundError(f"{data} has no {tag}.txt and no {tag}/test.tsv")
+            missing.append(tag)
+    if len(texts) < 3:
+        raise ValueError(
+            f"{data} has {len(texts)} of the languages asked for, and at least 3 are needed: name others by --langs"
+        )
+    shared = sorted(set.intersection(*(set(rows) for rows in texts.values())))
+    if len(shared) < 10:
+        raise ValueError(
+            f"only {len(shared)} sentences of {data} are in all of {' '.join(texts)}, and at least 10 are needed"
+        )
+    shared = shared[:limit] if limit else shared
+    return {tag: [rows[name] for name in shared] for tag, rows in texts.items()}, missing
+
+
+def _read_columns(path: Path) -> dict[str, str]:
+    with open(path, encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
+    column = next((name for name in ID_COLUMNS if rows and name in rows[0]), None)
+    if column is None or "text" not in rows[0]:
+        raise ValueError(f"{path} must have a column {' or '.join(ID_COLUMNS)} and a column text")
+    return {row[column]: row["text"] for row in rows}
+
+
+def measure(model: PathLike, texts: dict[str, list[str]], layer: Optional[int] = None) -> dict[str, Any]:
+    """Measure one model.
+
+    Args:
+        model: a Hugging Face folder.
+        texts: parallel sentences per language.
+        layer: the block whose states are pooled; by default two thirds up, as for retrieval.
+
+    Returns:
+        ``layer``, ``pairs`` (a list of :class:`Pair`), their means, and ``probe``.
+    """
+    encoder, tokenizer = load_encoder(model)
+    layer = round(depth(encoder) * 8 / 12) if layer is None else layer
+    if not 0 <= layer <= depth(encoder):
+        raise ValueError(f"--layer must lie between 0 and {depth(encoder)}, but is {layer}")
+    keep_blocks(encoder, layer)
+    with progress(total=sum(map(len, texts.values())), desc=str(Path(model).name), unit="sentence") as bar:
+        vectors = {
+            tag: mean_pooled(rows, encoder, tokenizer, [layer], 512, bar.update)[0][0] for tag, rows in texts.items()
+        }
+    pairs = [Pair(one, other, *pair_scores(vectors[one], vectors[other])) for one, other in combinations(texts, 2)]
+    means = {name: float(np.mean([getattr(pair, name) for pair in pairs])) for name in Pair._fields[2:]}
+    return {"layer": layer, "pairs": pairs, **means, "probe": probe_accuracy(list(vectors.values()))}
+
+
+def analyze_neutrality(
+    model: PathLike, data: PathLike, out: PathLike, baseline: Optional[PathLike] = None, langs: Iterable[str] = (),
+    layer: Optional[int] = None, limit: int = 0,
+) -> dict[str, Any]:  # fmt: skip
+    """Write ``neutrality.csv``, ``neutrality.json`` and heat maps as PNG and SVG.
+
+    Args:
+        model, baseline: Hugging Face folders, or fairseq checkpoints.
+        data, langs, limit: see :func:`read_parallel`.
+        out: the folder to write.
+        layer: see :func:`measure`.
+
+    Returns:
+        The measurements of both models, the number of sentences, and the languages that were not there.
+    """
+    texts, missing = read_parallel(data, langs, limit)
+    cache = Cache(Path(out) / ".cache")
+    found = measure(model_folder(Path(model), cache), texts, layer)
+    before = measure(model_folder(Path(baseline), cache), texts, layer) if baseline is not None else None
+    result = {
+        "model": found, "baseline": before, "languages": list(texts), "missing": missing,
+        "sentences": len(next(iter(texts.values()))),
+    }  # fmt: skip
+    out = Path(out)
+    with atomic_write(out / "neutrality.csv") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(
+            [*Pair._fields, *(("baseline_cosine", "improvement_percent", "baseline_margin") if before else ())]
+        )
+        for number, pair in enumerate(found["pairs"]):
+            row = [pair.one, pair.other, *(f"{value:.6f}" for value in pair[2:])]
+            if before:
+                other = before["pairs"][number]
+                row += [f"{other.cosine:.6f}", f"{improvement(pair, other):.4f}", f"{other.margin:.6f}"]
+            writer.writerow(row)
+    with atomic_write(out / "neutrality.json") as stream:
+        json.dump(result, stream, indent=1)
+    values = (
+        [improvement(*both) for both in zip(found["pairs"], before["pairs"])]
+        if before
+        else [pair.cosine for pair in found["pairs"]]
+    )
+    _heat_map(
+        list(texts), values, "relative improvement of cosine, %" if before else "cosine of parallel sentences", out
+    )
+    return result
+
+
+def improvement(pair: Pair, before: Pair) -> float:
+    """Return the relative gain of cosine over the baseline in percent, as the paper's figure shows it."""
+    return 100.0 * (pair.cosine - before.cosine) / abs(before.cosine)
+
+
+def _heat_map(tags: list[str], values: Sequence[float], title: str, out: Path) -> None:
+    from matplotlib.figure import Figure
+
+    grid = np.full((len(tags), len(tags)), np.nan)
+    for (row, column), value in zip(combinations(range(len(tags)), 2), values):
+        grid[column, row] = value
+    figure = Figure(figsize=(1.6 + 0.62 * len(tags), 1.2 + 0.5 * len(tags)), layout="constrained")
+    axes = figure.add_subplot()
+    largest = max(map(abs, values))
+    picture = axes.imshow(grid[1:, :-1], cmap="RdBu_r" if "improvement" in title else "viridis",
+                          vmin=-largest if "improvement" in title else None, vmax=largest if "improvement" in title else None)  # fmt: skip
+    axes.set_xticks(range(len(tags) - 1), tags[:-1], rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(tags) - 1), tags[1:], fontsize=8)
+    for row in range(1, len(tags)):
+        for column in range(row):
+            value = grid[row, column]
+            red, green, blue, _ = picture.cmap(picture.norm(value))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+            axes.text(column, row - 1, f"{value:+.0f}" if "improvement" in title else f"{value:.2f}", ha="center", va="center",
+                      fontsize=7, color="white" if dark else "black")  # fmt: skip
+    axes.spines[:].set_visible(False)
+    axes.set_title(title, fontsize=10)
+    for kind in ("png", "svg"):
+        with atomic_write(out / f"neutrality.{kind}", "wb") as stream:
+            figure.savefig(stream, format=kind, dpi=150)

@@ -1,0 +1,109 @@
+"""Neutrality against direct numpy, and on spaces that were made collapsed or neutral."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from support import run
+
+from langsamp_plugin.analysis.neutrality import (
+    Pair,
+    analyze_neutrality,
+    improvement,
+    pair_scores,
+    probe_accuracy,
+    read_parallel,
+)
+
+
+def cosine(one, other):
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def test_pair_scores_against_two_loops():
+    generator = np.random.default_rng(0)
+    one = generator.normal(size=(12, 6))
+    other = one + generator.normal(size=(12, 6))
+    parallel = np.mean([cosine(one[i], other[i]) for i in range(12)])
+    unrelated = np.mean([cosine(one[i], other[j]) for i in range(12) for j in range(12) if i != j])
+    hits = [np.argmax([cosine(a, b) for b in other]) == i for i, a in enumerate(one)]
+    back = [np.argmax([cosine(a, b) for b in one]) == i for i, a in enumerate(other)]
+    assert pair_scores(one, other) == pytest.approx(
+        (parallel, unrelated, parallel - unrelated, 100 * (np.mean(hits) + np.mean(back)) / 2)
+    )
+
+
+def space(shared, own, collapse=0.0, languages=4, sentences=80, width=24):
+    """Vectors of sentences: a common meaning, a constant of the language, noise, and one direction that swallows all."""
+    generator = np.random.default_rng(1)
+    meaning = generator.normal(size=(sentences, width)) * shared
+    constants = generator.normal(size=(languages, 1, width)) * own
+    noise = generator.normal(size=(languages, sentences, width)) * 0.5
+    return meaning + constants + noise + collapse * np.ones(width)
+
+
+def mean_scores(vectors):
+    rows = [pair_scores(vectors[i], vectors[j]) for i in range(len(vectors)) for j in range(i)]
+    return dict(zip(Pair._fields[2:], np.mean(rows, axis=0)))
+
+
+def test_a_collapsed_model_is_unmasked():
+    """Raw cosine rises when everything moves to one point; margin, retrieval and probe show that nothing was gained."""
+    normal, collapsed = space(1.0, 1.0), space(0.2, 1.0, collapse=8.0)
+    before, after = mean_scores(normal), mean_scores(collapsed)
+    assert after["cosine"] > before["cosine"] + 0.2, "the paper's number alone would call this neutral"
+    assert after["margin"] < before["margin"] - 0.2 and after["top1"] < before["top1"]
+    assert probe_accuracy(list(collapsed)) > 95
+
+
+def test_a_neutral_model_is_recognised():
+    """Without the languages' own constants cosine, margin and retrieval rise, and the probe falls to chance."""
+    tagged, neutral = space(1.0, 1.0), space(1.0, 0.0)
+    before, after = mean_scores(tagged), mean_scores(neutral)
+    assert all(after[name] > before[name] for name in ("cosine", "margin", "top1"))
+    assert probe_accuracy(list(tagged)) > 85 and probe_accuracy(list(neutral)) < 45
+    assert abs(probe_accuracy(list(neutral)) - 25) < 15
+
+
+def test_improvement_by_hand():
+    assert improvement(Pair("a", "b", 0.6, 0, 0, 0), Pair("a", "b", 0.5, 0, 0, 0)) == pytest.approx(20)
+    assert improvement(Pair("a", "b", 0.1, 0, 0, 0), Pair("a", "b", -0.1, 0, 0, 0)) == pytest.approx(200)
+
+
+def test_data_of_both_layouts(tmp_path):
+    for tag, shift in (("eng_Latn", 0), ("zho_Hans", 1), ("swh_Latn", 2), ("rus_Cyrl", 0)):
+        rows = [f"{number}\ttopic\t{tag} {number}" for number in range(shift, 14)]
+        (tmp_path / "tsv" / tag).mkdir(parents=True)
+        (tmp_path / "tsv" / tag / "test.tsv").write_text("index_id\tcategory\ttext\n" + "\n".join(rows) + "\n")
+        (tmp_path / "txt").mkdir(exist_ok=True)
+        (tmp_path / "txt" / f"{tag}.txt").write_text("".join(f"{n}\t{tag} {n}\n" for n in range(shift, 14)))
+    for kind in ("tsv", "txt"):
+        texts, missing = read_parallel(tmp_path / kind, (), 0)
+        assert list(texts) == ["eng_Latn", "rus_Cyrl", "zho_Hans", "swh_Latn"] and len(texts["eng_Latn"]) == 12
+        assert [rows[0].split()[1] for rows in texts.values()] == ["10"] * 4 and "jpn_Jpan" in missing
+        with pytest.raises(FileNotFoundError, match="no fra_Latn"):
+            read_parallel(tmp_path / kind, ["fr"], 0)
+        with pytest.raises(ValueError, match="has 2 of the languages asked for, and at least 3"):
+            read_parallel(tmp_path / kind, ["eng_Latn", "rus_Cyrl"], 0)
+    (tmp_path / "txt" / "rus_Cyrl.txt").write_text("5\ttext\n")
+    with pytest.raises(ValueError, match="only 1 sentences .* are in all of"):
+        read_parallel(tmp_path / "txt", (), 0)
+
+
+def test_files_and_command(demo, exported, trained, tmp_path):
+    data, langs = demo / "corpus" / "aligned", "eng_Latn,deu_Latn,hin_Deva,rus_Cyrl"
+    output = run(
+        "langsamp", "analyze", "neutrality", exported, "--baseline", trained, "--data", data, "--langs", langs,
+        "--layer", 2, "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert "4 languages" in output and "the probe's chance is 25.0 %" in output
+    with open(tmp_path / "out" / "neutrality.csv", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 6 and all(float(row["improvement_percent"]) == 0 for row in rows), "a model and its checkpoint"
+    result = json.loads((tmp_path / "out" / "neutrality.json").read_text())
+    assert result["model"] == {**result["baseline"]} and result["model"]["layer"] == 2
+    assert (tmp_path / "out" / "neutrality.png").read_bytes()[:4] == b"\x89PNG"
+    assert b"<svg" in (tmp_path / "out" / "neutrality.svg").read_bytes()
+    alone = analyze_neutrality(exported, data, tmp_path / "alone", langs=langs.split(","), limit=20)
+    assert alone["baseline"] is None and alone["sentences"] == 20 and len(alone["model"]["pairs"]) == 6
