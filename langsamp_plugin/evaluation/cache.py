@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from langsamp_plugin.atomic import PathLike, atomic_write
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.vocab")
 
 
-@lru_cache(maxsize=8)
 def hash_model(folder: Path) -> str:
     """Return a hash of the weights, configuration and tokenizer of a Hugging Face folder."""
     digest = blake2b(digest_size=12)
