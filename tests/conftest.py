@@ -74,7 +74,7 @@ def udhr(shared, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def data(demo, tmp_path_factory):
+def eval_data(demo, tmp_path_factory):
     """Messages in four languages: aligned ones, and others labelled by their length, their words by their shape."""
     folder = tmp_path_factory.mktemp("eval")
     shutil.copytree(demo / "corpus" / "aligned", folder / "sr_bible")

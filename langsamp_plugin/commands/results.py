@@ -172,6 +172,45 @@ def analyze_neutrality(
         print(f"not in the data: {' '.join(result['missing'])}")
 
 
+@analyze_app.command("sources")
+def analyze_sources(
+    model: Path = typer.Argument(..., help="Checkpoint or exported folder, with tables."),
+    task: str = typer.Option(..., help="Task that is fine-tuned: taxi1500, sib200, ner or pos."),
+    data: Path = typer.Option(..., help="As for langsamp evaluate."),
+    out: Path = typer.Option(..., help="Folder for sources.tsv, and with --run for results."),
+    candidates: str = typer.Option("", help="Source languages to choose from; by default all that have training data."),
+    script: bool = typer.Option(False, "--script", help="Compare language plus script embeddings."),
+    run: bool = typer.Option(False, "--run", help="Fine-tune on English and on each distinct source, and compare."),
+    seeds: Optional[str] = typer.Option(
+        None, help="Seeds of fine-tuning, separated by commas; the authors' by default."
+    ),
+    epochs: Optional[int] = typer.Option(None, min=1, help="Passes over the training data."),
+    lr: Optional[float] = typer.Option(None, help="Learning rate."),
+    limit: int = typer.Option(0, min=0, help="Take so many sentences of each file; 0 takes all."),
+    langs: str = LANGS,
+) -> None:
+    """Choose for each target the source language whose embedding is nearest, and see whether it beats English.
+
+    Example: langsamp analyze sources runs/hf --task sib200 --data eval --out runs/sources --run
+    """
+    from langsamp_plugin.analysis.sources import analyze_sources as choose
+    from langsamp_plugin.evaluation.report import Report
+
+    changes = {"seeds": _numbers("--seeds", seeds) if seeds else None, "epochs": epochs, "lr": lr}
+    choices, unknown, results = choose(
+        model, task, data, out, split_list(candidates), split_list(langs), script, run, limit, **changes
+    )
+    for choice in choices:
+        print(f"{choice.target!s:<10} {choice.source!s:<10} {choice.cosine:6.3f}")
+    if unknown:
+        print(f"not in the model's table, or no other candidate: {' '.join(map(str, unknown))}")
+    if results:
+        print(Report(results).text())
+    print(
+        f"{out / 'sources.tsv'}: {len(choices)} targets, {len({choice.source for choice in choices})} distinct sources"
+    )
+
+
 @analyze_app.command("tags")
 def analyze_tags(
     checkpoint: Path = typer.Argument(..., help="LangSAMP checkpoint of fairseq."),

@@ -17,11 +17,11 @@ from langsamp_plugin.evaluation.task_data import read_aligned
 from langsamp_plugin.evaluation.tasks import TASKS
 
 
-def test_retrieval_by_an_independent_script(data, exported, tmp_path):
+def test_retrieval_by_an_independent_script(eval_data, exported, tmp_path):
     """transformers' own padding, one sentence at a time, gives the same accuracies, at both layers of one pass."""
     from transformers import AutoModel, AutoTokenizer
 
-    (result,) = evaluate(exported, data, tmp_path, ["sr_bible"], langs=["de", "hin_Deva"], layers=[2])
+    (result,) = evaluate(exported, eval_data, tmp_path, ["sr_bible"], langs=["de", "hin_Deva"], layers=[2])
     assert sorted(result.scores) == ["deu_Latn", "hin_Deva"] and result.settings["layer"] == 1
     model, tokenizer = AutoModel.from_pretrained(exported).eval(), AutoTokenizer.from_pretrained(exported)
 
@@ -30,10 +30,10 @@ def test_retrieval_by_an_independent_script(data, exported, tmp_path):
             states = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[layer][0]
         return torch.nn.functional.normalize(states.mean(0), dim=0)
 
-    english = read_aligned(data / "sr_bible" / "eng_Latn.txt")
+    english = read_aligned(eval_data / "sr_bible" / "eng_Latn.txt")
     for layer in (1, 2):
         for tag in ("deu_Latn", "hin_Deva"):
-            other = read_aligned(data / "sr_bible" / f"{tag}.txt")
+            other = read_aligned(eval_data / "sr_bible" / f"{tag}.txt")
             names = sorted(set(english) & set(other))
             one, two = (torch.stack([vector(side[name], layer) for name in names]) for side in (english, other))
             similarity = one @ two.T
@@ -48,9 +48,9 @@ def test_retrieval_by_an_independent_script(data, exported, tmp_path):
     assert result.scores["deu_Latn"]["top10"] == [result.by_layer["1"]["deu_Latn"]["top10"]]
 
 
-def test_features_are_those_of_the_whole_model(data, exported):
+def test_features_are_those_of_the_whole_model(eval_data, exported):
     model, tokenizer = load_encoder(exported)
-    texts = list(read_aligned(data / "sr_bible" / "hin_Deva.txt").values())[:40]
+    texts = list(read_aligned(eval_data / "sr_bible" / "hin_Deva.txt").values())[:40]
     whole, _ = mean_pooled(texts, model, tokenizer, [0, 1, 2])
     for layer in (0, 1, 2):
         part, _ = load_encoder(exported)
@@ -94,8 +94,8 @@ def test_retrieval_on_a_real_encoder(shared, encoder, tmp_path):
     assert 50 < result.scores["tel_Telu"]["top1"][0] < 100
 
 
-def test_nothing_is_done_twice_and_nothing_stale_is_used(data, exported, tmp_path, monkeypatch):
-    first = evaluate(exported, data, tmp_path / "out", ["sr_bible", "pos"], langs=["deu_Latn"], **QUICK)
+def test_nothing_is_done_twice_and_nothing_stale_is_used(eval_data, exported, tmp_path, monkeypatch):
+    first = evaluate(exported, eval_data, tmp_path / "out", ["sr_bible", "pos"], langs=["deu_Latn"], **QUICK)
     calls = []
     real = finetuning.finetune
     monkeypatch.setattr(finetuning, "finetune", lambda *args: calls.append("tuned") or real(*args))
@@ -107,7 +107,7 @@ def test_nothing_is_done_twice_and_nothing_stale_is_used(data, exported, tmp_pat
     def again(**changes):
         calls.clear()
         return evaluate(
-            exported, data, tmp_path / "out", ["sr_bible", "pos"], **{**QUICK, "langs": ["deu_Latn"], **changes}
+            exported, eval_data, tmp_path / "out", ["sr_bible", "pos"], **{**QUICK, "langs": ["deu_Latn"], **changes}
         )
 
     second = again()
@@ -120,7 +120,7 @@ def test_nothing_is_done_twice_and_nothing_stale_is_used(data, exported, tmp_pat
     # Other settings, other data, other weights: nothing of the old is used.
     again(lr=1e-4)
     assert calls == ["tuned"]
-    changed = shutil.copytree(data, tmp_path / "changed")
+    changed = shutil.copytree(eval_data, tmp_path / "changed")
     path = changed / "pos" / "eng_Latn" / "train.tsv"
     path.write_text(path.read_text(encoding="utf-8").replace("LONG", "LENGTHY", 1), encoding="utf-8")
     calls.clear()
@@ -133,16 +133,16 @@ def test_nothing_is_done_twice_and_nothing_stale_is_used(data, exported, tmp_pat
     tensors["roberta.encoder.layer.0.output.dense.bias"] = tensors["roberta.encoder.layer.0.output.dense.bias"] + 0.5
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match="of another model that was called hf: choose another --name"):
-        evaluate(other, data, tmp_path / "out", ["pos"], langs=["deu_Latn"], **QUICK)
+        evaluate(other, eval_data, tmp_path / "out", ["pos"], langs=["deu_Latn"], **QUICK)
     calls.clear()
-    evaluate(other, data, tmp_path / "out", ["sr_bible", "pos"], name="other", langs=["deu_Latn"], **QUICK)
+    evaluate(other, eval_data, tmp_path / "out", ["sr_bible", "pos"], name="other", langs=["deu_Latn"], **QUICK)
     assert "tuned" in calls and len(calls) == 3
 
 
-def test_an_interrupted_run_goes_on(data, exported, tmp_path, monkeypatch):
+def test_an_interrupted_run_goes_on(eval_data, exported, tmp_path, monkeypatch):
     """Killed while testing the third language of the second seed: one model and two languages are not done again."""
     settings = {**QUICK, "seeds": (42, 43)}
-    (whole,) = evaluate(exported, data, tmp_path / "whole", ["sib200"], **settings)
+    (whole,) = evaluate(exported, eval_data, tmp_path / "whole", ["sib200"], **settings)
     real = finetuning.score_split
     scored = []
 
@@ -155,17 +155,17 @@ def test_an_interrupted_run_goes_on(data, exported, tmp_path, monkeypatch):
     monkeypatch.setattr(finetuning, "score_split", interrupted)
     stop = 3 + 4 + 3 + 3  # three looks at dev, four languages, three looks, and the third language
     with pytest.raises(KeyboardInterrupt):
-        evaluate(exported, data, tmp_path / "parts", ["sib200"], **settings)
+        evaluate(exported, eval_data, tmp_path / "parts", ["sib200"], **settings)
     assert not (tmp_path / "parts" / "hf" / "sib200.json").exists()
     scored.clear()
     stop = -1
-    (result,) = evaluate(exported, data, tmp_path / "parts", ["sib200"], **settings)
+    (result,) = evaluate(exported, eval_data, tmp_path / "parts", ["sib200"], **settings)
     assert len(scored) == 2 and result.scores == whole.scores and result.curves == whole.curves
     assert all(len(values) == 2 for scores in result.scores.values() for values in scores.values())
 
 
-def test_what_is_not_as_it_should_be_is_said(data, exported, tmp_path):
-    broken = shutil.copytree(data, tmp_path / "data")
+def test_what_is_not_as_it_should_be_is_said(eval_data, exported, tmp_path):
+    broken = shutil.copytree(eval_data, tmp_path / "data")
     (broken / "sib200" / "deu_Latn" / "test.tsv").write_text("index_id\tcategory\ttext\n")
     (broken / "sib200" / "hin_Deva" / "test.tsv").unlink()
     russian = broken / "sib200" / "rus_Cyrl" / "test.tsv"
@@ -190,23 +190,23 @@ def test_what_is_not_as_it_should_be_is_said(data, exported, tmp_path):
     ):
         evaluate(exported, broken, tmp_path / "x", ["sr_bible", "pos"], **QUICK)
     with pytest.raises(FileNotFoundError, match="has no fin_Latn"):
-        evaluate(exported, data, tmp_path / "x", ["sr_bible"], langs=["fi"])
+        evaluate(exported, eval_data, tmp_path / "x", ["sr_bible"], langs=["fi"])
     with pytest.raises(ValueError, match="--tasks must be of sr_bible,.* but is xnli"):
-        evaluate(exported, data, tmp_path / "x", ["sr_bible", "xnli"])
+        evaluate(exported, eval_data, tmp_path / "x", ["sr_bible", "xnli"])
     assert not (tmp_path / "x" / "hf").exists()
     (other,) = evaluate(exported, broken, tmp_path / "out", ["pos"], source="deu_Latn", **QUICK)
     assert other.source == "deu_Latn" and "rus_Cyrl" in other.scores
 
 
-def test_a_checkpoint_is_as_good_as_a_folder(data, trained, exported, tmp_path):
-    (one,) = evaluate(exported, data, tmp_path, ["sr_bible"], limit=60)
-    (other,) = evaluate(trained, data, tmp_path, ["sr_bible"], limit=60)
+def test_a_checkpoint_is_as_good_as_a_folder(eval_data, trained, exported, tmp_path):
+    (one,) = evaluate(exported, eval_data, tmp_path, ["sr_bible"], limit=60)
+    (other,) = evaluate(trained, eval_data, tmp_path, ["sr_bible"], limit=60)
     assert one.scores == other.scores and other.model == "checkpoint_last.pt" and one.settings["limit"] == 60
 
 
-def test_commands(data, exported, tmp_path):
+def test_commands(eval_data, exported, tmp_path):
     assert "sib200 (SIB200)" in run("langsamp", "evaluate", "--list")
-    command = ("langsamp", "evaluate", exported, "--data", data, "--out", tmp_path / "out", "--limit", 30)
+    command = ("langsamp", "evaluate", exported, "--data", eval_data, "--out", tmp_path / "out", "--limit", 30)
     output = run(*command, "--tasks", "sr_bible,pos", "--epochs", 1, "--seeds", "1,2", "--layers", "1,2")
     assert "SR-B, 6 languages" in output and "POS, 4 languages, 2 seeds" in output
     result = load_result(tmp_path / "out" / "hf" / "pos.json")

@@ -82,22 +82,22 @@ def by_a_plain_loop(folder, kind, train, dev, tests, seed, lr, epochs, max_lengt
 
 
 @pytest.mark.parametrize("task", ["sib200", "pos"])
-def test_finetuning_by_an_independent_script(data, exported, tmp_path, task):
+def test_finetuning_by_an_independent_script(eval_data, exported, tmp_path, task):
     """With the same seed and order it ends in the same scores, tag by tag."""
     settings = {**QUICK, "accumulate": 1, "max_length": 300}
-    (result,) = evaluate(exported, data, tmp_path, [task], **settings)
+    (result,) = evaluate(exported, eval_data, tmp_path, [task], **settings)
     assert len({score for _, score in result.curves["42"]}) >= 2, "the model learns"
     kind = TASKS[task].kind
     read = run_module.READERS[kind]
-    train, dev = (read(data / task / "eng_Latn" / f"{split}.tsv") for split in ("train", "dev"))
-    tests = {tag: read(data / task / tag / "test.tsv") for tag in result.scores}
+    train, dev = (read(eval_data / task / "eng_Latn" / f"{split}.tsv") for split in ("train", "dev"))
+    tests = {tag: read(eval_data / task / tag / "test.tsv") for tag in result.scores}
     best, scores = by_a_plain_loop(exported, kind, train, dev, tests, 42, 3e-3, 3, 300)
     assert max(score for _, score in result.curves["42"]) == pytest.approx(best)
     assert {tag: found["f1"][0] for tag, found in result.scores.items()} == pytest.approx(scores) and len(scores) == 4
     # Determinism, and the control: another seed is another run.
-    (again,) = evaluate(exported, data, tmp_path / "again", [task], **settings)
+    (again,) = evaluate(exported, eval_data, tmp_path / "again", [task], **settings)
     assert again.scores == result.scores and again.curves == result.curves
-    (other,) = evaluate(exported, data, tmp_path / "again", [task], **{**settings, "seeds": (43,)})
+    (other,) = evaluate(exported, eval_data, tmp_path / "again", [task], **{**settings, "seeds": (43,)})
     assert other.curves["43"] != result.curves["42"]
 
 
@@ -127,12 +127,12 @@ def test_real_data_and_a_real_encoder(shared, encoder, tmp_path, task):
     assert {tag: found[metric][0] for tag, found in result.scores.items()} == pytest.approx(scores)
 
 
-def test_accumulation_is_one_large_batch(data, exported, monkeypatch):
+def test_accumulation_is_one_large_batch(eval_data, exported, monkeypatch):
     """Two micro-batches of four sentences train as eight at once; the authors' way, resetting every step, does not."""
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(exported)
-    words = run_module.READERS["tagging"](data / "pos" / "eng_Latn" / "train.tsv")
+    words = run_module.READERS["tagging"](eval_data / "pos" / "eng_Latn" / "train.tsv")
     train = Labelled(words.texts[:24], words.labels[:24])
     labels = sorted({label for row in train.labels for label in row})
 

@@ -17,6 +17,7 @@ COMMANDS = [
     "report",
     "analyze embeddings",
     "analyze neutrality",
+    "analyze sources",
     "analyze tags",
     "user-dir",
     "version",
