@@ -100,6 +100,8 @@ class LangSampForMaskedLM(XLMRobertaForMaskedLM):
         """Write a folder that the stock classes load, with the tables beside the model."""
         state = kwargs.pop("state_dict", None) or self.state_dict()
         backbone = {name: tensor for name, tensor in state.items() if not name.startswith(TABLES)}
+        # The second name of the head's bias as a tensor of its own: transformers 4 sets the bias to zero without it.
+        backbone["lm_head.decoder.bias"] = backbone["lm_head.bias"].clone()
         super().save_pretrained(folder, *args, state_dict=backbone, **kwargs)
         empty = torch.empty(0, self.config.hidden_size)
         weights = [state[f"{name}weight"].detach().cpu() if f"{name}weight" in state else empty for name in TABLES]
