@@ -61,6 +61,11 @@ class Task(NamedTuple):
     citation: str
 
 
+WORDS = Settings(
+    max_length=256, lr=2e-5, epochs=10, batch_size=8, accumulate=4, eval_steps=1000, seeds=(42, 43, 44, 45, 46)
+)
+"""The authors tag names and parts of speech with the same settings."""
+
 TASKS = {
     task.name: task
     for task in (
@@ -96,8 +101,7 @@ TASKS = {
         ),
         Task(
             "ner", "NER", TAGGING, "f1", "164 (75/89)",
-            Settings(max_length=256, lr=2e-5, epochs=10, batch_size=8, accumulate=4, eval_steps=1000,
-                     seeds=(42, 43, 44, 45, 46)),
+            WORDS,
             "ner/<tag>/{train,dev,test}.{txt,tsv}: a token and its label a line, a blank line between sentences",
             "WikiANN, github.com/afshinrahimi/mmner; African languages: github.com/masakhane-io/masakhane-ner",
             "WikiANN: of Wikipedia, CC BY-SA; MasakhaNER: CC BY-NC 4.0",
@@ -105,8 +109,7 @@ TASKS = {
         ),
         Task(
             "pos", "POS", TAGGING, "f1", "91 (28/63)",
-            Settings(max_length=256, lr=2e-5, epochs=10, batch_size=8, accumulate=4, eval_steps=1000,
-                     seeds=(42, 43, 44, 45, 46)),
+            WORDS,
             "pos/<tag>/{train,dev,test}.{tsv,txt}: a token and its label a line, a blank line between sentences",
             "Universal Dependencies, universaldependencies.org",
             "per treebank, mostly CC BY-SA 4.0, some non-commercial",
