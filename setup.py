@@ -13,8 +13,8 @@ from setuptools import find_packages, setup
 # pyarrow before 14.0.1 could be made to run code by a file.
 DATA = ["pyarrow>=14.0.1", "fonttools>=4.40", "fasttext-predict>=0.9.2.2", "protobuf>=3.20"]
 HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19"]
-EVAL = [*HF, "scikit-learn>=1.0", "seqeval>=1.2", "matplotlib>=3.5", "adjustText>=1.0"]
-ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "adjustText>=1.0", "scikit-learn>=1.0"]
+EVAL = [*HF, "scikit-learn>=1.0", "seqeval>=1.2", "matplotlib>=3.5", "textalloc>=1.1"]
+ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "textalloc>=1.1", "scikit-learn>=1.0", "umap-learn>=0.5.4"]
 DEMO = ["Django>=4.2", "polib>=1.1", "tensorboard>=2.10"]
 
 setup(
@@ -26,7 +26,7 @@ setup(
     license="MIT",
     python_requires=">=3.9",
     packages=find_packages(include=["langsamp_plugin", "langsamp_plugin.*"]),
-    package_data={"langsamp_plugin": ["assets/*.tsv"]},
+    package_data={"langsamp_plugin": ["assets/*.tsv", "analysis/map.html"]},
     install_requires=[
         "numpy>=1.21",
         "langcodes>=3.3",

@@ -20,7 +20,7 @@ from langsamp_plugin.errors import VerificationError
 EXTRAS = {
     **dict.fromkeys(("transformers", "safetensors", "tokenizers"), "hf"),
     **dict.fromkeys(("sklearn", "seqeval"), "eval"),
-    **dict.fromkeys(("matplotlib", "adjustText"), "analysis"),
+    **dict.fromkeys(("matplotlib", "textalloc", "umap"), "analysis"),
     **dict.fromkeys(("django", "polib", "tensorboard"), "demo"),
 }
 

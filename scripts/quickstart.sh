@@ -94,7 +94,7 @@ step 6 "export to Hugging Face" "$out/hf" langsamp export "$out/checkpoints/chec
 step 6 "export of the control" "$out/hf_untrained" langsamp export "$out/untrained/checkpoint_last.pt" --out "$out/hf_untrained"
 step 7 "held-out loss with right and wrong tags" "$out/tags.json" \
     langsamp analyze tags "$out/checkpoints/checkpoint_last.pt" --out "$out/tags.json"
-step 7 "neighbours and map of the language embeddings" "$out/analysis/embeddings.json" \
+step 7 "neighbours and maps of both tables" "$out/analysis/embeddings.json" \
     langsamp analyze embeddings "$out/hf" --out "$out/analysis"
 if [ -z "$corpus" ]; then
     for model in hf hf_untrained; do

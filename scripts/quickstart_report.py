@@ -147,13 +147,20 @@ def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
             f"; among those not in Latin script that have a peer, {agreement['same_script_nonlatin']:.0f} % "
             f"(chance {agreement['chance_nonlatin']:.0f} %)"
         )
-    lines[-1] += ". All neighbours: `analysis/neighbours.tsv`."
+    if "same_family" in agreement:
+        lines[-1] += (
+            f". It is of the same family for {agreement['same_family']:.0f} % of those whose family is known "
+            f"(chance {agreement['chance_family']:.0f} %)"
+        )
+    lines[-1] += (
+        ". All neighbours: `analysis/language_neighbours.tsv`; UMAP, families and scripts, to explore: `analysis/map.html`."
+    )
     codes = [code for code in SHOWN if code in nearest] or sorted(nearest)[:20]
     lines += ["", "| language | nearest (cosine) |", "| --- | --- |"]
     lines += [
         f"| {code} | " + ", ".join(f"{name} {value:.2f}" for name, value in nearest[code]) + " |" for code in codes
     ]
-    return [*lines, "", "![principal components of the language embeddings](analysis/language_pca.png)"]
+    return [*lines, "", "![principal components of the language embeddings](analysis/language_pca_script.png)"]
 
 
 def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> list[str]:
@@ -272,7 +279,7 @@ def main() -> None:
     print("-" * min(columns, 72))
     shown = run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
     print(f"report   {shown / 'report.md'}")
-    print(f"picture  {shown / 'analysis' / 'language_pca.png'}")
+    print(f"picture  {shown / 'analysis' / 'language_pca_script.png'}")
     print(f"model    {shown / 'hf'}  (AutoModel, AutoModelForMaskedLM, AutoTokenizer)")
 
 

@@ -1,57 +1,76 @@
-"""The language table as a map: nearest neighbours by cosine, and a picture of its two principal components."""
+"""What the two tables know: nearest neighbours, cosines, maps, and files for TensorBoard's projector."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from langsamp_plugin.analysis.embedding_map import MapPoint, TableMap, draw_map, write_page
+from langsamp_plugin.analysis.families import families_of, read_families
+from langsamp_plugin.analysis.projection import principal_components, umap_points
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.checkpoint.tables import load_tables
-from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.lang_script import SCRIPT_ALIASES, LangScript, head_tags
+
+AT_LEAST = 3
+"""Rows below which a map says nothing."""
 
 
-class LanguageVectors(NamedTuple):
-    """Trained language embeddings.
+class TrainedRows(NamedTuple):
+    """The rows of one table that a model was trained on.
 
     Args:
-        codes: ISO 639-3 codes.
+        noun: ``language`` or ``script``.
+        codes: ISO 639-3 or ISO 15924 codes.
         vectors: float ``(len(codes), C)``.
-        scripts: the scripts that the model saw each language in.
+        tags: the tags that each code was trained with.
     """
 
+    noun: str
     codes: list[str]
     vectors: np.ndarray
-    scripts: dict[str, list[str]]
+    tags: dict[str, list[LangScript]]
 
 
-def language_vectors(model: PathLike) -> LanguageVectors:
-    """Read the rows of the languages that a model was trained on; rows never trained are noise and left out.
+def trained_rows(model: PathLike) -> list[TrainedRows]:
+    """Read the rows that a model was trained on; rows never trained are noise and left out.
 
     Args:
         model: a fairseq checkpoint or an exported folder.
 
+    Returns:
+        One entry per table that the model has and that has enough rows, languages first.
+
     Raises:
-        ValueError: the model has no language table, does not say what it was trained on, or has fewer than three languages.
+        ValueError: the model has no table, does not say what it was trained on, or has fewer than three languages.
     """
     tables = load_tables(model)
-    if not len(tables.languages):
-        raise ValueError(f"{model} was trained without a language table")
-    scripts: dict[str, list[str]] = {}
-    for name in trained_tags(model):
-        tag = LangScript.parse(name)
-        if tag.language in tables.languages:
-            scripts.setdefault(tag.language, []).append(tag.script)
-    codes = sorted(scripts)
-    if len(codes) < 3:
-        raise ValueError(f"{model} was trained on {len(codes)} languages; a map of them needs at least three")
-    rows = [tables.languages.id(code) for code in codes]
-    return LanguageVectors(codes, tables.lang_weight[rows].float().numpy(), scripts)
+    tags = [LangScript.parse(name) for name in trained_tags(model)]
+    found = []
+    for noun, codes, weight in (
+        ("language", tables.languages, tables.lang_weight),
+        ("script", tables.scripts, tables.script_weight),
+    ):
+        by_code: dict[str, list[LangScript]] = {}
+        for tag in tags:
+            if getattr(tag, noun) in codes:
+                by_code.setdefault(getattr(tag, noun), []).append(tag)
+        names = sorted(by_code)
+        if len(codes) and noun == "language" and len(names) < AT_LEAST:
+            raise ValueError(f"{model} was trained on {len(names)} languages; a map of them needs at least {AT_LEAST}")
+        if len(names) >= AT_LEAST:
+            vectors = weight[[codes.id(code) for code in names]].float().numpy()
+            found.append(TrainedRows(noun, names, vectors, {code: by_code[code] for code in names}))
+    if not found:
+        raise ValueError(f"{model} has no language table, and fewer than {AT_LEAST} scripts: there is nothing to draw")
+    return found
 
 
 def trained_tags(model: PathLike) -> list[str]:
@@ -87,129 +106,171 @@ def neighbours(codes: Sequence[str], vectors: np.ndarray, count: int = 3) -> dic
     }
 
 
-def script_agreement(
-    found: Mapping[str, Sequence[tuple[str, float]]], scripts: Mapping[str, Sequence[str]]
+def agreement(
+    found: Mapping[str, Sequence[tuple[str, float]]], groups: Mapping[str, Sequence[str]], asked: Sequence[str]
+) -> tuple[float, float]:
+    """Return how often a code's nearest neighbour shares a group with it, and how often a random one would, in percent.
+
+    Args:
+        found: from :func:`neighbours`.
+        groups: the groups of each code, such as the scripts of a language; a code may have none.
+        asked: the codes to count, at least one.
+    """
+    hits, chances = [], []
+    for code in asked:
+        own = set(groups[code])
+        hits.append(bool(own & set(groups.get(found[code][0][0], ()))))
+        chances.append(np.mean([bool(own & set(groups.get(other, ()))) for other in found if other != code]))
+    return 100.0 * float(np.mean(hits)), 100.0 * float(np.mean(chances))
+
+
+def language_agreement(
+    found: Mapping[str, Sequence[tuple[str, float]]],
+    scripts: Mapping[str, Sequence[str]],
+    families: Mapping[str, str],
 ) -> dict[str, float]:
-    """Return how often a language's nearest neighbour shares a script with it, against chance.
+    """Return :func:`agreement` of languages by script and by family.
 
     Args:
         found: from :func:`neighbours`.
         scripts: the scripts of each language.
+        families: the families of those that are known.
 
     Returns:
-        Percentages ``same_script`` and ``chance`` over all languages, and ``same_script_nonlatin`` and
-        ``chance_nonlatin`` over those that are not written in Latin script but have another language in theirs. Chance
-        is the share of the other languages that have the script.
+        ``same_script`` and ``chance`` over all languages; ``same_script_nonlatin`` and ``chance_nonlatin`` over those
+        that are not written in Latin script but have another language in theirs; ``same_family`` and ``chance_family``
+        over those whose family is known and has another language.
     """
-    hits: dict[str, list[bool]] = {"": [], "_nonlatin": []}
-    chances: dict[str, list[float]] = {"": [], "_nonlatin": []}
-    for code, nearest in found.items():
-        own = set(scripts[code])
-        peers = [bool(own & set(scripts[other])) for other in found if other != code]
-        groups = ["", "_nonlatin"] if "Latn" not in own and any(peers) else [""]
-        for group in groups:
-            hits[group].append(bool(own & set(scripts[nearest[0][0]])))
-            chances[group].append(float(np.mean(peers)))
-    result = {}
-    for group in hits:
-        if hits[group]:
-            result[f"same_script{group}"] = 100.0 * float(np.mean(hits[group]))
-            result[f"chance{group}"] = 100.0 * float(np.mean(chances[group]))
+
+    def with_peers(codes: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
+        counts = Counter(group for code in found for group in set(groups.get(code, ())))
+        return [code for code in codes if any(counts[group] > 1 for group in groups[code])]
+
+    of_family = {code: [families[code]] for code in found if code in families}
+    result = dict(zip(("same_script", "chance"), agreement(found, scripts, list(found))))
+    for names, groups, asked in (
+        (("same_script_nonlatin", "chance_nonlatin"), scripts, [code for code in found if "Latn" not in scripts[code]]),
+        (("same_family", "chance_family"), of_family, list(of_family)),
+    ):
+        asked = with_peers(asked, groups)
+        if asked:
+            result.update(zip(names, agreement(found, groups, asked)))
     return result
 
 
-def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``(points (n, 2), share of variance (2,))`` of the first two principal components.
+def analyze_embeddings(
+    model: PathLike, out: PathLike, count: int = 3, families: Optional[PathLike] = None
+) -> dict[str, Any]:
+    """Write maps, neighbours, cosines and projector files of both tables into a folder.
 
-    The sign of a component is arbitrary; it is chosen so that its largest entry is positive.
-    """
-    centred = vectors - vectors.mean(0)
-    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    points = left[:, :2] * singular[:2]
-    points *= np.where(points[np.abs(points).argmax(0), np.arange(2)] < 0, -1.0, 1.0)
-    return points, singular[:2] ** 2 / max(float((singular**2).sum()), 1e-30)
-
-
-def draw_map(found: LanguageVectors, out: PathLike) -> None:
-    """Draw the principal components, coloured by script and labelled by code, as PNG.
-
-    Raises:
-        ModuleNotFoundError: matplotlib or adjustText is not installed.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from adjustText import adjust_text
-
-    points, share = principal_components(found.vectors)
-    script_of = [found.scripts[code][0] for code in found.codes]
-    names = sorted(set(script_of), key=lambda name: (-script_of.count(name), name))
-    figure, axes = plt.subplots(figsize=(11, 8.5), dpi=130)
-    colours = plt.get_cmap("tab20")
-    for number, name in enumerate(names):
-        rows = [row for row, script in enumerate(script_of) if script == name]
-        # Twenty colours, three shapes: more scripts than that would repeat a pair.
-        axes.scatter(
-            *points[rows].T,
-            s=22,
-            color=colours(number % 20),
-            marker="o^s"[number // 20 % 3],
-            label=f"{name} ({len(rows)})",
-            zorder=2,
-        )
-    labels = [axes.text(x, y, code, fontsize=7) for (x, y), code in zip(points.tolist(), found.codes)]
-    axes.set_xlabel(f"first principal component ({share[0]:.0%} of the variance)")
-    axes.set_ylabel(f"second principal component ({share[1]:.0%})")
-    axes.set_title(f"Language embeddings of {len(found.codes)} languages, coloured by script")
-    axes.margins(0.06)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    figure.tight_layout()
-    adjust_text(labels, ax=axes, arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.4})
-    with atomic_write(out, "wb") as stream:
-        figure.savefig(stream, format="png")
-    plt.close(figure)
-
-
-def analyze_embeddings(model: PathLike, out: PathLike, count: int = 3) -> dict[str, Any]:
-    """Write ``neighbours.tsv``, ``language_pca.png`` and ``embeddings.json`` into a folder.
+    ``<noun>`` is ``language`` or ``script``: ``<noun>_<pca|umap>_<script|family|head>.{png,svg}``, ``<noun>_neighbours.tsv``,
+    ``<noun>_cosine.csv``; and ``map.html``, ``embeddings.json``, ``projector/``.
 
     Args:
         model: a fairseq checkpoint or an exported folder.
         out: the folder.
-        count: neighbours per language.
+        count: neighbours per row.
+        families: see :func:`langsamp_plugin.analysis.families.read_families`.
 
     Returns:
-        What is in ``embeddings.json``: neighbours per language and :func:`script_agreement`.
+        What is in ``embeddings.json``: the number of languages, :func:`language_agreement`, and the neighbours in both
+        tables (``neighbours`` of languages, ``script_neighbours``).
     """
     out = Path(out)
-    found = language_vectors(model)
-    nearest = neighbours(found.codes, found.vectors, count)
-    result = {
-        "languages": len(found.codes),
-        "agreement": script_agreement(nearest, found.scripts),
-        "neighbours": nearest,
-    }
-    draw_map(found, out / "language_pca.png")
-    with atomic_write(out / "neighbours.tsv") as stream:
-        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        writer.writerow(
-            [
-                "language",
-                "scripts",
-                *(f"neighbour_{n + 1}" for n in range(count)),
-                *(f"cosine_{n + 1}" for n in range(count)),
-            ]
-        )
-        for code, others in nearest.items():
-            writer.writerow(
-                [
-                    code,
-                    " ".join(found.scripts[code]),
-                    *(name for name, _ in others),
-                    *(f"{value:.3f}" for _, value in others),
-                ]
-            )
+    known = read_families(families)
+    rows = trained_rows(model)
+    result: dict[str, Any] = {"languages": 0}
+    maps = []
+    for table in rows:
+        nearest = neighbours(table.codes, table.vectors, count)
+        scripts = {code: [tag.script for tag in tags] for code, tags in table.tags.items()}
+        if table.noun == "language":
+            result = {
+                "languages": len(table.codes),
+                "agreement": language_agreement(nearest, scripts, known),
+                "neighbours": nearest,
+            }
+        else:
+            result["script_neighbours"] = nearest
+        maps.append(_table_map(table, nearest, scripts, known))
+        _write_neighbours(out / f"{table.noun}_neighbours.tsv", table, nearest, count)
+        with atomic_write(out / f"{table.noun}_cosine.csv") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["", *table.codes])
+            for code, values in zip(table.codes, cosine(table.vectors)):
+                writer.writerow([code, *(f"{value:.4f}" for value in values)])
+    for one in maps:
+        draw_map(one, out)
+    write_page(maps, out / "map.html", Path(model).name)
+    _write_projector(rows, maps, out / "projector")
     with atomic_write(out / "embeddings.json") as stream:
         json.dump(result, stream, indent=1)
     return result
+
+
+def _table_map(
+    table: TrainedRows,
+    nearest: Mapping[str, list[tuple[str, float]]],
+    scripts: Mapping[str, list[str]],
+    known: dict[str, str],
+) -> TableMap:
+    from langcodes import Language
+
+    coarse = families_of(table.codes, known)
+    points = []
+    for code in table.codes:
+        tags = table.tags[code]
+        if table.noun == "language":
+            name = Language.get(code).display_name()
+            colours = {
+                "script": _main_script(code, scripts[code]),
+                "family": coarse[code],
+                "head": "head" if any(str(tag) in head_tags() for tag in tags) else "tail",
+            }
+        else:
+            name = Language.get(f"und-{code}").script_name()
+            colours = {"script": f"{code} {name}"}
+        points.append(MapPoint(code, name, [str(tag) for tag in tags], known.get(code, ""), colours, nearest[code]))
+    components, share = principal_components(table.vectors)
+    return TableMap(table.noun, points, {"pca": components, "umap": umap_points(table.vectors)}, share)
+
+
+def _main_script(language: str, scripts: Sequence[str]) -> str:
+    """Return the script that a language is mostly written in, by CLDR's likely subtags, where it is one of these."""
+    from langcodes import Language
+
+    likely = Language.get(language).maximize().script or ""
+    likely = SCRIPT_ALIASES.get(likely, likely)
+    return likely if likely in scripts else scripts[0]
+
+
+def _write_neighbours(
+    path: Path, table: TrainedRows, nearest: Mapping[str, list[tuple[str, float]]], count: int
+) -> None:
+    numbers = range(1, min(count, len(table.codes) - 1) + 1)
+    with atomic_write(path) as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow([table.noun, "tags", *(f"neighbour_{n}" for n in numbers), *(f"cosine_{n}" for n in numbers)])
+        for code, others in nearest.items():
+            tags = " ".join(map(str, table.tags[code][:5])) + (" ..." if len(table.tags[code]) > 5 else "")
+            writer.writerow([code, tags, *(name for name, _ in others), *(f"{value:.3f}" for _, value in others)])
+
+
+def _write_projector(rows: Sequence[TrainedRows], maps: Sequence[TableMap], folder: Path) -> None:
+    """Write what `tensorboard --logdir FOLDER` shows as its projector; the formats are TensorBoard's."""
+    config = []
+    for table, one in zip(rows, maps):
+        with atomic_write(folder / f"{table.noun}_vectors.tsv") as stream:
+            csv.writer(stream, delimiter="\t", lineterminator="\n").writerows(
+                [f"{value:.6g}" for value in row] for row in table.vectors
+            )
+        with atomic_write(folder / f"{table.noun}_metadata.tsv") as stream:
+            writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+            writer.writerow(["code", "name", *one.points[0].colours])
+            writer.writerows([point.code, point.name, *point.colours.values()] for point in one.points)
+        config.append(
+            f'embeddings {{\n  tensor_name: "{table.noun}"\n  tensor_path: "{table.noun}_vectors.tsv"\n'
+            f'  metadata_path: "{table.noun}_metadata.tsv"\n}}\n'
+        )
+    with atomic_write(folder / "projector_config.pbtxt") as stream:
+        stream.write("".join(config))

@@ -120,19 +120,28 @@ def report(
 @analyze_app.command("embeddings")
 def analyze_embeddings(
     model: Path = typer.Argument(..., help="Checkpoint or exported folder."),
-    out: Path = typer.Option(..., help="Folder for the picture and the tables."),
+    out: Path = typer.Option(..., help="Folder for maps (PNG, SVG, map.html), tables and projector files."),
     neighbours: int = typer.Option(3, min=1, help="Neighbours per language."),
+    families: Optional[Path] = typer.Option(
+        None, help="TSV with the columns language and family, instead of the built-in list."
+    ),
 ) -> None:
-    """Draw the language embeddings and list each language's nearest neighbours.
+    """Draw the language and script embeddings and list each one's nearest neighbours.
 
     Example: langsamp analyze embeddings runs/hf --out runs/analysis
     """
     from langsamp_plugin.analysis.embeddings import analyze_embeddings as run
 
-    agreement = run(model, out, neighbours)["agreement"]
-    print(
-        f"{out}: the nearest neighbour shares the script for {agreement['same_script']:.0f} % (chance {agreement['chance']:.0f} %)"
-    )
+    result = run(model, out, neighbours, families)
+    for what, shared, chance in (
+        ("script", "same_script", "chance"),
+        ("script, of those not in Latin script", "same_script_nonlatin", "chance_nonlatin"),
+        ("family", "same_family", "chance_family"),
+    ):
+        found = result.get("agreement", {})
+        if shared in found:
+            print(f"nearest neighbour shares the {what}: {found[shared]:.0f} % (chance {found[chance]:.0f} %)")
+    print(f"{out / 'map.html'}: open it in a browser; the same maps as PNG and SVG, and tables, beside it")
 
 
 @analyze_app.command("neutrality")

@@ -24,8 +24,8 @@ def plot_task(report: Report, task: str, out: Path) -> Path:
     With two models or more, each language is a point, the first model across and the last one up; with one model, its
     languages stand in order of their scores. Colour tells head from tail, shape Latin script from others.
     """
-    from adjustText import adjust_text
     from matplotlib.figure import Figure
+    from textalloc import allocate
 
     rows = [(tag, values) for tag, values in report.languages(task) if None not in values]
     models = [result.model for result in report.tasks[task]]
@@ -61,9 +61,11 @@ def plot_task(report: Report, task: str, out: Path) -> Path:
                     *zip(*((x, y) for _, x, y in chosen)), s=16, color=colour, marker=mark, label=label, alpha=0.8
                 )
     if len(models) > 1:
-        labels = [axes.text(x, y, tag, fontsize=6.5) for tag, x, y in named]
-        everywhere = {"x": [x for _, x, _ in points], "y": [y for _, _, y in points]}
-        adjust_text(labels, ax=axes, arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.4}, **everywhere)
+        tags, x, y = zip(*named)
+        allocate(
+            axes, x, y, tags, x_scatter=[x for _, x, _ in points], y_scatter=[y for _, _, y in points],
+            textsize=6.5, linecolor="0.6", linewidth=0.4,
+        )  # fmt: skip
     else:
         for tag, x, y in named:  # right below a point: the languages are in order, so that nothing else is there
             axes.annotate(tag, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=6.5)

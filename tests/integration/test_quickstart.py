@@ -36,7 +36,7 @@ def test_quickstart(tmp_path):
         "4 language-scripts in 3 scripts",
     ):
         assert part in report, part
-    assert (out / "loss.png").exists() and (out / "analysis" / "language_pca.png").exists()
+    assert (out / "loss.png").exists() and (out / "analysis" / "language_pca_script.png").exists()
     assert "**The trained model retrieves worse" in report or "from its own random initialisation" in report
     again = run(*command)
     assert again.count("done before") == 11

@@ -1,23 +1,32 @@
 """Analyses of trained tables against numpy, scikit-learn, or by hand."""
 
+import csv
 import json
 import math
+import re
+from itertools import combinations
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from langsamp_plugin.analysis.embedding_map import MapPoint, TableMap, draw_map, marks, write_page
 from langsamp_plugin.analysis.embeddings import (
     analyze_embeddings,
     cosine,
-    language_vectors,
+    language_agreement,
     neighbours,
-    principal_components,
-    script_agreement,
+    trained_rows,
 )
+from langsamp_plugin.analysis.families import families_of, read_families
+from langsamp_plugin.analysis.projection import principal_components, umap_points
 from langsamp_plugin.criterions.tag_losses import group_losses, script_losses, tag_losses
 from langsamp_plugin.evaluation.tag_swap import SWAPS, swapped_rows, tag_swap
 from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.modules.tag_embedding import decode_codes
 
 
 def test_validation_groups():
@@ -73,12 +82,56 @@ def test_neighbours_and_agreement_by_hand():
     assert [code for code, _ in found["aaa"]] == ["bbb", "ccc"] and [code for code, _ in found["ddd"]] == ["ccc", "aaa"]
     assert found["aaa"][0][1] == pytest.approx(0.9 / math.hypot(0.9, 0.1))
     scripts = {"aaa": ["Latn"], "bbb": ["Latn", "Cyrl"], "ccc": ["Cyrl"], "ddd": ["Deva"]}
-    agreement = script_agreement(found, scripts)
-    # aaa-bbb and bbb-aaa share Latin, ccc-bbb shares Cyrillic, ddd is alone in its script.
+    agreement = language_agreement(found, scripts, {"aaa": "x", "bbb": "x", "ccc": "x", "ddd": "y"})
+    # aaa-bbb and bbb-aaa share Latin, ccc-bbb shares Cyrillic, ddd is alone in its script and in its family.
     assert agreement["same_script"] == 75 and agreement["chance"] == pytest.approx(
         100 * np.mean([1 / 3, 2 / 3, 1 / 3, 0])
     )
     assert agreement["same_script_nonlatin"] == 100 and agreement["chance_nonlatin"] == pytest.approx(100 / 3)
+    assert agreement["same_family"] == 100 and agreement["chance_family"] == pytest.approx(200 / 3)
+    # A language of unknown family is not asked, and is a miss as a neighbour.
+    partly = language_agreement(found, scripts, {"aaa": "x", "ccc": "x", "ddd": "y"})
+    assert partly["same_family"] == 0 and partly["chance_family"] == pytest.approx(100 / 3)
+    assert "same_family" not in language_agreement(found, scripts, {})
+
+
+def test_families(tmp_path):
+    known = read_families()
+    assert known["eng"] == "Indo-European" and known["kat"] == "Kartvelian" and len(known) > 500
+    found = families_of(["eng", "deu", "kat", "xxx"], known, most=1)
+    assert found == {"eng": "Indo-European", "deu": "Indo-European", "kat": "other", "xxx": "other"}
+    own = tmp_path / "own.tsv"
+    own.write_text("# mine\nname\tlanguage\tfamily\nGerman\tdeu\tGermanic\n\nEnglish\teng\tGermanic\n")
+    assert read_families(own) == {"deu": "Germanic", "eng": "Germanic"}
+    for text, message in (
+        ("deu\tGermanic\n", "must begin with a line that names the columns"),
+        ("", "must begin with a line"),
+        ("language\tfamily\ndeu\n", "line 2: 1 fields where the first line names 2"),
+        ("language\tfamily\ndeu\ta\ndeu\tb\n", "line 3: deu is b here and a above"),
+    ):
+        own.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_families(own)
+    own.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="own.tsv is not UTF-8"):
+        read_families(own)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 70), min_size=1, max_size=150))
+def test_no_two_groups_look_alike(groups):
+    look = marks([str(group) for group in groups])
+    assert set(look) == set(map(str, groups)) and (len(look) > 54 or len(set(look.values())) == len(look))
+
+
+def test_umap_is_the_same_each_time_and_takes_few_points():
+    rng = np.random.default_rng(0)
+    two = np.concatenate([rng.normal(size=(20, 8)) + 6 * sign * np.eye(8)[0] for sign in (1, -1)])
+    points = umap_points(two)
+    assert np.array_equal(points, umap_points(two))
+    within = np.linalg.norm(points[:20] - points[:20].mean(0), axis=1).max()
+    assert np.linalg.norm(points[:20].mean(0) - points[20:].mean(0)) > 2 * within
+    assert np.isfinite(umap_points(two[:3])).all()
 
 
 def test_principal_components_against_scikit_learn():
@@ -100,12 +153,93 @@ def test_cosine_against_numpy():
 
 
 def test_analysis_files(trained, tmp_path):
-    result = analyze_embeddings(trained, tmp_path / "analysis")
-    found = language_vectors(trained)
-    assert found.codes == ["deu", "eng", "hin", "rus", "srp", "zho"] and found.scripts["srp"] == ["Cyrl", "Latn"]
-    assert json.loads((tmp_path / "analysis" / "embeddings.json").read_text())["languages"] == 6 == result["languages"]
-    assert (tmp_path / "analysis" / "language_pca.png").read_bytes()[:4] == b"\x89PNG"
-    assert len((tmp_path / "analysis" / "neighbours.tsv").read_text().splitlines()) == 7
+    out = tmp_path / "analysis"
+    result = analyze_embeddings(trained, out, count=2)
+    languages, scripts = trained_rows(trained)
+    assert languages.codes == ["deu", "eng", "hin", "rus", "srp", "zho"]
+    assert [str(tag) for tag in languages.tags["srp"]] == ["srp_Cyrl", "srp_Latn"]
+    assert scripts.codes == ["Cyrl", "Deva", "Hani", "Latn"]
+    state = torch.load(trained, weights_only=True)
+    weight, codes = (state["model"][f"encoder.lang_embedding.{name}"] for name in ("weight", "codes"))
+    row = decode_codes(codes).index("rus")
+    assert np.array_equal(languages.vectors[3], weight[row].float().numpy())
+
+    assert json.loads((out / "embeddings.json").read_text())["languages"] == 6 == result["languages"]
+    with open(out / "language_cosine.csv", newline="") as stream:
+        rows = list(csv.reader(stream))
+    by_hand = languages.vectors @ languages.vectors.T / np.outer(*[np.linalg.norm(languages.vectors, axis=1)] * 2)
+    assert rows[0][1:] == languages.codes == [row[0] for row in rows[1:]]
+    assert np.allclose(np.array([row[1:] for row in rows[1:]], float), by_hand, atol=6e-5)
+    assert len((out / "language_neighbours.tsv").read_text().splitlines()) == 7
+    assert (out / "script_neighbours.tsv").read_text().splitlines()[0] == (
+        "script\ttags\tneighbour_1\tneighbour_2\tcosine_1\tcosine_2"
+    )
+    for noun, colourings in (("language", ("script", "family", "head")), ("script", ("script",))):
+        for projection in ("pca", "umap"):
+            for colouring in colourings:
+                stem = out / f"{noun}_{projection}_{colouring}"
+                assert stem.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+                drawn = ElementTree.parse(stem.with_suffix(".svg"))
+                texts = {node.text for node in drawn.iter("{http://www.w3.org/2000/svg}text")}
+                assert set(languages.codes if noun == "language" else scripts.codes) <= texts
+
+
+def test_labels_never_overlap(tmp_path):
+    """Two hundred points in one heap: some labels are left out, and of those that are drawn none covers another."""
+    rng = np.random.default_rng(0)
+    codes = [a + b + c for a in "abcdefghij" for b in "klmno" for c in "wxyz"]
+    points = [MapPoint(code, code, [], "", {"head": "head" if n < 9 else "tail"}, []) for n, code in enumerate(codes)]
+    draw_map(TableMap("language", points, {"umap": rng.normal(size=(200, 2))}, np.array([0.5, 0.5])), tmp_path)
+    drawn = ElementTree.parse(tmp_path / "language_umap_head.svg")
+    boxes = {}
+    for node in drawn.iter("{http://www.w3.org/2000/svg}text"):
+        if node.text in codes:
+            size, place = (re.search(pattern, ElementTree.tostring(node, "unicode")) for pattern in (r"([\d.]+)px", r"translate\(([\d.]+) ([\d.]+)\)|x=\"([\d.]+)\" y=\"([\d.]+)\""))  # fmt: skip
+            x, y = (float(value) for value in place.groups() if value)
+            boxes[node.text] = (x, y - 0.7 * float(size[1]), x + 1.5 * float(size[1]), y)
+    assert 9 < len(boxes) < 200 and set(codes[:9]) <= set(boxes)
+    for (one, a), (other, b) in combinations(boxes.items(), 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], (one, other)
+    title = next(
+        node.text for node in drawn.iter("{http://www.w3.org/2000/svg}text") if "labelled" in (node.text or "")
+    )
+    assert f"({len(boxes)} labelled)" in title
+
+
+def test_page_needs_nothing_else_and_runs_no_foreign_code(tmp_path):
+    point = MapPoint("abc", "</script><script>alert(1)", ["abc_Latn"], "<b>", {"script": "Latn"}, [("abd", 0.5)])
+    table = TableMap("language", [point] * 3, {"pca": np.eye(3)[:, :2]}, np.array([0.5, 0.5]))
+    write_page([table], tmp_path / "map.html", "a <model>")
+    text = (tmp_path / "map.html").read_text()
+    assert text.count("<script>") == text.count("</script>") == 1 and "<b>" not in text
+    assert not re.search(r"(src|href)=|@import|url\(|fetch\(", text)
+    data = json.loads(re.search(r"const data = (.*);", text)[1])
+    assert data["title"] == "a <model>" and data["tables"][0]["points"][0]["name"] == point.name
+    assert data["tables"][0]["projections"]["pca"]["xy"] == [[1, 0], [0, 1], [0, 0]]
+
+
+def test_projector_files_are_what_tensorboard_reads(trained, tmp_path):
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+    analyze_embeddings(trained, tmp_path)
+    folder = tmp_path / "projector"
+    config = text_format.Parse((folder / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    assert [embedding.tensor_name for embedding in config.embeddings] == ["language", "script"]
+    for embedding, table in zip(config.embeddings, trained_rows(trained)):
+        vectors = np.loadtxt(folder / embedding.tensor_path, delimiter="\t")
+        metadata = (folder / embedding.metadata_path).read_text().splitlines()
+        assert np.allclose(vectors, table.vectors, rtol=1e-5) and len(metadata) == len(table.codes) + 1
+        assert [line.split("\t")[0] for line in metadata[1:]] == table.codes
+
+
+def test_too_few_languages(trained, tmp_path):
+    state = torch.load(trained, weights_only=True)
+    state["task_state"]["tags"] = ["eng_Latn", "deu_Latn", "srp_Latn", "srp_Cyrl"][:2]
+    torch.save(state, tmp_path / "two.pt")
+    with pytest.raises(ValueError, match="two.pt was trained on 2 languages; a map of them needs at least 3"):
+        analyze_embeddings(tmp_path / "two.pt", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_model_without_tables_is_a_clear_error(trained, tmp_path):

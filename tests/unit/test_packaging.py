@@ -26,7 +26,12 @@ def test_installing_never_touches_torch_or_fairseq():
 
 def test_published_tables_are_packaged():
     assets = Path(langsamp_plugin.__file__).parent / "assets"
-    assert {path.name for path in assets.iterdir()} == {"languages.tsv", "scripts.tsv", "xlmr_tags.tsv"}
+    assert {path.name for path in assets.iterdir()} == {
+        "families.tsv",
+        "languages.tsv",
+        "scripts.tsv",
+        "xlmr_tags.tsv",
+    }
 
 
 def test_folders_that_fairseq_would_mistake_for_its_own_are_no_packages():
