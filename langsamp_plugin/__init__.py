@@ -1,6 +1,6 @@
 """LangSAMP for fairseq.
 
-Importing the package registers its model, task and criterion wherever fairseq is installed,
+Importing the package registers its model, task, criterion and optimizer wherever fairseq is installed,
 so that ``fairseq-train --user-dir`` finds them. The ``langsamp`` command skips that: it would
 spend seconds on importing fairseq before it could print its help.
 """
@@ -18,9 +18,9 @@ def register() -> None:
     Idempotent. Called on import where fairseq is installed; call it yourself where the ``langsamp``
     command's own process needs fairseq.
     """
-    # All three registries are imported here and not left to fairseq's scan of tasks/ and models/:
+    # All registries are imported here and not left to fairseq's scan of tasks/ and models/:
     # that scan is skipped when the package was already imported under another path.
-    from langsamp_plugin import criterions, models, tasks  # noqa: F401
+    from langsamp_plugin import criterions, models, optim, tasks  # noqa: F401
     from langsamp_plugin.checkpoint.loading import allow_fairseq_checkpoints
 
     allow_fairseq_checkpoints()

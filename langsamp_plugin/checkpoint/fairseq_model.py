@@ -54,7 +54,7 @@ def build_model(state: dict[str, Any], tokenizer: Tokenizer) -> Any:
     dictionary.add_symbol("<mask>")
     tables = checkpoint_tables(state)
     inventory = None if tables is None else Tables(tables.languages, tables.scripts)
-    options = architecture(state)
+    options = {**architecture(state), "compile": False}  # for a few sentences compiling would take longer
     if tables is not None:
         options["embed_tags"] = (
             "both" if len(tables.languages) and len(tables.scripts) else "lang" if len(tables.languages) else "script"

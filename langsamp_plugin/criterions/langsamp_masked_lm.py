@@ -1,44 +1,57 @@
 """Masked-LM loss, with sums per tag in validation."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from fairseq import utils
 from fairseq.criterions import FairseqCriterion, register_criterion
-from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor
+
+from langsamp_plugin.modules.head_loss import KINDS
 
 
 @dataclass
 class LangSampMaskedLMCriterionConfig(FairseqDataclass):
-    """No flags: everything follows from task and model."""
+    """Everything else follows from task and model."""
+
+    head_loss: ChoiceEnum(list(KINDS)) = field(
+        default="auto",
+        metadata={
+            "help": "plain makes the logits of all masked tokens at once, as stock fairseq does; blocks makes them block "
+            "by block, with the same result up to rounding; auto is blocks where that saves memory"
+        },
+    )
 
 
 @register_criterion("langsamp_masked_lm", dataclass=LangSampMaskedLMCriterionConfig)
 class LangSampMaskedLMCriterion(FairseqCriterion):
     """Cross-entropy of the masked tokens, summed over the batch.
 
-    The value is stock ``masked_lm``'s. In validation the logging output also has ``tag_sums``, float64
+    The value is stock ``masked_lm``'s, up to rounding where it is computed in blocks. In validation the logging output also has ``tag_sums``, float64
     ``(tags, 3)``: per tag the summed loss in nats, the masked tokens, and how many of them were predicted right.
     Sums of a fixed shape are what fairseq adds up across workers in one reduction.
     """
+
+    def __init__(self, task: Any, head_loss: str = "auto"):
+        super().__init__(task)
+        self.head_loss = str(head_loss)
 
     def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, Tensor, dict[str, Any]]:
         """Return ``(loss, sample_size, logging_output)``: summed loss in nats, masked tokens, sums for the log."""
         target_BT = sample["target"]
         masked_BT = target_BT.ne(self.padding_idx)
         sample_size = masked_BT.int().sum()
-        logits_NV, _ = model(**sample["net_input"], masked_tokens=masked_BT)
         target_N = target_BT[masked_BT]
-        losses_N = F.nll_loss(F.log_softmax(logits_NV, dim=-1, dtype=torch.float32), target_N, reduction="none")
-        loss = losses_N.sum()
-        correct_N = logits_NV.detach().argmax(-1).eq(target_N)
+        # The loss is made inside the model's forward pass: there a wrapper for many workers has its weights at hand.
+        (total, losses_N, correct_N), _ = model(
+            **sample["net_input"], masked_tokens=masked_BT, target=target_N, head_loss=self.head_loss
+        )
         logging_output = {
-            "loss": loss.detach(),
+            "loss": total.detach(),
             "ntokens": sample["ntokens"],
             "nsentences": sample["nsentences"],
             "sample_size": sample_size,
@@ -49,7 +62,7 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
             sums = torch.zeros(len(self.task.tags), 3, dtype=torch.float64, device=losses_N.device)
             columns = torch.stack([losses_N.double(), torch.ones_like(losses_N).double(), correct_N.double()], dim=1)
             logging_output["tag_sums"] = sums.index_add_(0, tags_N, columns)
-        return loss, sample_size, logging_output
+        return total, sample_size, logging_output
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:

@@ -11,14 +11,18 @@ Tensor names end in their shape: B sentences, T tokens, N masked tokens, C width
 from __future__ import annotations
 
 import logging
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
+import torch
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel, base_architecture
 from fairseq.utils import safe_getattr
 from torch import Tensor
 
+from langsamp_plugin.modules.head_loss import HeadLoss, in_blocks
+from langsamp_plugin.modules.head_loss import head_loss as _head_loss
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes, move_rows
+from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
 from langsamp_plugin.modules.vocabulary import check_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -69,6 +73,12 @@ class LangSampRobertaModel(RobertaModel):
             type=float,
             help="added to the variance in every LayerNorm; an imported model may need another than XLM-R's, which "
             "`langsamp import` then says (default: 1e-5)",
+        )
+        parser.add_argument(
+            "--compile",
+            action="store_true",
+            help="compile the transformer blocks with torch.compile: the first updates take a minute or two; checkpoints "
+            "are the same with and without",
         )
 
     @classmethod
@@ -151,6 +161,10 @@ class LangSampRobertaEncoder(RobertaEncoder):
         for module in self.modules():
             if hasattr(module, "normalized_shape"):  # torch's LayerNorm, or Apex's
                 module.eps = args.layer_norm_eps
+        if args.compile:
+            # Block by block, in place: one compilation serves all blocks, and the names of the weights stay.
+            for block in self.sentence_encoder.layers:
+                block.compile()
         self.tables_at = args.embed_tags_at
         wanted = args.embed_tags if tables is not None else "none"
         width = args.encoder_embed_dim
@@ -194,8 +208,10 @@ class LangSampRobertaEncoder(RobertaEncoder):
         lang_ids: Optional[Tensor] = None,
         script_ids: Optional[Tensor] = None,
         src_lengths: Optional[Tensor] = None,
+        target: Optional[Tensor] = None,
+        head_loss: str = "auto",
         **unused: Any,
-    ) -> tuple[Tensor, dict[str, Any]]:
+    ) -> tuple[Union[Tensor, HeadLoss], dict[str, Any]]:
         """Encode, and predict unless ``features_only``.
 
         Args:
@@ -205,37 +221,58 @@ class LangSampRobertaEncoder(RobertaEncoder):
             masked_tokens: bool (B, T), positions to predict; ``None`` predicts all.
             lang_ids, script_ids: int64 (B,).
             src_lengths: not used; part of every fairseq batch.
+            target: int64 (N,), the right words of the masked positions in row-major order; with them the losses are
+                returned and logits need not all be made.
+            head_loss: how, see :func:`langsamp_plugin.modules.head_loss.head_loss`.
             unused: what other fairseq tasks put into their batches.
 
         Returns:
             ``(x, extra)``: ``x`` is ``h`` (B, T, C), or logits (N, vocabulary) of the masked positions in row-major
-            order, or (B, T, vocabulary) if all are predicted; ``extra["inner_states"]`` as in RoBERTa.
+            order, or (B, T, vocabulary) if all are predicted, or the losses; ``extra["inner_states"]`` as in RoBERTa.
         """
-        tags_BC = None
-        if self.tables_at == "input":
-            features_BTC, extra = self.extract_features(
-                src_tokens, return_all_hiddens, lang_ids=lang_ids, script_ids=script_ids
-            )
-        else:
-            features_BTC, extra = self.extract_features(src_tokens, return_all_hiddens)
-            if not features_only:
-                tags_BC = self.tag_embedding(lang_ids, script_ids)
+        at_input = self.tables_at == "input"
+        tags_BC = self.tag_embedding(lang_ids, script_ids) if at_input or not features_only else None
+        tied = self._tied_gradient(target, head_loss)
+        features_BTC, extra = self._encode(src_tokens, return_all_hiddens, tags_BC if at_input else None, tied)
         if features_only:
             return features_BTC, extra
-        return self.output_layer(features_BTC, masked_tokens=masked_tokens, tags=tags_BC), extra
+        tags_BC = None if at_input else tags_BC
+        if target is None:
+            return self.output_layer(features_BTC, masked_tokens=masked_tokens, tags=tags_BC), extra
+        x_NC = self._select(features_BTC, masked_tokens, tags_BC)
+        head = self.lm_head
+        x_NC = head.layer_norm(head.activation_fn(head.dense(x_NC)))
+        return _head_loss(x_NC, head.weight, head.bias, target, head_loss, tied), extra
+
+    def _tied_gradient(self, target: Optional[Tensor], head_loss: str) -> Optional[TiedGradient]:
+        """Return what carries the head's gradient to the lookup, where that saves a tensor of the vocabulary's size."""
+        weight = self.lm_head.weight
+        if target is None or weight is not self.sentence_encoder.embed_tokens.weight:
+            return None
+        trained = torch.is_grad_enabled() and weight.requires_grad
+        return TiedGradient() if trained and in_blocks(len(target), weight, head_loss) else None
+
+    def _encode(
+        self, src_tokens: Tensor, return_all_hiddens: bool, tags_BC: Optional[Tensor], tied: Optional[TiedGradient]
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Return ``h`` (B, T, C); ``tags_BC`` are added to the token embeddings."""
+        embedding = self.sentence_encoder.embed_tokens
+        embedding_BTC = None
+        if tied is not None:
+            embedding_BTC = tied_lookup(src_tokens, embedding.weight, embedding.padding_idx, tied)
+        if tags_BC is not None:
+            embedding_BTC = embedding(src_tokens) if embedding_BTC is None else embedding_BTC
+            embedding_BTC = embedding_BTC + tags_BC.unsqueeze(1)
+        return super().extract_features(src_tokens, return_all_hiddens, token_embeddings=embedding_BTC)
 
     def extract_features(
         self, src_tokens: Tensor, return_all_hiddens: bool = False, **kwargs: Any
     ) -> tuple[Tensor, dict[str, Any]]:
         """Return ``h`` (B, T, C); needs no ids unless the tables are at the input."""
+        tags_BC = None
         if self.tables_at == "input":
             tags_BC = self.tag_embedding(kwargs.get("lang_ids"), kwargs.get("script_ids"))
-            if tags_BC is not None:
-                embedding_BTC = self.sentence_encoder.embed_tokens(src_tokens)
-                return super().extract_features(
-                    src_tokens, return_all_hiddens, token_embeddings=embedding_BTC + tags_BC.unsqueeze(1)
-                )
-        return super().extract_features(src_tokens, return_all_hiddens)
+        return self._encode(src_tokens, return_all_hiddens, tags_BC, None)
 
     def output_layer(
         self, features: Tensor, masked_tokens: Optional[Tensor] = None, tags: Optional[Tensor] = None, **unused: Any
@@ -250,12 +287,16 @@ class LangSampRobertaEncoder(RobertaEncoder):
         Returns:
             logits, (N, vocabulary) or (B, T, vocabulary).
         """
-        if tags is not None:
-            tags_BTC = tags.unsqueeze(1).expand_as(features)
-            if masked_tokens is not None:
-                return self.lm_head(features[masked_tokens, :] + tags_BTC[masked_tokens, :])
-            features = features + tags_BTC
-        return self.lm_head(features, masked_tokens)
+        return self.lm_head(self._select(features, masked_tokens, tags))
+
+    @staticmethod
+    def _select(features: Tensor, masked_tokens: Optional[Tensor], tags: Optional[Tensor]) -> Tensor:
+        """Return what enters the head: (N, C) of the masked positions, or (B, T, C)."""
+        if masked_tokens is None:
+            return features if tags is None else features + tags.unsqueeze(1)
+        if tags is None:
+            return features[masked_tokens]
+        return features[masked_tokens] + tags.unsqueeze(1).expand_as(features)[masked_tokens]
 
 
 @register_model_architecture("langsamp_roberta", "langsamp_roberta")
@@ -267,6 +308,7 @@ def langsamp_roberta_architecture(args):
     args.new_rows = safe_getattr(args, "new_rows", "random") or "random"
     args.donors = safe_getattr(args, "donors", None)
     args.layer_norm_eps = safe_getattr(args, "layer_norm_eps", None) or 1e-5
+    args.compile = safe_getattr(args, "compile", False)
     base_architecture(args)
 
 

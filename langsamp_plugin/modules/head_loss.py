@@ -1,0 +1,229 @@
+"""Cross-entropy of a large vocabulary without ever holding all logits.
+
+With 250,000 to 400,000 words the logits of a batch, their log-probabilities and the gradients of both are the largest
+tensors of a training step. Here they exist for one block of masked positions at a time, and so does everything made of
+them; only the gradient of the projection, which the optimizer needs anyway, is as large as the vocabulary.
+
+Tensor names end in their shape: N masked tokens, C width, V vocabulary, R rows of a block.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from langsamp_plugin.modules.tied_embedding import TiedGradient
+
+BLOCK_BYTES = {"cpu": 2**27, "cuda": 2**31}
+"""Size of a block of logits in float32. Each block costs a pass over the projection's gradient: on two cores at 250,002
+words 128 MB lose 7 % against one block, 16 MB take twice as long (scripts/benchmark_head.py). For a GPU the size is
+reckoned and not measured: 1,338 rows at 401,145 words, enough to fill the device."""
+
+CPU_SLICE = 1024
+"""Words whose logits one matrix product makes on a CPU; of 1,024 to 65,536 the fastest (scripts/benchmark_head.py)."""
+
+KINDS = ("auto", "blocks", "plain")
+
+
+class HeadLoss(NamedTuple):
+    """Losses of masked tokens.
+
+    Args:
+        total: float32 scalar, the sum of ``losses_N``, which gradients flow from.
+        losses_N: float32, in nats, without gradient.
+        correct_N: bool, whether no other word has a higher logit than the right one.
+    """
+
+    total: Tensor
+    losses_N: Tensor
+    correct_N: Tensor
+
+
+def in_blocks(tokens: int, weight_VC: Tensor, kind: str = "auto") -> bool:
+    """Return whether :func:`head_loss` makes the logits block by block.
+
+    Raises:
+        ValueError: ``kind`` is unknown.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"head loss must be one of {', '.join(KINDS)}, but is {kind}")
+    return kind == "blocks" or (kind == "auto" and tokens > rows_of_a_block(weight_VC) // 8)
+
+
+def head_loss(
+    features_NC: Tensor,
+    weight_VC: Tensor,
+    bias_V: Tensor,
+    target_N: Tensor,
+    kind: str = "auto",
+    tied: Optional[TiedGradient] = None,
+) -> HeadLoss:
+    """Return the cross-entropy of ``softmax(features @ weight.T + bias)``, summed in float32.
+
+    Args:
+        features_NC: float32, bfloat16 or float16, what enters the last projection.
+        weight_VC: of the same dtype.
+        bias_V: of the same dtype.
+        target_N: int64.
+        kind: ``plain`` makes all logits at once; ``blocks`` does not, and agrees with it in value and gradient up to
+            rounding; ``auto`` is ``blocks`` where that saves memory worth mentioning, see :func:`in_blocks`.
+        tied: with blocks, where the gradient of ``weight_VC`` goes instead of to the weight itself.
+
+    Raises:
+        ValueError: another ``kind``.
+    """
+    if not in_blocks(len(features_NC), weight_VC, kind):
+        logits_NV = F.linear(features_NC, weight_VC) + bias_V
+        losses_N = F.nll_loss(F.log_softmax(logits_NV, dim=-1, dtype=torch.float32), target_N, reduction="none")
+        with torch.no_grad():
+            correct_N = logits_NV.gather(1, target_N[:, None])[:, 0] >= logits_NV.amax(-1)
+        return HeadLoss(losses_N.sum(), losses_N.detach(), correct_N)
+    # Blocks of one size: a small last one costs as much as a full one.
+    blocks = max(1, -(-len(target_N) // rows_of_a_block(weight_VC)))
+    rows = max(1, -(-len(target_N) // blocks))
+    return HeadLoss(*_BlockwiseCrossEntropy.apply(features_NC, weight_VC, bias_V, target_N, rows, tied))
+
+
+def rows_of_a_block(weight_VC: Tensor) -> int:
+    """Return how many masked tokens have their logits at a time, at most."""
+    return max(1, BLOCK_BYTES.get(weight_VC.device.type, BLOCK_BYTES["cuda"]) // (4 * len(weight_VC)))
+
+
+class _BlockwiseCrossEntropy(torch.autograd.Function):
+    """Losses by blocks of rows, and the gradients while a block's logits are there.
+
+    With ``e = exp(logits - max)`` and ``s`` its sum over the vocabulary, the gradient of a row's logits is
+    ``(e - s * onehot) / s``. ``1 / s`` is applied to the narrow side of each product that follows, so that no further
+    pass over the block is needed.
+
+    In float16 the gradients have to be scaled before they are rounded, or small ones are lost; the scale is only known in
+    the backward pass, which therefore makes the logits of each block anew.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features_NC: Tensor,
+        weight_VC: Tensor,
+        bias_V: Tensor,
+        target_N: Tensor,
+        rows: int,
+        tied: Optional[TiedGradient],
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        losses, correct, log_sums = [], [], []
+        early = any(ctx.needs_input_grad[:3]) and features_NC.dtype != torch.float16
+        gradients = _Gradients(features_NC, weight_VC) if early else None
+        for start in range(0, len(target_N), rows):
+            part = slice(start, start + rows)
+            logits_RV = _logits(features_NC[part], weight_VC, bias_V)
+            right_R = logits_RV.gather(1, target_N[part, None])[:, 0]
+            most_R = logits_RV.amax(-1)
+            sums_R = logits_RV.sub_(most_R[:, None]).exp_().sum(-1)
+            log_sums.append(sums_R.log() + most_R)
+            losses.append(log_sums[-1] - right_R)
+            correct.append(right_R >= most_R)
+            if gradients is not None:
+                logits_RV.scatter_add_(1, target_N[part, None], -sums_R[:, None])
+                gradients.add(part, logits_RV, sums_R.reciprocal())
+        losses_N = torch.cat(losses) if losses else features_NC.new_zeros(0, dtype=torch.float32)
+        correct_N = torch.cat(correct) if correct else target_N.new_zeros(0, dtype=torch.bool)
+        ctx.rows, ctx.tied = rows, tied
+        ctx.gradients = gradients
+        if gradients is None and any(ctx.needs_input_grad[:3]):
+            log_sums_N = torch.cat(log_sums) if log_sums else losses_N
+            ctx.save_for_backward(features_NC, weight_VC, bias_V, target_N, log_sums_N)
+        ctx.mark_non_differentiable(losses_N, correct_N)
+        return losses_N.sum(), losses_N, correct_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Any, ...]:
+        gradients = ctx.gradients
+        if gradients is None:
+            features_NC, weight_VC, bias_V, target_N, log_sums_N = ctx.saved_tensors
+            gradients = _Gradients(features_NC, weight_VC)
+            for start in range(0, len(target_N), ctx.rows):
+                part = slice(start, start + ctx.rows)
+                logits_RV = _logits(features_NC[part], weight_VC, bias_V)
+                shares_RV = logits_RV.sub_(log_sums_N[part, None]).exp_()
+                shares_RV.scatter_add_(1, target_N[part, None], shares_RV.new_full((len(shares_RV), 1), -1))
+                gradients.add(part, shares_RV.mul_(scale), None)
+            return (*gradients.result(None, ctx.tied), None, None, None)
+        if gradients.used:
+            raise RuntimeError("the blockwise loss keeps its gradients for one backward pass only")
+        gradients.used = True
+        return (*gradients.result(scale, ctx.tied), None, None, None)
+
+
+def _logits(features_RC: Tensor, weight_VC: Tensor, bias_V: Tensor) -> Tensor:
+    """Return logits in float32, rounded as the plain way rounds them."""
+    if features_RC.dtype == torch.float32:
+        if features_RC.device.type != "cpu":
+            return torch.addmm(bias_V, features_RC, weight_VC.t())
+        # A few rows against a whole vocabulary: in slices that stay in the cache this takes two thirds of the time.
+        logits_RV = features_RC.new_empty(len(features_RC), len(weight_VC))
+        for start in range(0, len(weight_VC), CPU_SLICE):
+            part = slice(start, start + CPU_SLICE)
+            torch.addmm(bias_V[part], features_RC, weight_VC[part].t(), out=logits_RV[:, part])
+        return logits_RV
+    return (F.linear(features_RC, weight_VC) + bias_V).float()
+
+
+class _Gradients:
+    """Gradients of features, weight and bias, summed over blocks in float32."""
+
+    def __init__(self, features_NC: Tensor, weight_VC: Tensor):
+        self.features_NC, self.weight_VC = features_NC, weight_VC
+        self.of_features_NC = torch.empty_like(features_NC, dtype=torch.float32)
+        self.of_weight_VC: Optional[Tensor] = None
+        self.of_bias_V = torch.zeros(len(weight_VC), dtype=torch.float32, device=features_NC.device)
+        self.used = False
+
+    def add(self, part: slice, logits_gradient_RV: Tensor, factor_R: Optional[Tensor]) -> None:
+        """Add a block.
+
+        Args:
+            part: its rows.
+            logits_gradient_RV: float32, gradient of its logits, divided by ``factor_R`` where that is given.
+            factor_R: float32.
+        """
+        dtype = self.features_NC.dtype
+        features_RC = self.features_NC[part]
+        if factor_R is None:
+            factor_R = torch.ones_like(logits_gradient_RV[:, 0])
+        else:
+            features_RC = (features_RC * factor_R[:, None]).to(dtype)
+        self.of_bias_V.addmv_(logits_gradient_RV.t(), factor_R)
+        small_RV = logits_gradient_RV.to(dtype)
+        if self.of_weight_VC is None:
+            self.of_weight_VC = torch.mm(small_RV.t(), features_RC).float()
+        elif dtype == torch.float32:
+            self.of_weight_VC.addmm_(small_RV.t(), features_RC)
+        else:
+            self.of_weight_VC += torch.mm(small_RV.t(), features_RC)
+        self.of_features_NC[part] = torch.mm(small_RV, self.weight_VC).float() * factor_R[:, None]
+
+    def result(self, scale: Optional[Tensor], tied: Optional[TiedGradient]) -> tuple[Optional[Tensor], ...]:
+        """Return the three gradients, multiplied by ``scale`` if there is one, in the parameters' dtype.
+
+        The weight's goes to ``tied`` if that is given, still in float32.
+        """
+        of_weight_VC = self.of_weight_VC
+        if of_weight_VC is None:
+            of_weight_VC = torch.zeros_like(self.weight_VC, dtype=torch.float32)
+        self.of_weight_VC = None
+        found = [self.of_features_NC, of_weight_VC, self.of_bias_V]
+        # On a CPU the factor is looked at, as a pass over the largest tensor for a factor of 1 is not free;
+        # on a GPU looking would cost a synchronisation and the pass does not.
+        if scale is not None and not (scale.device.type == "cpu" and scale.item() == 1):
+            for tensor in found:
+                tensor.mul_(scale)
+        dtype = self.features_NC.dtype
+        if tied is not None:
+            tied.of_head_VC = of_weight_VC
+            return found[0].to(dtype), None, found[2].to(dtype)
+        return tuple(tensor.to(dtype) for tensor in found)

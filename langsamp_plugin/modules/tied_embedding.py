@@ -1,0 +1,59 @@
+"""The gradient of an embedding that is also the projection of the head, made as one tensor."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class TiedGradient:
+    """Where the head leaves its gradient of the tied weight for the lookup to add its few rows.
+
+    Left to autograd, the lookup's gradient would be a second tensor of the vocabulary's size, mostly zeros. The head's
+    backward pass always comes first, as what it predicts from was looked up; the sum leaves through the lookup, so that
+    whatever hooks the weight has (data parallel) see one whole gradient.
+    """
+
+    def __init__(self) -> None:
+        self.of_head_VC: Optional[Tensor] = None
+
+
+def tied_lookup(tokens: Tensor, weight_VC: Tensor, padding_idx: int, tied: TiedGradient) -> Tensor:
+    """Return rows of ``weight_VC``; the value is ``torch.nn.functional.embedding``'s.
+
+    Args:
+        tokens: int64, any shape.
+        weight_VC: the embedding.
+        padding_idx: the token whose row gets no gradient from here.
+        tied: given to the head of the same forward pass too.
+
+    Returns:
+        ``(*tokens.shape, C)``.
+    """
+    return _TiedLookup.apply(tokens, weight_VC, padding_idx, tied)
+
+
+class _TiedLookup(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tokens: Tensor, weight_VC: Tensor, padding_idx: int, tied: TiedGradient) -> Tensor:
+        ctx.save_for_backward(tokens)
+        ctx.padding_idx, ctx.tied, ctx.dtype = padding_idx, tied, weight_VC.dtype
+        return F.embedding(tokens, weight_VC)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None]:
+        (tokens,) = ctx.saved_tensors
+        total_VC, ctx.tied.of_head_VC = ctx.tied.of_head_VC, None
+        if total_VC is None:
+            raise RuntimeError("the head's gradient is missing: its loss must be part of what is differentiated")
+        flat_N, values_NC = tokens.reshape(-1), gradient.reshape(-1, gradient.shape[-1])
+        # Padding counts nothing; zeroing keeps the shape, where leaving it out would have to ask the device.
+        values_NC = values_NC.masked_fill(flat_N.eq(ctx.padding_idx)[:, None], 0).to(total_VC.dtype)
+        # Not index_add_, whose order of summation on a GPU changes from run to run.
+        total_VC.index_put_((flat_N,), values_NC, accumulate=True)
+        return None, total_VC.to(ctx.dtype), None, None

@@ -1,0 +1,125 @@
+"""PyTorch's fused AdamW for fairseq, ``--optimizer fused_adamw``: one pass over the parameters, no Apex needed."""
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional
+
+import torch
+from fairseq.dataclass import FairseqDataclass
+from fairseq.optim import FairseqOptimizer, register_optimizer
+from omegaconf import II, OmegaConf
+from torch import Tensor
+
+
+@dataclass
+class FusedAdamWConfig(FairseqDataclass):
+    """The flags of fairseq's ``adam``, so that a command changes in one word."""
+
+    adam_betas: Any = field(default=(0.9, 0.999), metadata={"help": "betas for Adam optimizer"})
+    adam_eps: float = field(default=1e-8, metadata={"help": "epsilon for Adam optimizer"})
+    weight_decay: float = field(default=0.0, metadata={"help": "weight decay"})
+    lr: Any = field(default=II("optimization.lr"))
+
+
+class FusedAdamW(torch.optim.AdamW):
+    """``torch.optim.AdamW(fused=True)`` with a factor for the gradients and fairseq's place for epsilon.
+
+    Both are Loshchilov and Hutter's AdamW (2019). torch adds epsilon to the bias-corrected root of the second moment,
+    fairseq's ``adam`` to the root before the correction, which counts in the first updates, where many gradients of a
+    large vocabulary are below 1e-8. ``eps / sqrt(1 - beta2 ** t)`` makes the first the second.
+    """
+
+    supports_flat_params = True
+    # fairseq's half-precision wrapper would pass the factor itself, but under bf16 never resets it; it goes through
+    # multiply_grads of the class below.
+    supports_step_with_scale = False
+    # The state would be in the parameters' half precision.
+    supports_memory_efficient_fp16 = False
+    updates = 0
+
+    def step(self, closure: Optional[Callable] = None, factor: Any = 1.0) -> Any:
+        """Do one update with ``factor * gradient``."""
+        device = self.param_groups[0]["params"][0].device
+        # The kernel divides by this, and reads it on its own device: nothing waits for it here.
+        self.grad_scale = (
+            None
+            if isinstance(factor, (int, float)) and factor == 1
+            else torch.as_tensor(1.0 / factor, dtype=torch.float32).to(device, non_blocking=True).reshape(())
+        )
+        self.updates += 1
+        epsilons = [group["eps"] for group in self.param_groups]
+        for group in self.param_groups:
+            group["eps"] /= (1 - group["betas"][1] ** self.updates) ** 0.5
+        try:
+            return super().step(closure)
+        finally:
+            for group, epsilon in zip(self.param_groups, epsilons):
+                group["eps"] = epsilon
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint left off."""
+        super().load_state_dict(state_dict)
+        self.updates = max((int(values["step"]) for values in state_dict["state"].values()), default=0)
+
+
+@register_optimizer("fused_adamw", dataclass=FusedAdamWConfig)
+class FairseqAdam(FairseqOptimizer):
+    """fairseq's view of :class:`FusedAdamW`.
+
+    It bears the name of fairseq's own class because fairseq compares that name when it resumes, and because a checkpoint
+    of either can be continued by the other: both hold ``step``, ``exp_avg`` and ``exp_avg_sq`` per parameter.
+
+    Factors for the gradients (the mean over masked tokens, clipping) are not multiplied into them one by one, but once,
+    within the update.
+    """
+
+    def __init__(self, cfg: FusedAdamWConfig, params: Any):
+        super().__init__(cfg)
+        self._optimizer = FusedAdamW(params, **self.optimizer_config)
+        self._factor: Any = 1.0
+
+    @property
+    def optimizer_config(self) -> dict[str, Any]:
+        """Return settings that take the place of a checkpoint's on resume."""
+        lr, betas = self.cfg.lr, self.cfg.adam_betas
+        if isinstance(betas, str):
+            betas = ast.literal_eval(betas)
+        elif OmegaConf.is_config(betas):
+            betas = OmegaConf.to_container(betas)
+        return {
+            "lr": lr if isinstance(lr, (int, float)) else lr[0],
+            "betas": tuple(betas),
+            "eps": self.cfg.adam_eps,
+            "weight_decay": self.cfg.weight_decay,
+            "fused": True,
+        }
+
+    def multiply_grads(self, c: Any) -> None:
+        """Note a factor, a number or a scalar tensor."""
+        self._factor = self._factor * c
+
+    def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Optional[Callable] = None) -> Tensor:
+        """Return the norm of the gradients times the factors so far, and note one more if it is above ``max_norm``."""
+        norm = super().clip_grad_norm(0, aggregate_norm_fn) * self._factor
+        if max_norm > 0:
+            self._factor = self._factor * (max_norm / (norm + 1e-6)).clamp(max=1)
+        return norm
+
+    def step(self, closure: Optional[Callable] = None, scale: Any = 1.0, groups: Any = None) -> None:
+        """Do one update with all factors noted."""
+        factor, self._factor = self._factor, 1.0
+        self._optimizer.step(closure, factor / scale)
+
+    def zero_grad(self) -> None:
+        """Drop gradients and factors."""
+        self._factor = 1.0
+        super().zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state with ``step`` as a number, as fairseq's ``adam`` has it."""
+        state = super().state_dict()
+        state["state"] = {
+            row: {**values, "step": int(values["step"])} if "step" in values else values
+            for row, values in state["state"].items()
+        }
+        return state

@@ -1,0 +1,153 @@
+"""Loss and gradients of the masked-LM head alone, every way of making them, in one run.
+
+    python scripts/benchmark_head.py                          # two CPU cores, some minutes
+    python scripts/benchmark_head.py --precision bf16 --tokens 1200,4915 --words 250002,401145     # a GPU
+    python scripts/benchmark_head.py --ways blocks --megabytes 16,32,64,128,256                    # sizes of a block
+
+Ways: plain makes all logits; blocks is this plugin's; torch-N is torch.nn.functional.linear_cross_entropy with N rows a
+chunk, torch-default with its defaults; cce is cut_cross_entropy, where that package and a GPU are there. Each runs in a
+process of its own. Extra memory is the peak above inputs, weights and their gradients. The difference is the largest of
+the three gradients from plain's, relative to the largest entry.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+WAYS = ("plain", "blocks", "torch-256", "torch-default", "cce")
+RUNS = 4
+
+
+def resident(field: str) -> int:
+    """Return resident memory (``VmRSS``) or its peak (``VmHWM``) in bytes."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields[field].split()[0]) * 1024
+
+
+def loss_of(way: str):
+    """Return ``loss(features, weight, bias, target)``, summed over the tokens."""
+    import torch
+    from torch.nn import functional
+
+    from langsamp_plugin.modules.head_loss import head_loss
+
+    if way in ("plain", "blocks"):
+        return lambda *parts: head_loss(*parts, way).total
+    if way == "cce":
+        from cut_cross_entropy import linear_cross_entropy
+
+        return lambda x, w, b, t: linear_cross_entropy(x, w, t, bias=b, reduction="sum")
+    rows = way.split("-")[1]
+    options = torch.nn.LinearCrossEntropyOptions(**({} if rows == "default" else {"batch_chunk_size": int(rows)}))
+    return lambda x, w, b, t: functional.linear_cross_entropy(x, w, t, linear_bias=b, reduction="sum", options=options)
+
+
+def measure(way: str, tokens: int, words: int, options: argparse.Namespace) -> None:
+    """Print JSON. Runs in a process of its own."""
+    import torch
+
+    from langsamp_plugin.modules import head_loss
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if options.megabytes:
+        head_loss.BLOCK_BYTES[device] = int(options.megabytes) * 2**20
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
+    torch.manual_seed(0)
+    parts = [torch.randn(tokens, options.width), torch.randn(words, options.width) * 0.02, torch.zeros(words)]
+    parts = [part.to(device, dtype).requires_grad_() for part in parts]
+    target = torch.randint(words, (tokens,), device=device)
+    loss, seconds = loss_of(way), []
+    for _ in range(RUNS):
+        for part in parts:
+            part.grad = None
+        if device == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")
+            before = resident("VmRSS")
+        started = time.perf_counter()
+        value = loss(*parts, target)
+        value.backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+        value = value.detach()  # what the graph holds is freed
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else resident("VmHWM")
+    grads = sum(part.numel() * part.element_size() for part in parts)
+    found = [float(value), *(part.grad.float().cpu() for part in parts)]
+    reference = Path(options.folder) / f"plain-{tokens}-{words}.pt"
+    differences = []
+    if way == "plain":
+        torch.save(found, reference)
+    elif reference.is_file():
+        right = torch.load(reference, weights_only=True)
+        differences = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(found[1:], right[1:])]
+    print("RESULT " + json.dumps([min(seconds), peak - before - grads, max(differences, default=None)]))
+
+
+def main() -> None:
+    """Measure every way at every size and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--words", default="250002")
+    parser.add_argument(
+        "--tokens", default="154,1200", help="masked tokens; 8 x 128 and 16 x 512 tokens have about these"
+    )
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--megabytes", default="", help="sizes of a block to try, for the way blocks")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        measure(options.child, int(options.tokens), int(options.words), options)
+        return
+    print(f"{os.cpu_count()} CPU cores" if not _cuda() else _cuda(), options.precision, f"width {options.width}")
+    print(f"{'way':<16} {'words':>8} {'tokens':>7} {'seconds':>8} {'extra MB':>9} {'difference':>11}")
+    with tempfile.TemporaryDirectory() as folder:
+        for words in options.words.split(","):
+            for tokens in options.tokens.split(","):
+                for way in options.ways.split(","):
+                    for size in options.megabytes.split(",") if way == "blocks" else [""]:
+                        _line(way, tokens, words, size, folder, options)
+
+
+def _line(way: str, tokens: str, words: str, size: str, folder: str, options: argparse.Namespace) -> None:
+    command = [
+        sys.executable, __file__, "--child", way, "--words", words, "--tokens", tokens, "--width", str(options.width),
+        "--precision", options.precision, "--folder", folder, "--megabytes", size,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = [line[7:] for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    name = f"{way} {size} MB" if size else way
+    if not found:
+        print(
+            f"{name:<16} {int(words):>8,} {int(tokens):>7,} not here: {done.stderr.strip().splitlines()[-1][:80]}",
+            flush=True,
+        )
+        return
+    seconds, extra, difference = json.loads(found[-1])
+    print(
+        f"{name:<16} {int(words):>8,} {int(tokens):>7,} {seconds:>8.3f} {extra / 2**20:>9,.0f} "
+        f"{'' if difference is None else f'{difference:.1e}':>11}",
+        flush=True,
+    )
+
+
+def _cuda() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,408 @@
+"""The training step: this plugin, stock fairseq and Hugging Face on the same batches, in one run.
+
+    python scripts/benchmark_train.py DATA-BIN --shapes 8x128 --words 250002        # two CPU cores, half an hour
+    python scripts/benchmark_train.py DATA-BIN --precision bf16 --shapes 8x512,16x512,32x512,64x512   # a GPU, minutes
+    python scripts/benchmark_train.py DATA-BIN --shapes 8x128 --words 250002 --profile --sides langsamp
+
+DATA-BIN is a binarized folder; a vocabulary of another size is padded to --words. Each side runs in a process of its own:
+fairseq's two through fairseq's Trainer, Hugging Face's as run_mlm.py does (logits of all positions, torch's fused AdamW,
+autocast). All have XLM-R base's sizes, dropout 0.1, Adam, clipping at 1. Sentences are given to the plugin as of unknown
+language, so that its loss can be compared with fairseq's: the tables are looked up and add zero.
+
+Peak memory is what is above parameters, gradients and optimizer state (in float32; under fp16 and bf16 what is above
+what the side itself keeps between updates). FLOPs are the least that the step needs, whatever a side computes:
+6 per weight and token, attention's 12 per layer, width and pair of tokens, the vocabulary at masked positions only.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+SIDES = ("langsamp", "fairseq", "huggingface")
+FIELDS = (
+    "side", "words", "shape", "precision", "tokens_per_s", "extra_mb", "mfu_percent", "first_loss", "last_loss",
+    "largest_difference", "updates", "settings",
+)  # fmt: skip
+BLOCKS, WIDTH, HEADS, INNER = 12, 768, 12, 3072
+# Dense tensor-core peak of half precision, from the vendor's data sheets; any other device is measured.
+PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
+
+
+def fairseq_arguments(side: str, data: str, options: argparse.Namespace) -> list[str]:
+    """Return a training command of one of fairseq's two sides."""
+    rows, columns = options.shape
+    own = {
+        "langsamp": ["--user-dir", str(ROOT / "langsamp_plugin"), "--task", "langsamp_masked_lm", "--tables", "data",
+                     "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta", "--optimizer", options.optimizer,
+                     "--head-loss", options.head_loss, *(["--compile"] if options.compile else [])],
+        "fairseq": ["--task", "masked_lm", "--criterion", "masked_lm", "--arch", "roberta_base", "--optimizer", "adam"],
+    }[side]  # fmt: skip
+    precision = [] if options.precision == "fp32" else [f"--{options.precision}"]
+    return [
+        data, *own, *precision, *([] if options.cuda else ["--cpu"]), "--adam-betas", "(0.9,0.999)", "--lr", "5e-5",
+        "--lr-scheduler", "fixed", "--clip-norm", "1.0", "--batch-size", str(rows), "--tokens-per-sample", str(columns),
+        "--max-positions", "512", "--seed", "1", "--num-workers", "0", "--max-update", "1000000", "--log-format", "none",
+    ]  # fmt: skip
+
+
+def make_batches(folder: str, data: str, options: argparse.Namespace) -> None:
+    """Write the batches that all sides train on."""
+    import torch
+
+    task = _fairseq(fairseq_arguments("langsamp", data, options))[1]
+    task.load_dataset("train")
+    batches = task.get_batch_iterator(
+        task.dataset("train"), max_sentences=options.shape[0], max_positions=512, seed=1
+    ).next_epoch_itr()
+    wanted = []
+    for batch in batches:
+        if batch["target"].shape == options.shape:
+            wanted.append(batch)
+        if len(wanted) == options.updates:
+            break
+    torch.save(wanted, Path(folder) / "batches.pt")
+
+
+def _fairseq(arguments: list[str]) -> tuple[Any, Any]:
+    from fairseq import options as fairseq_options
+    from fairseq import tasks, utils
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    if "--user-dir" in arguments:
+        utils.import_user_module(argparse.Namespace(user_dir=arguments[arguments.index("--user-dir") + 1]))
+    parser = fairseq_options.get_training_parser()
+    cfg = convert_namespace_to_omegaconf(fairseq_options.parse_args_and_arch(parser, input_args=arguments))
+    return cfg, tasks.setup_task(cfg.task)
+
+
+def fairseq_step(side: str, data: str, options: argparse.Namespace):
+    """Return ``(step(batch) -> loss in nats per masked token, model)`` by fairseq's Trainer."""
+    from fairseq.logging import metrics
+    from fairseq.trainer import Trainer
+
+    cfg, task = _fairseq(fairseq_arguments(side, data, options))
+    model = task.build_model(cfg.model)
+    trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
+
+    def step(batch: dict[str, Any]) -> float:
+        inputs = {name: value for name, value in batch["net_input"].items() if side == "langsamp" or "ids" not in name}
+        if side == "langsamp":
+            inputs = {
+                name: value if "ids" not in name else value.new_full(value.shape, -1) for name, value in inputs.items()
+            }
+        with metrics.aggregate(new_root=True) as found:
+            trainer.train_step([{**batch, "net_input": inputs}])
+            return found.get_smoothed_values()["loss"] * 0.6931471805599453
+
+    return step, model, trainer
+
+
+def huggingface_step(options: argparse.Namespace, words: int):
+    """Return the same by transformers, as its example run_mlm.py and the Trainer do."""
+    import torch
+    from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
+
+    config = XLMRobertaConfig(
+        vocab_size=words, max_position_embeddings=514, hidden_size=WIDTH, num_hidden_layers=BLOCKS,
+        num_attention_heads=HEADS, intermediate_size=INNER,
+    )  # fmt: skip
+    device = "cuda" if options.cuda else "cpu"
+    model = XLMRobertaForMaskedLM(config).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5, weight_decay=0.0, fused=True)
+    half = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
+    scaler = torch.amp.GradScaler(device, enabled=options.precision == "fp16")
+
+    def step(batch: dict[str, Any]) -> float:
+        tokens, target = batch["net_input"]["src_tokens"].to(device), batch["target"].to(device)
+        with torch.autocast(device, dtype=half, enabled=half is not None):
+            labels = target.masked_fill(target.eq(1), -100)
+            loss = model(input_ids=tokens, attention_mask=tokens.ne(1).long(), labels=labels).loss
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        return float(loss.detach())
+
+    return step, model, None
+
+
+def resident(field: str = "VmRSS") -> int:
+    """Return resident memory, or its peak (``VmHWM``), in bytes."""
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(fields[field].split()[0]) * 1024
+
+
+def measure(side: str, folder: str, data: str, options: argparse.Namespace) -> None:
+    """Train on the batches and print JSON. Runs in a process of its own."""
+    import torch
+
+    words = options.words[0]
+    if side != "huggingface":  # imports the plugin as fairseq-train does, before anything is allocated
+        _fairseq(fairseq_arguments(side, data, options))
+    torch.manual_seed(1)
+    step, model, trainer = (
+        huggingface_step(options, words) if side == "huggingface" else fairseq_step(side, data, options)
+    )
+    batches = torch.load(Path(folder) / "batches.pt", weights_only=True)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    before = resident() - 4 * count
+    timers = attach_timers(model, trainer, options) if options.profile and side == "langsamp" else None
+    losses, seconds = [], []
+    for number, batch in enumerate(batches):
+        if number == options.warm_up:  # parameters and the optimizer's state are there
+            if options.cuda:
+                torch.cuda.reset_peak_memory_stats()
+            else:
+                Path("/proc/self/clear_refs").write_text("5")
+            if timers is not None:
+                timers.clear()
+        started = time.perf_counter()
+        losses.append(step(batch))
+        if options.cuda:
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    if options.cuda:
+        kept = torch.cuda.memory_allocated()
+        peak = torch.cuda.max_memory_allocated() - kept
+    else:
+        peak = resident("VmHWM") - before - 16 * count
+    timed = sorted(seconds[options.warm_up :])
+    result = {
+        "losses": losses, "seconds": timed[len(timed) // 2], "mean_seconds": sum(timed) / len(timed), "extra": peak, "parameters": count,
+        "masked": sum(int(batch["target"].ne(1).sum()) for batch in batches) / len(batches),
+        "peak_flops": peak_flops(options),
+        "parts": {name: value / len(timed) for name, value in (timers or {}).items()},
+        "bandwidth": bandwidth() if options.profile else None,
+        "device": torch.cuda.get_device_name() if options.cuda else f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "torch": torch.__version__, "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    print("RESULT " + json.dumps(result))
+
+
+def peak_flops(options: argparse.Namespace) -> float:
+    """Return the device's peak: from the data sheet where known, else of the best matrix product here."""
+    import torch
+
+    device = "cuda" if options.cuda else "cpu"
+    if options.cuda and options.precision != "fp32":
+        name = torch.cuda.get_device_name()
+        for known, value in PEAKS.items():
+            if known in name:
+                return value
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
+    size = 8192 if options.cuda else 2048
+    one = torch.randn(size, size, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(8):
+        started = time.perf_counter()
+        one @ one
+        if options.cuda:
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size**3 / best
+
+
+def bandwidth() -> float:
+    """Return bytes a second of reading and writing large tensors."""
+    import torch
+
+    one, other = torch.ones(2**27), torch.ones(2**27)
+    best = float("inf")
+    for _ in range(4):
+        started = time.perf_counter()
+        one.add_(other)
+        best = min(best, time.perf_counter() - started)
+    return 3 * 4 * 2**27 / best
+
+
+def attach_timers(model: Any, trainer: Any, options: argparse.Namespace) -> dict[str, float]:
+    """Time parts of the plugin's step; on a GPU the waiting this needs makes the whole a little slower."""
+    import torch
+
+    from langsamp_plugin.models import langsamp_roberta
+
+    spent: dict[str, float] = {}
+
+    def timed(name: str, function: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            started = time.perf_counter()
+            result = function(*args, **kwargs)
+            if options.cuda:
+                torch.cuda.synchronize()
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
+            return result
+
+        return run
+
+    model.encoder._encode = timed("encoder, forward", model.encoder._encode)
+    langsamp_roberta._head_loss = timed("head, loss and its gradients", langsamp_roberta._head_loss)
+    optimizer = trainer.optimizer
+    optimizer.backward = timed("encoder, backward", optimizer.backward)
+    optimizer.clip_grad_norm = timed("norm of the gradients", optimizer.clip_grad_norm)
+    optimizer.step = timed("optimizer", optimizer.step)
+    return spent
+
+
+def flops(words: int, shape: tuple[int, int], masked: float) -> dict[str, float]:
+    """Return the least FLOPs of an update: encoder (forward and backward) and head."""
+    tokens = shape[0] * shape[1]
+    weights = BLOCKS * (4 * WIDTH**2 + 2 * WIDTH * INNER)
+    return {
+        "encoder": tokens * (6 * weights + 12 * BLOCKS * WIDTH * shape[1]),
+        "head": masked * 6 * (words * WIDTH + WIDTH**2),
+    }
+
+
+def show_profile(result: dict[str, Any], words: int, shape: tuple[int, int]) -> None:
+    """Print where the time goes, beside what arithmetic or memory would need at the least."""
+    work = flops(words, shape, result["masked"])
+    peak, rate, count = result["peak_flops"], result["bandwidth"], result["parameters"]
+    floors = {
+        "encoder, forward": work["encoder"] / 3 / peak,
+        "encoder, backward": work["encoder"] * 2 / 3 / peak,
+        "head, loss and its gradients": work["head"] / peak,
+        "norm of the gradients": 4 * count / rate,
+        "optimizer": 4 * 8 * count / rate,  # reads weight, gradient and two moments, writes them
+    }
+    total = result["mean_seconds"]
+    print(f"\n{peak / 1e9:,.0f} GFLOP/s of a matrix product, {rate / 1e9:.1f} GB/s of memory, measured here")
+    print(f"{'part':<30} {'seconds':>8} {'share':>6} {'floor':>8} {'times the floor':>16}")
+    for name, floor in floors.items():
+        spent = result["parts"].get(name, 0.0)
+        print(f"{name:<30} {spent:>8.3f} {spent / total:>6.0%} {floor:>8.3f} {spent / floor:>16.2f}")
+    rest = total - sum(result["parts"].values())
+    print(f"{'everything else':<30} {rest:>8.3f} {rest / total:>6.0%}")
+
+
+def padded(data: Path, words: int, folder: Path) -> Path:
+    """Return a data folder with the same text and a vocabulary of ``words``, ``<mask>`` and specials included."""
+    made = folder / f"data{words}"
+    made.mkdir()
+    lines = (data / "dict.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    wanted = words - 5  # <s>, <pad>, </s>, <unk>, <mask>
+    if len(lines) > wanted:
+        raise SystemExit(f"benchmark_train.py: {data / 'dict.txt'} has {len(lines):,} types, more than {words:,} words")
+    lines += [f"madeupword{number:07d} 0" for number in range(wanted - len(lines))]
+    (made / "dict.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for language in sorted(path for path in data.iterdir() if path.is_dir()):
+        (made / language.name).mkdir()
+        for file in language.glob("train.*"):
+            (made / language.name / file.name).symlink_to(file.resolve())
+    return made
+
+
+def child(step: str, folder: Path, data: Path, options: argparse.Namespace, words: int, shape: str) -> dict[str, Any]:
+    """Run a step in a process of its own and return what it found."""
+    command = [
+        sys.executable, __file__, str(data), "--child", step, "--folder", str(folder), "--words", str(words), "--shapes", shape,
+        "--precision", options.precision, "--updates", str(options.updates), "--head-loss", options.head_loss,
+        "--optimizer", options.optimizer, *(["--compile"] if options.compile else []), *(["--profile"] if options.profile else []),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"benchmark_train.py: {step} failed\n{done.stderr[-2000:]}")
+    found = [line[7:] for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    return json.loads(found[-1]) if found else {}
+
+
+def main() -> None:
+    """Measure all sides at all sizes, print a table, and write a CSV."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="binarized folder")
+    parser.add_argument("--words", default="250002,401145", help="sizes of the vocabulary")
+    parser.add_argument("--shapes", default="8x512,16x512,32x512,64x512", help="sentences x tokens of an update")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--sides", default=",".join(SIDES))
+    parser.add_argument("--updates", type=int, default=20)
+    parser.add_argument("--head-loss", default="auto", choices=["auto", "blocks", "plain"])
+    parser.add_argument("--optimizer", default="fused_adamw", help="the plugin's")
+    parser.add_argument("--compile", action="store_true", help="the plugin's layers")
+    parser.add_argument("--profile", action="store_true", help="say where the plugin's time goes")
+    parser.add_argument("--csv", help="file to write")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.warm_up = min(2, options.updates - 1)
+    import torch
+
+    options.cuda = torch.cuda.is_available()
+    words = [int(part) for part in options.words.split(",")]
+    shapes = options.shapes.split(",")
+    if options.child:
+        options.words, options.shape = words, tuple(int(part) for part in shapes[0].split("x"))
+        if options.child == "batches":
+            make_batches(options.folder, options.data, options)
+        else:
+            measure(options.child, options.folder, options.data, options)
+        return
+    rows = []
+    for count in words:
+        for shape in shapes:
+            with tempfile.TemporaryDirectory() as folder:
+                data = padded(Path(options.data), count, Path(folder))
+                child("batches", Path(folder), data, options, count, shape)
+                size = tuple(int(part) for part in shape.split("x"))
+                results = {}
+                for side in options.sides.split(","):
+                    results[side] = child(side, Path(folder), data, options, count, shape)
+                    rows.append(row_of(side, results, count, size, options))
+                    print(line_of(rows[-1]) if len(rows) > 1 else header() + "\n" + line_of(rows[-1]), flush=True)
+                    if options.profile and side == "langsamp":
+                        show_profile(results[side], count, size)
+    if options.csv:
+        from langsamp_plugin.atomic import atomic_write
+
+        with atomic_write(options.csv) as stream:
+            writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def row_of(side: str, results: dict[str, Any], words: int, shape: tuple[int, int], options: argparse.Namespace) -> dict:
+    """Return a line of the CSV."""
+    result = results[side]
+    tokens = shape[0] * shape[1]
+    compared = results.get("fairseq")
+    difference = ""
+    if side == "fairseq" and "langsamp" in results:
+        pairs = zip(results["langsamp"]["losses"], compared["losses"])
+        difference = f"{max(abs(one - other) / other for one, other in pairs):.1e}"
+    settings = f"{result['device']}, {result['threads']} threads, torch {result['torch']}"
+    if side == "langsamp":
+        settings += f", {options.optimizer}, head loss {options.head_loss}" + (", compiled" if options.compile else "")
+    return {
+        "side": side, "words": words, "shape": f"{shape[0]}x{shape[1]}", "precision": options.precision,
+        "tokens_per_s": f"{tokens / result['seconds']:.1f}", "extra_mb": f"{result['extra'] / 2**20:.0f}",
+        "mfu_percent": f"{100 * sum(flops(words, shape, result['masked']).values()) / result['seconds'] / result['peak_flops']:.1f}",
+        "first_loss": f"{result['losses'][0]:.5f}", "last_loss": f"{result['losses'][-1]:.5f}",
+        "largest_difference": difference, "updates": options.updates, "settings": settings,
+    }  # fmt: skip
+
+
+def header() -> str:
+    """Return the head of the printed table."""
+    return f"{'side':<12} {'words':>8} {'shape':>8} {'tokens/s':>10} {'extra MB':>9} {'MFU':>6} {'loss':>17} {'difference':>11}"
+
+
+def line_of(row: dict[str, Any]) -> str:
+    """Return a line of the printed table."""
+    return (
+        f"{row['side']:<12} {row['words']:>8,} {row['shape']:>8} {row['tokens_per_s']:>10} {row['extra_mb']:>9} "
+        f"{row['mfu_percent']:>5}% {row['first_loss']:>8}-{row['last_loss']:>8} {row['largest_difference']:>11}"
+    )
+
+
+if __name__ == "__main__":
+    main()
