@@ -20,10 +20,11 @@ def register() -> None:
     """
     # All registries are imported here and not left to fairseq's scan of tasks/ and models/:
     # that scan is skipped when the package was already imported under another path.
-    from langsamp_plugin import criterions, models, optim, tasks  # noqa: F401
+    from langsamp_plugin import criterions, models, optim, tasks, training  # noqa: F401
     from langsamp_plugin.checkpoint.loading import allow_fairseq_checkpoints
 
     allow_fairseq_checkpoints()
+    training.install()
 
 
 if Path(sys.argv[0]).name != "langsamp" and importlib.util.find_spec("fairseq") is not None:

@@ -12,6 +12,7 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from langsamp_plugin.modules.head_loss import KINDS
+from langsamp_plugin.training.stop_signal import StopSignal
 
 
 @dataclass
@@ -56,6 +57,7 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
             "nsentences": sample["nsentences"],
             "sample_size": sample_size,
             "correct": correct_N.sum(),
+            "stop": int(StopSignal.noted),
         }
         if not model.training and "tag_ids" in sample:
             tags_N = sample["tag_ids"].unsqueeze(1).expand_as(target_BT)[masked_BT]

@@ -24,6 +24,7 @@ from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
 from langsamp_plugin.data.split_table import SplitTable
 from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
+from langsamp_plugin.training import stop_signal
 
 logger = logging.getLogger(__name__)
 
@@ -322,6 +323,11 @@ class LangSampMaskedLMTask(FairseqTask):
             "the script table": short(self.tables.scripts.codes),
         }
 
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Do one micro-batch; from the first one on SIGTERM means: save and stop."""
+        stop_signal.watch()
+        return super().train_step(*args, **kwargs)
+
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Start the sums of a validation."""
         super().begin_valid_epoch(epoch, model)
@@ -331,6 +337,8 @@ class LangSampMaskedLMTask(FairseqTask):
         """Log what the criterion logs, and add up the sums per tag, which fairseq has summed over the workers."""
         super().reduce_metrics(logging_outputs, criterion)
         for log in logging_outputs:
+            if log.get("stop"):
+                stop_signal.StopSignal.agreed = True
             if "tag_sums" in log:
                 self._tag_sums += log["tag_sums"].cpu().numpy()
 

@@ -1,6 +1,7 @@
 """Several workers on the CPU give what one worker gives (design: invariant 7)."""
 
 import csv
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from langsamp_plugin.checkpoint.loading import load_checkpoint
 PLAIN = ("--dropout", 0, "--attention-dropout", 0)
 
 
-def train_with_two_workers(data, folder, updates, *more):
+def start_two_workers(data, folder, updates, *more):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -26,7 +27,7 @@ def train_with_two_workers(data, folder, updates, *more):
         "--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp",
         "--distributed-init-method", f"tcp://127.0.0.1:{port}",
     ]  # fmt: skip
-    workers = [
+    return [
         subprocess.Popen(
             [*command, *distributed, "--distributed-rank", str(rank)],
             stdout=subprocess.PIPE,
@@ -36,8 +37,16 @@ def train_with_two_workers(data, folder, updates, *more):
         )
         for rank in (0, 1)
     ]
+
+
+def wait_for(workers):
     outputs = [worker.communicate(timeout=300)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs[1][-3000:]
+    return outputs
+
+
+def train_with_two_workers(*arguments):
+    wait_for(start_two_workers(*arguments))
 
 
 def table(folder, updates):
@@ -72,3 +81,20 @@ def test_two_workers_go_on_where_one_stopped(demo, tmp_path):
     for name, weight in both.items():
         if weight.is_floating_point():
             assert (weight - parts[name]).abs().max() < 1e-5, name
+
+
+def test_sigterm_to_one_of_two_workers_stops_both_after_the_same_update(demo, tmp_path):
+    """Neither waits for the other for ever, and what they saved goes on to the weights of a run without the signal."""
+    data, more = demo / "data-bin", (*PLAIN, "--log-interval", 1)
+    train_with_two_workers(data, tmp_path / "whole", 20, *more)
+    workers = start_two_workers(data, tmp_path / "parts", 20, *more)
+    for line in workers[0].stdout:
+        if "num_updates=3" in line:
+            workers[1].send_signal(signal.SIGTERM)
+            break
+    assert "SIGTERM: saving after update" in wait_for(workers)[0]
+    stopped = load_checkpoint(tmp_path / "parts" / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
+    assert 3 <= stopped < 20
+    train_with_two_workers(data, tmp_path / "parts", 20, *more)
+    whole, parts = (load_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)

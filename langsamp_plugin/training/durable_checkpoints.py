@@ -1,0 +1,132 @@
+"""Checkpoints of a run that outlive a kill, a full disk and a crash of the machine.
+
+fairseq writes a checkpoint under another name and renames it, but does not wait for the disk, and makes
+``checkpoint_last.pt`` by copying, which a kill leaves half done. Here both are atomic, and a run that finds its last
+checkpoint damaged goes on from the newest whole one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zipfile
+from pathlib import Path
+from typing import Any, Optional
+
+import torch
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+
+from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+
+logger = logging.getLogger(__name__)
+
+LAST = "checkpoint_last.pt"
+
+
+def install() -> None:
+    """Put the functions below in the place of fairseq's, which has no hook for them. Idempotent."""
+    if checkpoint_utils.PathManager is _Files:
+        return
+    checkpoint_utils.torch_persistent_save = _saving(checkpoint_utils.torch_persistent_save)
+    checkpoint_utils.load_checkpoint_to_cpu = _safely(checkpoint_utils.load_checkpoint_to_cpu)
+    checkpoint_utils.load_checkpoint = _mending(checkpoint_utils.load_checkpoint)
+    checkpoint_utils.PathManager = _Files
+
+
+def _saving(stock: Any) -> Any:
+    def save(obj: Any, filename: str, async_write: bool = False) -> None:
+        if async_write or not PathManager.supports_rename(filename):
+            stock(obj, filename, async_write)
+            return
+        with atomic_write(filename, "wb") as stream:
+            torch.save(obj, stream)
+
+    return save
+
+
+def _safely(stock: Any) -> Any:
+    def load(path: str, *args: Any, **kwargs: Any) -> Any:
+        if os.path.isfile(path):
+            load_checkpoint(path)  # raises on what could run code, also where fairseq itself would not look
+        return stock(path, *args, **kwargs)
+
+    return load
+
+
+def _mending(stock: Any) -> Any:
+    def load(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
+        if cfg.restore_file == LAST:
+            if trainer.data_parallel_rank == 0:
+                mend(cfg.save_dir)
+            if torch.distributed.is_initialized():
+                torch.distributed.barrier()
+        return stock(cfg, trainer, **kwargs)
+
+    return load
+
+
+class _Files(PathManager):
+    @staticmethod
+    def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        if PathManager.path_requires_pathmanager(src_path) or PathManager.path_requires_pathmanager(dst_path):
+            return PathManager.copy(src_path, dst_path, overwrite)
+        link(src_path, dst_path)
+        return True
+
+
+def link(source: PathLike, target: PathLike) -> None:
+    """Make ``target`` the same file as ``source`` in one step: no second copy on the disk, and never half of one.
+
+    Where the file system has no hard links it is copied beside and renamed.
+    """
+    beside = Path(target).with_name(f".{Path(target).name}.{os.getpid()}.link.tmp")
+    beside.unlink(missing_ok=True)
+    try:
+        os.link(source, beside)
+    except OSError:
+        with open(source, "rb") as stream, atomic_write(target, "wb") as copy:
+            while part := stream.read(2**24):
+                copy.write(part)
+        return
+    os.replace(beside, target)
+    beside.unlink(missing_ok=True)  # replacing a link to the same file does nothing
+
+
+def whole(path: PathLike) -> bool:
+    """Return whether every record of a checkpoint has the checksum (CRC-32) that torch stored with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError):
+        return False
+
+
+def mend(save_dir: PathLike) -> Optional[Path]:
+    """Put the newest whole checkpoint of a folder in the place of a damaged ``checkpoint_last.pt``.
+
+    What a killed save has left beside is removed. The damaged file is kept as ``checkpoint_last.pt.damaged``.
+
+    Returns:
+        The checkpoint that was taken, or ``None`` where nothing had to be done.
+
+    Raises:
+        ValueError: the last checkpoint is damaged and no other is whole.
+    """
+    folder = Path(save_dir)
+    last = folder / LAST
+    for left in folder.glob(".checkpoint*.tmp"):
+        left.unlink(missing_ok=True)
+    if not last.exists() or whole(last):
+        return None
+    others = sorted(folder.glob("checkpoint*.pt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for other in others:
+        if other != last and whole(other):
+            os.replace(last, f"{last}.damaged")
+            link(other, last)
+            logger.warning("%s is damaged; going on from %s, the newest whole one beside it", last, other.name)
+            return other
+    raise ValueError(
+        f"{last} is damaged and no other checkpoint beside it is whole: remove it to start anew, or name one by --restore-file"
+    )

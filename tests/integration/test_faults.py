@@ -1,0 +1,80 @@
+"""Training that is hit while it runs goes on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from support import ROOT, Evil, run, train_command
+
+UPDATES = 24
+
+
+@pytest.fixture(scope="module")
+def whole(demo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    run(*train_command(demo / "data-bin", folder, UPDATES, "--save-interval-updates", 6))
+    return torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
+
+
+def same(folder, weights):
+    found = torch.load(folder / "checkpoint_last.pt", weights_only=True)
+    assert found["optimizer_history"][-1]["num_updates"] == UPDATES
+    return all(torch.equal(found["model"][name], weights[name]) for name in weights)
+
+
+def start(command):
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment,
+    )  # fmt: skip
+
+
+def test_sigterm_saves_and_ends_with_status_0(demo, whole, tmp_path):
+    command = train_command(demo / "data-bin", tmp_path, UPDATES, "--log-interval", 1, "--num-workers", 1)
+    process = start(command)
+    for line in process.stdout:
+        if "num_updates=3" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0 and "SIGTERM: saving after update" in output, output[-2000:]
+    stopped = torch.load(tmp_path / "checkpoint_last.pt", weights_only=True)["optimizer_history"][-1]["num_updates"]
+    assert 3 <= stopped < UPDATES
+    output = run(*command)
+    assert "Loaded checkpoint" in output and same(tmp_path, whole)
+
+
+def test_a_damaged_last_checkpoint(demo, whole, tmp_path):
+    command = train_command(demo / "data-bin", tmp_path, UPDATES, "--save-interval-updates", 6)
+    run(*train_command(demo / "data-bin", tmp_path, 14, "--save-interval-updates", 6))
+    last = tmp_path / "checkpoint_last.pt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    output = run(*command)
+    assert "checkpoint_last.pt is damaged; going on from checkpoint_1_12.pt" in output.replace(
+        "checkpoint_2", "checkpoint_1"
+    )
+    assert same(tmp_path, whole)
+
+
+def test_code_in_a_checkpoint_does_not_run(demo, tmp_path):
+    torch.save({"model": {}, "args": Evil()}, tmp_path / "checkpoint_last.pt")
+    output = run(*train_command(demo / "data-bin", tmp_path, 3), expect=1)
+    assert "carries objects that could run code" in output and "code ran" not in output
+
+
+def test_killed_while_it_saves(demo, whole, tmp_path):
+    """The kill comes when a file of a save is there and not yet in its place."""
+    command = train_command(demo / "data-bin", tmp_path, UPDATES, "--save-interval-updates", 2)
+    process = start(command)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(".checkpoint*.tmp")) or not (tmp_path / "checkpoint_last.pt").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+    process.kill()
+    process.communicate()
+    run(*command)
+    assert same(tmp_path, whole) and not list(tmp_path.glob(".*"))
