@@ -12,7 +12,7 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from langsamp_plugin.modules.head_loss import KINDS
-from langsamp_plugin.training.stop_signal import StopSignal
+from langsamp_plugin.training.ending import StopSignal
 
 
 @dataclass

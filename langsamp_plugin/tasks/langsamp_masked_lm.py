@@ -24,7 +24,7 @@ from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
 from langsamp_plugin.data.split_table import SplitTable
 from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
-from langsamp_plugin.training import stop_signal
+from langsamp_plugin.training import ending
 
 logger = logging.getLogger(__name__)
 
@@ -325,7 +325,7 @@ class LangSampMaskedLMTask(FairseqTask):
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """Do one micro-batch; from the first one on SIGTERM means: save and stop."""
-        stop_signal.watch()
+        ending.watch()
         return super().train_step(*args, **kwargs)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
@@ -338,7 +338,7 @@ class LangSampMaskedLMTask(FairseqTask):
         super().reduce_metrics(logging_outputs, criterion)
         for log in logging_outputs:
             if log.get("stop"):
-                stop_signal.StopSignal.agreed = True
+                ending.StopSignal.agreed = True
             if "tag_sums" in log:
                 self._tag_sums += log["tag_sums"].cpu().numpy()
 

@@ -1,4 +1,6 @@
-"""SIGTERM, as clusters send it before they kill: save after the update that is running, and exit with status 0.
+"""Ending a run: SIGTERM, and a job that is started again after it was done.
+
+SIGTERM is what clusters send before they kill: save after the update that is running, and exit with status 0.
 
 Every worker notes the signal when it comes; the criterion sends the note along with the sums of an update, and the task
 reads it from the sum over all workers, so that all of them stop after the same update.
@@ -30,11 +32,12 @@ class StopSignal:
 
 
 def install() -> None:
-    """Let fairseq's training loop stop; the process that starts workers passes the signal on. Idempotent."""
+    """Let fairseq's training loop stop, and not begin where it is done; pass the signal on to workers. Idempotent."""
     train = sys.modules.get("fairseq_cli.train")
     if train is None or hasattr(train.validate_and_save, "langsamp"):
         return
     train.validate_and_save = _stopping(train.validate_and_save)
+    train.train = _unless_done(train.train)
     signal.signal(signal.SIGTERM, _pass_on)
 
 
@@ -77,3 +80,16 @@ def _stopping(stock: Any) -> Any:
 
     validate_and_save.langsamp = True  # type: ignore[attr-defined]
     return validate_and_save
+
+
+def _unless_done(stock: Any) -> Any:
+    """Fairseq would do one more update, and save it, whenever a finished run is started again."""
+
+    def train(cfg: Any, trainer: Any, *rest: Any) -> Any:
+        most = cfg.optimization.max_update
+        if not most or trainer.get_num_updates() < most:
+            return stock(cfg, trainer, *rest)
+        logger.info("nothing to do: %d of --max-update %d updates are done", trainer.get_num_updates(), most)
+        return [None], True
+
+    return train

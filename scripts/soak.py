@@ -1,0 +1,114 @@
+"""Kill a training run again and again, and compare what it ends in with a run that nobody touched.
+
+    python scripts/soak.py DATA-BIN --out runs/soak                 # 20 kills
+    python scripts/soak.py DATA-BIN --out runs/soak --kills 100 --updates 2000
+
+Every third kill comes while a checkpoint is being written, every fourth is SIGTERM (save and stop), the others are
+SIGKILL at a random moment, also while the run starts. The weights, the optimizer's state and the place in the data must
+be the same, bit for bit. DATA-BIN is any binarized folder; the model is small.
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def command(data: str, folder: Path, updates: int) -> list[str]:
+    """Return the training command."""
+    return [
+        str(Path(sys.executable).parent / "fairseq-train"), data, "--user-dir", str(ROOT / "langsamp_plugin"), "--cpu",
+        "--task", "langsamp_masked_lm", "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta_tiny",
+        "--encoder-layers", "2", "--encoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128", "--tokens-per-sample", "64",
+        "--batch-size", "8", "--optimizer", "fused_adamw", "--lr", "1e-3", "--lr-scheduler", "polynomial_decay",
+        "--total-num-update", str(updates), "--max-update", str(updates), "--seed", "1", "--num-workers", "1",
+        "--save-interval-updates", "5", "--keep-interval-updates", "2", "--no-epoch-checkpoints", "--disable-validation",
+        "--log-format", "simple", "--log-interval", "1", "--save-dir", str(folder),
+    ]  # fmt: skip
+
+
+def kill_once(data: str, folder: Path, updates: int, how: str, chance: random.Random, usual: float) -> str:
+    """Start the run, hit it, and return what happened."""
+    with open(folder.parent / "log.txt", "a", encoding="utf-8") as log:
+        process = subprocess.Popen(command(data, folder, updates), stdout=log, stderr=log)
+    started, wait = time.monotonic(), chance.uniform(0.3, usual)
+    while process.poll() is None:
+        saving = how == "while it saves" and time.monotonic() - started > 0.2 and any(folder.glob(".checkpoint*.tmp"))
+        if saving or (how != "while it saves" and time.monotonic() - started > wait):
+            process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
+            break
+    status = process.wait()
+    return f"{how} after {time.monotonic() - started:.1f} s, status {status}"
+
+
+def differences(one: Any, other: Any, name: str = "") -> list[str]:
+    """Return the names of what two checkpoints do not have in common."""
+    import torch
+
+    if isinstance(one, torch.Tensor):
+        return [] if isinstance(other, torch.Tensor) and torch.equal(one, other) else [name]
+    if isinstance(one, dict) and isinstance(other, dict):
+        if one.keys() != other.keys():
+            return [name]
+        return [part for key in one for part in differences(one[key], other[key], f"{name}.{key}")]
+    return [] if one == other else [name]
+
+
+def main() -> None:
+    """Run both, compare, print figures; exit status 1 if anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="binarized folder")
+    parser.add_argument("--out", required=True, help="empty folder")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--updates", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    options = parser.parse_args()
+    import torch
+
+    sys.path.insert(0, str(ROOT))
+    from langsamp_plugin.checkpoint.loading import load_checkpoint
+
+    out = Path(options.out)
+    whole, parts = out / "whole", out / "parts"
+    if out.exists() and any(out.iterdir()):
+        parser.error(f"{out} is not empty")
+    parts.mkdir(parents=True)
+    began = time.monotonic()
+    subprocess.run(
+        command(options.data, whole, options.updates), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+    seconds = time.monotonic() - began
+    print(f"uninterrupted: {options.updates} updates in {seconds:.0f} s", flush=True)
+    chance = random.Random(options.seed)
+    # A start takes seconds; a run may live as long as is needed to get ahead between two kills.
+    usual = max(12.0, 2 * seconds / options.kills)
+    for number in range(options.kills):
+        how = "while it saves" if number % 3 == 2 else "SIGTERM" if number % 4 == 3 else "SIGKILL"
+        print(f"{number + 1:>3}: {kill_once(options.data, parts, options.updates, how, chance, usual)}", flush=True)
+    subprocess.run(
+        command(options.data, parts, options.updates), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+    one, other = (load_checkpoint(folder / "checkpoint_last.pt") for folder in (whole, parts))
+    found = [name for part in ("model", "last_optimizer_state") for name in differences(one[part], other[part], part)]
+    found += differences(one["extra_state"]["train_iterator"], other["extra_state"]["train_iterator"], "train_iterator")
+    left = [
+        path.name for path in parts.iterdir() if path.name.startswith(".") or (path.suffix != ".pt" and path.is_file())
+    ]
+    left = [name for name in left if name != "sampling.tsv"]
+    print(
+        f"{options.kills} kills, {len(found)} differences, {len(left)} files left behind, torch {torch.__version__}, {os.cpu_count()} cores"
+    )
+    if found or left:
+        print("\n".join([*found[:20], *left]))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
