@@ -26,6 +26,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmark_profile import BLOCKS, HEADS, INNER, WIDTH, attach_timers, bandwidth, flops, show_profile
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SIDES = ("langsamp", "fairseq", "huggingface")
@@ -33,7 +35,6 @@ FIELDS = (
     "side", "words", "shape", "precision", "tokens_per_s", "extra_mb", "mfu_percent", "first_loss", "last_loss",
     "largest_difference", "updates", "settings",
 )  # fmt: skip
-BLOCKS, WIDTH, HEADS, INNER = 12, 768, 12, 3072
 # Dense tensor-core peak of half precision, from the vendor's data sheets; any other device is measured.
 PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 
@@ -87,12 +88,13 @@ def _fairseq(arguments: list[str]) -> tuple[Any, Any]:
 
 def fairseq_step(side: str, data: str, options: argparse.Namespace):
     """Return ``(step(batch) -> loss in nats per masked token, model)`` by fairseq's Trainer."""
-    from fairseq.logging import metrics
     from fairseq.trainer import Trainer
 
     cfg, task = _fairseq(fairseq_arguments(side, data, options))
     model = task.build_model(cfg.model)
     trainer = Trainer(cfg, task, model, task.build_criterion(cfg.criterion))
+    losses: list[float] = []  # taken from the criterion, as fairseq's log rounds them
+    trainer.criterion.register_forward_hook(lambda *parts: losses.append(float(parts[2][0]) / float(parts[2][1])))
 
     def step(batch: dict[str, Any]) -> float:
         inputs = {name: value for name, value in batch["net_input"].items() if side == "langsamp" or "ids" not in name}
@@ -100,9 +102,8 @@ def fairseq_step(side: str, data: str, options: argparse.Namespace):
             inputs = {
                 name: value if "ids" not in name else value.new_full(value.shape, -1) for name, value in inputs.items()
             }
-        with metrics.aggregate(new_root=True) as found:
-            trainer.train_step([{**batch, "net_input": inputs}])
-            return found.get_smoothed_values()["loss"] * 0.6931471805599453
+        trainer.train_step([{**batch, "net_input": inputs}])
+        return losses.pop()
 
     return step, model, trainer
 
@@ -158,7 +159,7 @@ def measure(side: str, folder: str, data: str, options: argparse.Namespace) -> N
     batches = torch.load(Path(folder) / "batches.pt", weights_only=True)
     count = sum(parameter.numel() for parameter in model.parameters())
     before = resident() - 4 * count
-    timers = attach_timers(model, trainer, options) if options.profile and side == "langsamp" else None
+    timers = attach_timers(model, trainer, options.cuda) if options.profile and side == "langsamp" else None
     losses, seconds = [], []
     for number, batch in enumerate(batches):
         if number == options.warm_up:  # parameters and the optimizer's state are there
@@ -212,78 +213,6 @@ def peak_flops(options: argparse.Namespace) -> float:
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best
-
-
-def bandwidth() -> float:
-    """Return bytes a second of reading and writing large tensors."""
-    import torch
-
-    one, other = torch.ones(2**27), torch.ones(2**27)
-    best = float("inf")
-    for _ in range(4):
-        started = time.perf_counter()
-        one.add_(other)
-        best = min(best, time.perf_counter() - started)
-    return 3 * 4 * 2**27 / best
-
-
-def attach_timers(model: Any, trainer: Any, options: argparse.Namespace) -> dict[str, float]:
-    """Time parts of the plugin's step; on a GPU the waiting this needs makes the whole a little slower."""
-    import torch
-
-    from langsamp_plugin.models import langsamp_roberta
-
-    spent: dict[str, float] = {}
-
-    def timed(name: str, function: Any) -> Any:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            started = time.perf_counter()
-            result = function(*args, **kwargs)
-            if options.cuda:
-                torch.cuda.synchronize()
-            spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
-            return result
-
-        return run
-
-    model.encoder._encode = timed("encoder, forward", model.encoder._encode)
-    langsamp_roberta._head_loss = timed("head, loss and its gradients", langsamp_roberta._head_loss)
-    optimizer = trainer.optimizer
-    optimizer.backward = timed("encoder, backward", optimizer.backward)
-    optimizer.clip_grad_norm = timed("norm of the gradients", optimizer.clip_grad_norm)
-    optimizer.step = timed("optimizer", optimizer.step)
-    return spent
-
-
-def flops(words: int, shape: tuple[int, int], masked: float) -> dict[str, float]:
-    """Return the least FLOPs of an update: encoder (forward and backward) and head."""
-    tokens = shape[0] * shape[1]
-    weights = BLOCKS * (4 * WIDTH**2 + 2 * WIDTH * INNER)
-    return {
-        "encoder": tokens * (6 * weights + 12 * BLOCKS * WIDTH * shape[1]),
-        "head": masked * 6 * (words * WIDTH + WIDTH**2),
-    }
-
-
-def show_profile(result: dict[str, Any], words: int, shape: tuple[int, int]) -> None:
-    """Print where the time goes, beside what arithmetic or memory would need at the least."""
-    work = flops(words, shape, result["masked"])
-    peak, rate, count = result["peak_flops"], result["bandwidth"], result["parameters"]
-    floors = {
-        "encoder, forward": work["encoder"] / 3 / peak,
-        "encoder, backward": work["encoder"] * 2 / 3 / peak,
-        "head, loss and its gradients": work["head"] / peak,
-        "norm of the gradients": 4 * count / rate,
-        "optimizer": 4 * 8 * count / rate,  # reads weight, gradient and two moments, writes them
-    }
-    total = result["mean_seconds"]
-    print(f"\n{peak / 1e9:,.0f} GFLOP/s of a matrix product, {rate / 1e9:.1f} GB/s of memory, measured here")
-    print(f"{'part':<30} {'seconds':>8} {'share':>6} {'floor':>8} {'times the floor':>16}")
-    for name, floor in floors.items():
-        spent = result["parts"].get(name, 0.0)
-        print(f"{name:<30} {spent:>8.3f} {spent / total:>6.0%} {floor:>8.3f} {spent / floor:>16.2f}")
-    rest = total - sum(result["parts"].values())
-    print(f"{'everything else':<30} {rest:>8.3f} {rest / total:>6.0%}")
 
 
 def padded(data: Path, words: int, folder: Path) -> Path:
@@ -359,15 +288,20 @@ def main() -> None:
                     results[side] = child(side, Path(folder), data, options, count, shape)
                     rows.append(row_of(side, results, count, size, options))
                     print(line_of(rows[-1]) if len(rows) > 1 else header() + "\n" + line_of(rows[-1]), flush=True)
+                    if options.csv:
+                        write_rows(rows, options.csv)
                     if options.profile and side == "langsamp":
                         show_profile(results[side], count, size)
-    if options.csv:
-        from langsamp_plugin.atomic import atomic_write
 
-        with atomic_write(options.csv) as stream:
-            writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+
+def write_rows(rows: list[dict[str, Any]], path: str) -> None:
+    """Write the CSV; called after each side, so that a run that is stopped leaves what it has."""
+    from langsamp_plugin.atomic import atomic_write
+
+    with atomic_write(path) as stream:
+        writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def row_of(side: str, results: dict[str, Any], words: int, shape: tuple[int, int], options: argparse.Namespace) -> dict:

@@ -5,8 +5,8 @@ import sys
 from support import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts"))
+import benchmark_profile
 import benchmark_table
-import benchmark_train
 
 
 def test_readme_is_generated():
@@ -20,6 +20,6 @@ def test_readme_is_generated():
 
 def test_flops_by_hand():
     """XLM-R base: 85 million weights in the blocks, 0.51 GFLOP a token and 0.17 for the head at 15 % masked."""
-    work = benchmark_train.flops(250_002, (8, 128), 0.15 * 1024)
+    work = benchmark_profile.flops(250_002, (8, 128), 0.15 * 1024)
     assert abs(work["encoder"] / 1024 - (6 * 84_934_656 + 12 * 12 * 768 * 128)) < 1
     assert round(work["head"] / 1024 / 1e9, 2) == 0.17
