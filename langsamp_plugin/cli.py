@@ -14,15 +14,8 @@ import typer
 from langsamp_plugin import __version__
 from langsamp_plugin.commands import checkpoints, data, results  # noqa: F401 - registers the commands
 from langsamp_plugin.commands.app import app
+from langsamp_plugin.doctor import EXTRAS, examine
 from langsamp_plugin.errors import VerificationError
-
-# Which extra brings a package that a command could miss.
-EXTRAS = {
-    **dict.fromkeys(("transformers", "safetensors", "tokenizers"), "hf"),
-    **dict.fromkeys(("sklearn", "seqeval"), "eval"),
-    **dict.fromkeys(("matplotlib", "textalloc", "umap"), "analysis"),
-    **dict.fromkeys(("django", "polib", "tensorboard"), "demo"),
-}
 
 
 @app.callback()
@@ -40,6 +33,20 @@ def user_dir() -> None:
     Example: fairseq-train DATA-BIN --user-dir $(langsamp user-dir) --task langsamp_masked_lm ...
     """
     print(Path(__file__).resolve().parent)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed and works here, what is missing, and how to get it; status 1 if training cannot run.
+
+    Example: langsamp doctor
+    """
+    findings = []
+    for finding in examine():
+        print(finding, flush=True)
+        findings.append(finding)
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -244,8 +244,7 @@ def _finetune(
     kind, settings = plan.task.kind, plan.settings
 
     def read(path: Path) -> Labelled:
-        data = READERS[kind](path)
-        return Labelled(data.texts[:limit], data.labels[:limit]) if limit else data
+        return READERS[kind](path).thinned(limit)
 
     train, dev = (read(plan.files[source][split]) for split in ("train", "dev"))
     if not train.texts or not dev.texts:

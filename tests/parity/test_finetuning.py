@@ -103,7 +103,7 @@ def test_finetuning_by_an_independent_script(eval_data, exported, tmp_path, task
 
 @pytest.mark.parametrize("task", ["sib200", "taxi1500", "pos", "ner"])
 def test_real_data_and_a_real_encoder(shared, encoder, tmp_path, task):
-    """The first sentences of the published sets, one epoch: the plain loop gives the same numbers."""
+    """Sixteen sentences of the published sets, one epoch: the plain loop gives the same numbers."""
     source, other = (
         ("pcm_Latn", "hau_Latn") if task == "ner" else ("eng_Latn", "hye_Armn" if task != "sib200" else "deu_Latn")
     )
@@ -117,7 +117,8 @@ def test_real_data_and_a_real_encoder(shared, encoder, tmp_path, task):
 
     def read(path):
         data = run_module.READERS[kind](path)
-        return Labelled(data.texts[:16], data.labels[:16])
+        rows = np.arange(16) * len(data.texts) // 16 if len(data.texts) > 16 else range(len(data.texts))
+        return Labelled([data.texts[row] for row in rows], [data.labels[row] for row in rows])
 
     tests = {tag: read(parts["test"]) for tag, parts in files.items()}
     _, scores = by_a_plain_loop(

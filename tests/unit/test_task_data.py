@@ -131,3 +131,12 @@ def test_shared_data_are_read(shared, tmp_path):
         assert len(files) == languages and len(read(files[LangScript("eng", "Latn")]["test"]).texts) == sentences
     ner = find_labelled(task_folder(TASKS["ner"], data, tmp_path))
     assert len(ner) == 15 and len(read_tagged(ner[LangScript("pcm", "Latn")]["train"]).texts) == 5646
+
+
+def test_a_part_of_a_file_has_all_of_its_labels():
+    """Published test files are sorted by label: their first lines would be a single class."""
+    rows = Labelled([str(number) for number in range(100)], ["a"] * 60 + ["b"] * 40)
+    assert set(rows.labels[:30]) == {"a"}
+    part = rows.thinned(10)
+    assert part.texts == [str(number) for number in range(0, 100, 10)] and part.labels == ["a"] * 6 + ["b"] * 4
+    assert rows.thinned(0) is rows and rows.thinned(100) is rows and len(rows.thinned(33).texts) == 33

@@ -1,0 +1,190 @@
+"""What training and evaluation need of a machine: whether it is there and works, and how it is got."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+# Which extra brings a package that a command could miss.
+EXTRAS = {
+    **dict.fromkeys(("transformers", "safetensors", "tokenizers"), "hf"),
+    **dict.fromkeys(("sklearn", "seqeval"), "eval"),
+    **dict.fromkeys(("matplotlib", "textalloc", "umap"), "analysis"),
+    **dict.fromkeys(("django", "polib", "tensorboard"), "demo"),
+}
+
+FAIRSEQ = (
+    "Python 3.9 or 3.10: pip install fairseq==0.12.2 with pip < 24.1; Python 3.11 or 3.12: pip install --no-deps "
+    "ve-fairseq==0.12.3, then its needs as in scripts/install.sh"
+)
+
+PYTHON = ((3, 9), (3, 12))
+"""The oldest and the newest Python that fairseq has builds for."""
+
+FILES = 1024
+"""Open files that a process should be allowed: a data set of many languages keeps up to 512 open, beside all others."""
+
+
+class Finding(NamedTuple):
+    """One line of the report.
+
+    Args:
+        state: ``ok``, ``note`` (works, but know this), or ``missing`` (training with fairseq does not run).
+        text: what was found.
+        remedy: what to do, or nothing.
+    """
+
+    state: str
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.state:<8} {self.text}" + (f"\n{'':<8}   {self.remedy}" if self.remedy else "")
+
+
+def examine() -> Iterator[Finding]:
+    """Yield findings, the ones that others stand on first."""
+    yield _python()
+    torch = _imported("torch")
+    yield from _torch(torch)
+    yield from _fairseq()
+    yield _apex()
+    yield from _torchaudio()
+    for extra in dict.fromkeys(EXTRAS.values()):
+        yield _extra(extra)
+    yield from _machine()
+
+
+def _python() -> Finding:
+    text = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    if PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
+        return Finding("ok", text)
+    return Finding("missing", text, "fairseq has builds for Python 3.9 to 3.12: make an environment with one of these")
+
+
+def _torch(torch: Any) -> Iterator[Finding]:
+    if isinstance(torch, Exception):
+        yield Finding("missing", f"torch: {_line(torch)}", "https://pytorch.org says which command fits your CUDA")
+        return
+    release = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    old = release < (2, 6)
+    yield Finding(
+        "missing" if old else "ok", f"torch {torch.__version__}", "2.6 is needed: pip install -U torch" if old else ""
+    )
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or getattr(torch.version, "hip", None)
+        yield Finding(
+            "note",
+            f"no GPU ({f'torch is built for CUDA {built}, but sees none' if built else 'torch is a CPU build'})",
+            "nvidia-smi shows whether the driver sees one" if built else "train with --cpu; --fp16 needs a GPU",
+        )
+        return
+    for number in range(torch.cuda.device_count()):
+        gpu = torch.cuda.get_device_properties(number)
+        precision = "bf16 and fp16" if torch.cuda.is_bf16_supported() else "fp16, no bf16"
+        yield Finding("ok", f"GPU {number}: {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {precision}")
+    if torch.cuda.device_count() > 1 and not torch.distributed.is_nccl_available():
+        yield Finding("note", "torch has no NCCL", "several GPUs would train over gloo, which is slow")
+
+
+def _fairseq() -> Iterator[Finding]:
+    fairseq = _imported("fairseq")
+    if isinstance(fairseq, Exception):
+        installed = _versions("fairseq", "ve-fairseq", "fairseq-fixed")
+        yield Finding("missing", f"fairseq{f' ({installed})' if installed else ''}: {_line(fairseq)}", FAIRSEQ)
+        return
+    yield Finding("ok", f"fairseq from {_versions('fairseq', 've-fairseq', 'fairseq-fixed') or 'a source folder'}")
+    compiled = _imported("fairseq.data.data_utils_fast")
+    if isinstance(compiled, Exception):
+        yield Finding(
+            "note",
+            f"fairseq's compiled part does not load: {_line(compiled)}",
+            "in its source folder: python setup.py build_ext --inplace (padded batches, break mode complete, need it)",
+        )
+    try:
+        from fairseq.tasks import TASK_REGISTRY
+
+        import langsamp_plugin
+
+        langsamp_plugin.register()
+        there = "langsamp_masked_lm" in TASK_REGISTRY
+    except Exception as error:  # whatever an odd fairseq raises belongs into the report
+        yield Finding("missing", f"the plugin does not load: {_line(error)}", "report it, with this output")
+        return
+    yield Finding("ok" if there else "missing", f"plugin at {Path(langsamp_plugin.__file__).parent}, for --user-dir")
+
+
+def _apex() -> Finding:
+    # It is looked at and not imported: the wrong one is an unrelated web package.
+    spec = importlib.util.find_spec("apex")
+    if spec is None:
+        return Finding("ok", "no Apex, and none is needed (--optimizer fused_adamw)")
+    places = [Path(place) for place in spec.submodule_search_locations or ()]
+    if not any((place / "optimizers").is_dir() or (place / "multi_tensor_apply").is_dir() for place in places):
+        return Finding("note", "a package named apex that is not NVIDIA's", "pip uninstall apex; it is not needed")
+    kernels = importlib.util.find_spec("amp_C") is not None
+    return Finding("ok", f"NVIDIA's Apex, {'with' if kernels else 'without'} its CUDA kernels; it is not needed")
+
+
+def _torchaudio() -> Iterator[Finding]:
+    if importlib.util.find_spec("torchaudio") is None:
+        return
+    torchaudio = _imported("torchaudio")
+    if isinstance(torchaudio, Exception):
+        yield Finding(
+            "note",
+            f"torchaudio does not load, and transformers may fail with it: {_line(torchaudio)}",
+            "pip uninstall torchaudio; text needs none",
+        )
+
+
+def _extra(extra: str) -> Finding:
+    packages = [package for package, its in EXTRAS.items() if its == extra]
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        return Finding(
+            "note", f"extra {extra}: without {', '.join(missing)}", f"pip install 'langsamp-plugin[{extra}]'"
+        )
+    names = metadata.packages_distributions() if sys.version_info >= (3, 10) else {}
+    return Finding("ok", f"extra {extra}: {_versions(*(names.get(package, [package])[0] for package in packages))}")
+
+
+def _machine() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("ok", f"{cores} CPU cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}")
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if 0 <= files < FILES:
+        yield Finding("note", f"a process may have only {files} open files", f"ulimit -n {FILES}, or more")
+
+
+def _imported(name: str) -> Any:
+    """Return a module, or the exception that its import raised."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a broken package raises anything, and that is what is to be said
+        return error
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def _versions(*names: str) -> Optional[str]:
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found) or None
