@@ -43,6 +43,7 @@ setup(
         "demo": DEMO,
         "dev": [
             "pytest>=7",
+            "pytest-xdist>=3",
             "hypothesis>=6",
             "ruff>=0.5",
             "datasets>=2.14",

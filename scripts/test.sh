@@ -6,4 +6,5 @@ cd "$(dirname "$0")/.."
 bash scripts/install.sh
 export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 ruff check .
-python -m pytest --durations=10 "$@"
+# A file's tests stay together, so that what they share is made once.
+python -m pytest --durations=10 -n logical --maxprocesses 4 --dist loadfile "$@"

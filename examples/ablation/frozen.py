@@ -1,7 +1,5 @@
 """Classify with frozen features: what a model knows before anybody fine-tunes it.
 
-    python examples/ablation/frozen.py MODEL --data EVAL --out scores.json
-
 Sentences are mean-pooled two thirds up, as for retrieval, and a logistic regression is trained on them: on English and
 tested on every language (zero-shot), and on each language's own training sentences where it has any. Macro F1. Fine-tuning
 would move a small model so far that what it learned in pretraining hardly shows; here nothing of it moves.
@@ -9,14 +7,11 @@ would move a small model so far that what it learned in pretraining hardly shows
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, mean_pooled
 from langsamp_plugin.evaluation.task_data import ENGLISH, Labelled, find_labelled, read_classified
 from langsamp_plugin.lang_script import LangScript
@@ -81,24 +76,16 @@ def score(model: Any, tokenizer: Any, folder: Path, limit: int) -> dict[str, Any
     }
 
 
-def main() -> None:
-    """Score a model on the classification tasks that are there."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="Hugging Face folder")
-    parser.add_argument("--data", type=Path, required=True, help="folder with sib200/ and taxi1500/")
-    parser.add_argument("--limit", type=int, default=0, help="sentences of each file, all of English; 0 takes all")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
-    options = parser.parse_args()
-    model, tokenizer = load_encoder(options.model)
+def frozen_scores(folder: Path, data: Path, limit: int) -> dict[str, Any]:
+    """Score a model on the classification tasks that are there.
+
+    Args:
+        folder: of the model, as Hugging Face has it.
+        data: folder with sib200/ and taxi1500/, or one of them.
+        limit: sentences of each file but English's; 0 takes all.
+    """
+    model, tokenizer = load_encoder(folder)
     keep_blocks(model, round(depth(model) * 8 / 12))
-    scores = {
-        task: score(model, tokenizer, options.data / task, options.limit)
-        for task in ("sib200", "taxi1500")
-        if (options.data / task).is_dir()
+    return {
+        task: score(model, tokenizer, data / task, limit) for task in ("sib200", "taxi1500") if (data / task).is_dir()
     }
-    with atomic_write(options.out) as stream:
-        json.dump(scores, stream, indent=1)
-
-
-if __name__ == "__main__":
-    main()

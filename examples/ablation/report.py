@@ -42,6 +42,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def name_parts(name: str) -> tuple[str, int]:
+    """Return model and seed of ``both-1``; the untrained one has seed 0."""
+    model, _, seed = name.partition("-")
+    return model, int(seed or 0)
+
+
 class Run:
     """What an ablation left in its folder.
 
@@ -52,17 +58,17 @@ class Run:
     def __init__(self, folder: Path):
         self.folder = folder
         self.names = sorted(path.parent.name for path in (folder / "models").glob("*/done"))
-        self.seeds = sorted({int(name.rsplit("-", 1)[1]) for name in self.names if "-" in name})
+        self.seeds = sorted({seed for _, seed in map(name_parts, self.names) if seed})
         self.groups = Groups()
 
     def each(self, read: Any) -> dict[str, dict[int, Any]]:
-        """Return ``read(name)`` of every model and seed; the untrained model has seed 0."""
+        """Return ``read(name)`` of every model and seed."""
         found: dict[str, dict[int, Any]] = {}
         for name in self.names:
-            model, _, seed = name.partition("-")
+            model, seed = name_parts(name)
             value = read(name)
             if value is not None:
-                found.setdefault(model, {})[int(seed or 0)] = value
+                found.setdefault(model, {})[seed] = value
         return found
 
     def losses(self) -> Scores:

@@ -40,7 +40,7 @@ case $size in
     smoke) pieces=2000 arch=(langsamp_roberta_tiny --encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128)
         batch=16 tokens=32 lr=2e-3 warmup=10 valid=10 limit=30 updates=${updates:-60} seeds=${seeds:-1} ;;
     small) pieces=16000 arch=(langsamp_roberta_tiny)
-        batch=64 tokens=64 lr=7e-4 warmup=200 valid=20 limit=200 updates=${updates:-1000} seeds=${seeds:-1,2} ;;
+        batch=32 tokens=64 lr=7e-4 warmup=200 valid=20 limit=200 updates=${updates:-1000} seeds=${seeds:-1,2} ;;
     gpu) pieces=100000 arch=(langsamp_roberta)
         batch=64 tokens=512 lr=1e-4 warmup=100 valid=50 limit=0 updates=${updates:-3000} seeds=${seeds:-1} ;;
     *) usage "--size must be smoke, small or gpu" ;;
@@ -165,32 +165,7 @@ wait_for_room 1
 train untrained both "${seeds%%,*}" --lr 0 --lr-scheduler fixed --max-update 1
 
 # --- export, evaluation, analysis, report ----------------------------------------------------------------------------
-[ "$size" = gpu ] || export OMP_NUM_THREADS=$(nproc)
-found=() tasks=()
-for task in sr_bible sr_tatoeba $([ "$size" = gpu ] && echo taxi1500 sib200); do
-    [ -d "$out/eval/$task" ] && tasks+=("$task")
-done
-parallel=$([ -d "$out/eval/sib200" ] && echo "$out/eval/sib200" || echo "$out/eval/sr_bible")
-for folder in "$out"/models/*/; do
-    name=$(basename "$folder")
-    found+=("$name")
-    step "export of $name" "$out/hf/$name" langsamp export "$folder/checkpoint_last.pt" --out "$out/hf/$name"
-    step "retrieval with $name" "$out/results/$name/${tasks[${#tasks[@]} - 1]}.json" langsamp evaluate "$out/hf/$name" --name "$name" \
-        --tasks "$(IFS=, ; echo "${tasks[*]}")" --data "$out/eval" --out "$out/results" --limit "$limit"
-    baseline=()
-    case $name in
-        vanilla-* | untrained) ;;
-        *) step "tag swaps of $name" "$out/tags/$name.json" langsamp analyze tags "$folder/checkpoint_last.pt" --out "$out/tags/$name.json"
-            baseline=(--baseline "$out/hf/vanilla-${name##*-}") ;;
-    esac
-    [ ${#baseline[@]} -gt 0 ] && step "export of ${baseline[1]##*/}" "${baseline[1]}" \
-        langsamp export "$out/models/${baseline[1]##*/}/checkpoint_last.pt" --out "${baseline[1]}"
-    step "neutrality of $name" "$out/neutrality/$name/neutrality.json" langsamp analyze neutrality "$out/hf/$name" \
-        "${baseline[@]+"${baseline[@]}"}" --data "$parallel" --out "$out/neutrality/$name" \
-        --langs "$([ "$size" = smoke ] && echo "$langs")"
-    step "frozen features of $name" "$out/frozen/$name.json" python "$here/frozen.py" "$out/hf/$name" --data "$out/eval" \
-        --limit "$limit" --out "$out/frozen/$name.json"
-done
-first=${seeds%%,*}
-step "maps of both-$first" "$out/embeddings/map.html" langsamp analyze embeddings "$out/hf/both-$first" --out "$out/embeddings"
+finetune=()
+if [ "$size" = gpu ]; then finetune=(--finetune) ; else export OMP_NUM_THREADS=$(nproc) ; fi
+python "$here/measure.py" "$out" --limit "$limit" --langs "$([ "$size" = smoke ] && echo "$langs")" "${finetune[@]+"${finetune[@]}"}"
 python "$here/report.py" "$out"

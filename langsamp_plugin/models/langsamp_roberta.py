@@ -86,6 +86,12 @@ class LangSampRobertaModel(RobertaModel):
         """Build the model for a task; one without tables (fine-tuning) gets the bare backbone."""
         from omegaconf import OmegaConf
 
+        if getattr(args, "ddp_backend", None) == "fully_sharded":
+            raise ValueError(
+                "--ddp-backend fully_sharded is not supported: the tied embedding's gradient is made where the whole "
+                "weight is at hand; leave the flag out (a base model with 401,145 words takes 6.3 GB a GPU with its "
+                "optimizer's state in fp16)"
+            )
         if OmegaConf.is_config(args):
             OmegaConf.set_struct(args, False)
         langsamp_roberta_architecture(args)

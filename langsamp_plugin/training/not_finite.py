@@ -1,0 +1,72 @@
+"""What to do when numbers explode: fairseq's errors say that it happened, not what to change."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import trainer
+from fairseq.nan_detector import NanDetector
+
+from langsamp_plugin.training.durable_checkpoints import LAST
+
+SHOWN = 3
+
+
+def install() -> None:
+    """Let the errors of fairseq's training loop name cause and flags. Idempotent."""
+    train = sys.modules.get("fairseq_cli.train")
+    if train is not None and not hasattr(train.train, "explains"):
+        train.train = _explaining(train.train)
+        # Its hooks on the backward pass end in a StopIteration, as the encoder's output is a dict of lists.
+        trainer.NanDetector = partial(NanDetector, backward=False)
+
+
+def _explaining(stock: Any) -> Any:
+    def train(cfg: Any, running: Any, *rest: Any) -> Any:
+        try:
+            return stock(cfg, running, *rest)
+        except FloatingPointError as error:
+            if "inconsistent" in str(error):  # between workers, and fairseq says what to do
+                raise
+            broken = [name for name, weight in running.model.named_parameters() if not torch.isfinite(weight).all()]
+            raise FloatingPointError(explain(cfg, running.get_num_updates(), "scale" in str(error), broken)) from error
+
+    train.explains = True  # type: ignore[attr-defined]
+    return train
+
+
+def explain(cfg: Any, updates: int, overflow: bool, broken: list[str]) -> str:
+    """Return what happened, the likely cause, and the flags to change.
+
+    Args:
+        cfg: fairseq's configuration.
+        updates: how many were done.
+        overflow: fp16's loss scale is at its minimum; otherwise gradients are infinite or not a number.
+        broken: names of the weights that are not finite.
+    """
+    if overflow:
+        happened = f"update {updates + 1} overflows fp16 at the smallest loss scale (--min-loss-scale {cfg.common.min_loss_scale})"
+    else:
+        happened = f"the gradients of update {updates + 1} are infinite or not a number"
+    folder = Path(cfg.checkpoint.save_dir)
+    if broken:
+        names = ", ".join(broken[:SHOWN]) + (f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else "")
+        return (
+            f"{happened}, because weights are, too ({names}): the checkpoint it started from has them so, or an earlier "
+            f"update broke them; `langsamp info` tells, go on from an older one of {folder} by --restore-file"
+        )
+    lr, clip = cfg.optimization.lr[0], cfg.optimization.clip_norm
+    changes = [f"a lower --lr (it is {lr:g})", "a longer --warmup-updates"]
+    if not clip:
+        changes.append("--clip-norm 1.0 (it is off)")
+    if cfg.common.fp16:
+        changes.append("--bf16 instead of --fp16 where the GPU has it")
+    begin = f"Go on from {folder / LAST}, which was saved before" if (folder / LAST).is_file() else "Start again"
+    return (
+        f"{happened}; the loss is probably exploding. {begin}, with {', or '.join(changes)}. {folder / 'crash.pt'} has the "
+        "state of this moment, for a look, and may be removed"
+    )

@@ -1,0 +1,73 @@
+"""fp16 on the CPU, by --memory-efficient-fp16: the path with loss scaling, overflows and their end."""
+
+import sys
+
+import pytest
+import torch
+from support import run, train_command
+
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+
+HALF = ("--fp16", "--memory-efficient-fp16")
+# fairseq makes a tensor on the GPU after an overflow, whatever it trains on.
+ON_CPU = "import torch, sys; torch.Tensor.cuda = lambda self, *_, **__: self; from fairseq_cli.train import cli_main; cli_main()"
+
+
+def train(*arguments, **kwargs):
+    command = train_command(*arguments)
+    return run(sys.executable, "-c", ON_CPU, *command[1:], **kwargs)
+
+
+def losses(output):
+    return [float(part.split(",")[0]) for part in output.split(" loss=")[1:]]
+
+
+def test_a_run_that_overflows_recovers(demo, tmp_path):
+    """At a scale that is far too high the first updates are left out, and then it trains."""
+    output = train(demo / "data-bin", tmp_path, 20, *HALF, "--fp16-init-scale", 2**24)
+    assert output.count("gradient overflow detected") >= 2
+    state = load_checkpoint(tmp_path / "checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["num_updates"] == 20 and losses(output)[-1] < losses(output)[0] - 0.5
+    assert all(torch.isfinite(weight).all() for weight in state["model"].values() if weight.is_floating_point())
+    table = state["model"]["encoder.lang_embedding.weight"]  # fairseq stores it as float32
+    assert torch.equal(table.half().float(), table), "it was trained in fp16"
+    # It goes on from there, with the scale that it had found.
+    output = train(demo / "data-bin", tmp_path, 24, *HALF, "--fp16-init-scale", 2**24)
+    assert "Loaded checkpoint" in output and "gradient overflow detected" not in output
+
+
+def test_the_smallest_loss_scale_is_explained(demo, tmp_path):
+    output = train(
+        demo / "data-bin", tmp_path, 20, *HALF, "--fp16-init-scale", 2**26, "--min-loss-scale", 2**25, expect=1
+    )
+    last = output.strip().splitlines()[-1]
+    assert "update 1 overflows fp16 at the smallest loss scale" in last
+    assert "a lower --lr (it is 0.002), or a longer --warmup-updates, or --clip-norm 1.0 (it is off), or --bf16" in last
+
+
+def test_not_a_number(demo, tmp_path):
+    """Nothing of a bad update reaches the checkpoint, and a checkpoint that has one is told from an exploding loss."""
+    data = demo / "data-bin"
+    run(*train_command(data, tmp_path, 3))
+    path = tmp_path / "checkpoint_last.pt"
+    good = path.read_bytes()
+    output = run(*train_command(data, tmp_path, 30, "--lr", "1e18"), expect=1)
+    last = output.strip().splitlines()[-1]
+    assert "are infinite or not a number" in last and path.read_bytes() == good
+    state = load_checkpoint(path)
+    state["model"]["encoder.lm_head.bias"][7] = float("nan")
+    torch.save(state, tmp_path / "beside")  # what was loaded is mapped from the file
+    (tmp_path / "beside").rename(path)
+    output = run(*train_command(data, tmp_path, 30), expect=1)
+    assert "update 4 are infinite or not a number, because weights are, too (encoder.lm_head.bias" in output
+
+
+@pytest.mark.parametrize("name", ["lang_embedding", "script_embedding"])
+def test_the_tables_learn_in_half_precision_what_they_learn_in_full(demo, tmp_path, name):
+    plain = ("--dropout", 0, "--attention-dropout", 0)
+    for folder, more in (("half", HALF), ("full", ())):
+        if not (tmp_path.parent / folder / "checkpoint_last.pt").is_file():
+            train(demo / "data-bin", tmp_path.parent / folder, 12, *plain, *more)
+    half, full = (load_checkpoint(tmp_path.parent / part / "checkpoint_last.pt")["model"] for part in ("half", "full"))
+    key = f"encoder.{name}.weight"
+    assert torch.nn.functional.cosine_similarity(half[key].float().flatten(), full[key].flatten(), dim=0) > 0.999
