@@ -1,6 +1,7 @@
 """Training that is hit while it runs goes on as if nothing had happened."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +63,25 @@ def test_a_damaged_last_checkpoint(demo, whole, tmp_path):
         "checkpoint_2", "checkpoint_1"
     )
     assert same(tmp_path, whole)
+
+
+def test_a_shard_that_is_cut_off_under_a_running_job(demo, whole, tmp_path):
+    """It names the file; what was saved before is whole, and with the shard in order again the run goes on."""
+    data = tmp_path / "data-bin"
+    shutil.copytree(demo / "data-bin", data)
+    # 200 updates, so that the run is still there when the file is cut.
+    command = train_command(data, tmp_path / "run", 200, "--save-interval-updates", 6, "--log-interval", 1)
+    process = start(command)
+    for line in process.stdout:
+        if "num_updates=8" in line:
+            for path in data.glob("*/train.bin"):
+                os.truncate(path, 10)
+            break
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 1 and "train.bin was cut off while in use; binarize this language again" in output
+    shutil.copytree(demo / "data-bin", data, dirs_exist_ok=True)
+    run(*train_command(data, tmp_path / "run", UPDATES, "--save-interval-updates", 6))
+    assert same(tmp_path / "run", whole)
 
 
 def test_code_in_a_checkpoint_does_not_run(demo, tmp_path):

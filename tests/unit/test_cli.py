@@ -20,6 +20,7 @@ COMMANDS = [
     "analyze sources",
     "analyze tags",
     "user-dir",
+    "doctor",
     "version",
 ]
 
