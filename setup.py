@@ -15,6 +15,7 @@ DATA = ["pyarrow>=14.0.1", "fonttools>=4.40", "fasttext-predict>=0.9.2.2", "prot
 HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19"]
 EVAL = [*HF, "scikit-learn>=1.0", "seqeval>=1.2", "matplotlib>=3.5", "textalloc>=1.1"]
 ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "textalloc>=1.1", "scikit-learn>=1.0", "umap-learn>=0.5.4"]
+DOCS = ["pdoc>=14"]
 DEMO = ["Django>=4.2", "polib>=1.1", "tensorboard>=2.10"]
 
 setup(
@@ -41,6 +42,7 @@ setup(
         "eval": EVAL,
         "analysis": ANALYSIS,
         "demo": DEMO,
+        "docs": DOCS,
         "dev": [
             "pytest>=7",
             "pytest-xdist>=3",
