@@ -16,7 +16,7 @@ LAYERS = [
     ("data", "modules", "checkpoint.key_map", "checkpoint.loading"),
     ("criterions", "models", "optim", "tasks", "training"),
     ("checkpoint", "hf"),
-    ("analysis", "evaluation", "info"),
+    ("analysis", "doctor", "evaluation", "info"),
     ("commands",),
     ("cli",),
 ]
