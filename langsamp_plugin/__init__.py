@@ -1,8 +1,21 @@
-"""LangSAMP for fairseq.
+"""LangSAMP for fairseq: an embedding of the language and one of the script, added to the output of XLM-R's blocks.
 
 Importing the package registers its model, task, criterion and optimizer wherever fairseq is installed,
 so that ``fairseq-train --user-dir`` finds them. The ``langsamp`` command skips that: it would
 spend seconds on importing fairseq before it could print its help.
+
+Where to begin:
+
+- the tag of a text and the tables of codes: :mod:`langsamp_plugin.lang_script`
+- the model, in the order of its tensors: :mod:`langsamp_plugin.models.langsamp_roberta`; its two tables:
+  :mod:`langsamp_plugin.modules.tag_embedding`; its loss: :mod:`langsamp_plugin.modules.head_loss`
+- what training reads: :mod:`langsamp_plugin.tasks`, :mod:`langsamp_plugin.data.block_dataset`,
+  :mod:`langsamp_plugin.data.sampling`, :mod:`langsamp_plugin.data.masking`
+- checkpoints to Hugging Face and back: :mod:`langsamp_plugin.checkpoint.export`,
+  :mod:`langsamp_plugin.checkpoint.import_hf`, :mod:`langsamp_plugin.checkpoint.key_map`
+- a masked LM for ``transformers`` that knows the language: :mod:`langsamp_plugin.hf`
+- zero-shot evaluation: :mod:`langsamp_plugin.evaluation.tasks`, :mod:`langsamp_plugin.evaluation.run`
+- the ``langsamp`` command: :mod:`langsamp_plugin.cli`, :mod:`langsamp_plugin.commands`
 """
 
 import importlib.util

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Union, overload
 
 from langsamp_plugin.atomic import PathLike, atomic_write
 
@@ -162,7 +162,13 @@ class CodeTable(Sequence[str]):
     def __len__(self) -> int:
         return len(self.codes)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[str, tuple[str, ...]]:
         return self.codes[index]
 
     def __contains__(self, code: object) -> bool:

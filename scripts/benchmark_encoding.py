@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder
 BATCH = 128
 
 
-def authors_way(sentences: list[str], model, tokenizer, limit: int, folder: Path) -> np.ndarray:
+def authors_way(sentences: list[str], model: Any, tokenizer: Any, limit: int, folder: Path) -> np.ndarray:
     """Return (layers, sentences, C), every layer also written to disk."""
     parts = []
     with torch.no_grad():

@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -31,7 +33,7 @@ def resident(field: str) -> int:
     return int(fields[field].split()[0]) * 1024
 
 
-def loss_of(way: str):
+def loss_of(way: str) -> Callable[..., Any]:
     """Return ``loss(features, weight, bias, target)``, summed over the tokens."""
     import torch
     from torch.nn import functional
@@ -39,13 +41,14 @@ def loss_of(way: str):
     from langsamp_plugin.modules.head_loss import head_loss
 
     if way in ("plain", "blocks"):
-        return lambda *parts: head_loss(*parts, way).total
+        return lambda x, w, b, t: head_loss(x, w, b, t, way).total
     if way == "cce":
         from cut_cross_entropy import linear_cross_entropy
 
         return lambda x, w, b, t: linear_cross_entropy(x, w, t, bias=b, reduction="sum")
     rows = way.split("-")[1]
-    options = torch.nn.LinearCrossEntropyOptions(**({} if rows == "default" else {"batch_chunk_size": int(rows)}))
+    chosen: dict[str, Any] = {} if rows == "default" else {"batch_chunk_size": int(rows)}
+    options = torch.nn.LinearCrossEntropyOptions(**chosen)
     return lambda x, w, b, t: functional.linear_cross_entropy(x, w, t, linear_bias=b, reduction="sum", options=options)
 
 
@@ -60,7 +63,11 @@ def measure(way: str, tokens: int, words: int, options: argparse.Namespace) -> N
         head_loss.BLOCK_BYTES[device] = int(options.megabytes) * 2**20
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
     torch.manual_seed(0)
-    parts = [torch.randn(tokens, options.width), torch.randn(words, options.width) * 0.02, torch.zeros(words)]
+    parts: list[Any] = [
+        torch.randn(tokens, options.width),
+        torch.randn(words, options.width) * 0.02,
+        torch.zeros(words),
+    ]
     parts = [part.to(device, dtype).requires_grad_() for part in parts]
     target = torch.randint(words, (tokens,), device=device)
     loss, seconds = loss_of(way), []

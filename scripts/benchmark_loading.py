@@ -18,6 +18,7 @@ import time
 from argparse import Namespace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = 610
@@ -67,7 +68,7 @@ def measure(side: str, folder: str, batches: int) -> None:
     if side == "ours":
         from langsamp_plugin.tasks.langsamp_masked_lm import LangSampMaskedLMConfig
 
-        config = LangSampMaskedLMConfig(
+        config: Any = LangSampMaskedLMConfig(
             data=folder, tokens_per_sample=TOKENS_PER_SAMPLE, multilang_sampling_alpha=0.3, seed=1, no_save=True,
             train_subset="train", save_dir=".", tensorboard_logdir=None,
         )  # fmt: skip
@@ -104,7 +105,7 @@ def main() -> None:
     parser.add_argument("--measure", nargs=2, metavar=("SIDE", "DATA"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        measure(*args.measure, args.batches)
+        measure(args.measure[0], args.measure[1], args.batches)
         return
     print(f"{LANGUAGES} languages, batches of {BATCH} x {TOKENS_PER_SAMPLE}, vocabulary {TYPES + 5:,}, one core")
     print(f"{'sentences':>12} {'side':>6} {'first batch':>12} {'memory':>9} {'tokens/s':>12}")

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from benchmark_profile import BLOCKS, HEADS, INNER, WIDTH, attach_timers, bandwi
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+Step = Callable[[dict[str, Any]], float]
 SIDES = ("langsamp", "fairseq", "huggingface")
 FIELDS = (
     "side", "words", "shape", "precision", "tokens_per_s", "extra_mb", "mfu_percent", "first_loss", "last_loss",
@@ -86,8 +88,8 @@ def _fairseq(arguments: list[str]) -> tuple[Any, Any]:
     return cfg, tasks.setup_task(cfg.task)
 
 
-def fairseq_step(side: str, data: str, options: argparse.Namespace):
-    """Return ``(step(batch) -> loss in nats per masked token, model)`` by fairseq's Trainer."""
+def fairseq_step(side: str, data: str, options: argparse.Namespace) -> tuple[Step, Any, Any]:
+    """Return ``(step(batch) -> loss in nats per masked token, model, trainer)`` by fairseq's Trainer."""
     from fairseq.trainer import Trainer
 
     cfg, task = _fairseq(fairseq_arguments(side, data, options))
@@ -108,7 +110,7 @@ def fairseq_step(side: str, data: str, options: argparse.Namespace):
     return step, model, trainer
 
 
-def huggingface_step(options: argparse.Namespace, words: int):
+def huggingface_step(options: argparse.Namespace, words: int) -> tuple[Step, Any, None]:
     """Return the same by transformers, as its example run_mlm.py and the Trainer do."""
     import torch
     from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
@@ -270,7 +272,7 @@ def main() -> None:
     words = [int(part) for part in options.words.split(",")]
     shapes = options.shapes.split(",")
     if options.child:
-        options.words, options.shape = words, tuple(int(part) for part in shapes[0].split("x"))
+        options.words, options.shape = words, shape_of(shapes[0])
         if options.child == "batches":
             make_batches(options.folder, options.data, options)
         else:
@@ -282,7 +284,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 data = padded(Path(options.data), count, Path(folder))
                 child("batches", Path(folder), data, options, count, shape)
-                size = tuple(int(part) for part in shape.split("x"))
+                size = shape_of(shape)
                 results = {}
                 for side in options.sides.split(","):
                     results[side] = child(side, Path(folder), data, options, count, shape)
@@ -292,6 +294,12 @@ def main() -> None:
                         write_rows(rows, options.csv)
                     if options.profile and side == "langsamp":
                         show_profile(results[side], count, size)
+
+
+def shape_of(text: str) -> tuple[int, int]:
+    """Read ``8x512``: sentences and tokens."""
+    sentences, tokens = text.split("x")
+    return int(sentences), int(tokens)
 
 
 def write_rows(rows: list[dict[str, Any]], path: str) -> None:
@@ -308,10 +316,9 @@ def row_of(side: str, results: dict[str, Any], words: int, shape: tuple[int, int
     """Return a line of the CSV."""
     result = results[side]
     tokens = shape[0] * shape[1]
-    compared = results.get("fairseq")
     difference = ""
     if side == "fairseq" and "langsamp" in results:
-        pairs = zip(results["langsamp"]["losses"], compared["losses"])
+        pairs = zip(results["langsamp"]["losses"], result["losses"])
         difference = f"{max(abs(one - other) / other for one, other in pairs):.1e}"
     settings = f"{result['device']}, {result['threads']} threads, torch {result['torch']}"
     if side == "langsamp":

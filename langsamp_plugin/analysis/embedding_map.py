@@ -93,7 +93,9 @@ def draw_map(table: TableMap, out: Path) -> None:
             for name, (colour, shape) in look.items():
                 rows = [row for row, group in enumerate(groups) if group == name]
                 label = name if alone else f"{name} ({len(rows)})"
-                axes.scatter(*positions[rows].T, s=16, color=colour, marker=shape, label=label, linewidths=0)
+                axes.scatter(
+                    positions[rows, 0], positions[rows, 1], s=16, color=colour, marker=shape, label=label, linewidths=0
+                )
             axes.margins(0.06)
             if projection == "pca":
                 axes.set(

@@ -123,8 +123,8 @@ def analyze_sources(
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(Choice._fields)
         for choice in choices:
-            english = "" if choice.english is None else f"{choice.english:.4f}"
-            writer.writerow([choice.target, choice.source, f"{choice.cosine:.4f}", english])
+            against = "" if choice.english is None else f"{choice.english:.4f}"
+            writer.writerow([choice.target, choice.source, f"{choice.cosine:.4f}", against])
     if not run or not choices:
         return choices, unknown, []
     if ENGLISH not in able:

@@ -64,7 +64,8 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
                 raise ValueError(f"{folder.path}: {name} is not tied to what it must equal, which fairseq cannot hold")
     new_head = f"{HEAD}dense.weight" not in weights
     if new_head:
-        weights.update(_new_head(*weights[EMBEDDING].shape, weights[EMBEDDING].dtype, seed))
+        types, width = weights[EMBEDDING].shape
+        weights.update(_new_head(types, width, weights[EMBEDDING].dtype, seed))
         notes.append("the folder has no masked-LM head: a new one was drawn, as a fresh model has it")
     weights[f"{HEAD}weight"] = weights[EMBEDDING]
     token_types = next((tensor for name, tensor in source.items() if name.endswith(TOKEN_TYPE)), None)

@@ -115,6 +115,7 @@ def make_starting_checkpoint(
     """
     out, notes = Path(out), []
     extension = found = None
+    old: Optional[Tokenizer]
     if Path(source).is_dir():
         imported, old = _read_folder(source, out, old_spm, allow_pickle)
         state, notes = imported.state, imported.notes

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
 
-APP_OPTIONS = {"add_completion": False, "rich_markup_mode": None}
+APP_OPTIONS: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None}
 
 app = typer.Typer(
     name="langsamp", help="Everything around training with LangSAMP; training itself is fairseq-train.", **APP_OPTIONS

@@ -19,7 +19,7 @@ from langsamp_plugin.training.ending import StopSignal
 class LangSampMaskedLMCriterionConfig(FairseqDataclass):
     """Everything else follows from task and model."""
 
-    head_loss: ChoiceEnum(list(KINDS)) = field(
+    head_loss: ChoiceEnum(list(KINDS)) = field(  # type: ignore[valid-type]
         default="auto",
         metadata={
             "help": "plain makes the logits of all masked tokens at once, as stock fairseq does; blocks makes them block "

@@ -245,7 +245,8 @@ def _encode_piece(task: tuple[Language, Piece]) -> int:
     dtype = best_dtype(tokenizer.vocab_size)
     limit = -1 if piece.held_out else _held_out_limit(language.train, language.valid_lines, PIECE)
     splits = ["valid"] if piece.held_out else ["train", "valid"] if limit >= 0 else ["train"]
-    rows = {split: {"split": split, "lines": 0, "tokens": 0, "unknown": 0, "bin": 0, "sizes": 0} for split in splits}
+    counts: dict[str, Any] = {"lines": 0, "tokens": 0, "unknown": 0, "bin": 0, "sizes": 0}
+    rows = {split: {"split": split, **counts} for split in splits}
     with ExitStack() as stack:
         streams = {
             (split, kind): stack.enter_context(

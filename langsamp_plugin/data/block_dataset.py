@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 import torch
 from fairseq.data import FairseqDataset
+from numpy.typing import ArrayLike
 
 from langsamp_plugin.data.hashing import key, to_unit
 from langsamp_plugin.data.language_blocks import LanguageBlocks
@@ -52,9 +53,9 @@ class BlockDataset(FairseqDataset):
     def __init__(
         self,
         languages: Sequence[LanguageBlocks],
-        tag_ids: Sequence[int],
-        lang_ids: Sequence[int],
-        script_ids: Sequence[int],
+        tag_ids: ArrayLike,
+        lang_ids: ArrayLike,
+        script_ids: ArrayLike,
         masking: Masking,
         bos_id: int,
         seed: int,

@@ -191,7 +191,7 @@ class BlockIterator(EpochBatchIterating):
         self._running = self._batches(start)
         self._rounds_before = rounds_before
         # The iterator counts from 0 also after a restart: fairseq groups rounds by --update-freq, which may have changed.
-        loader = torch.utils.data.DataLoader(
+        loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
             self.dataset,
             collate_fn=self.dataset.collater,
             batch_sampler=WorkerBatches(self._running, self.num_shards, self.shard_id),

@@ -148,7 +148,7 @@ def check_corpus(
                     name: "" if getattr(report, name) is None else f"{getattr(report, name):.4f}"
                     for name in ("script_share", "language_share")
                 }
-                writer.writerow(report._replace(problems="; ".join(report.problems), **shares))  # type: ignore[arg-type]
+                writer.writerow(report._replace(problems="; ".join(report.problems), **shares))
     return reports
 
 

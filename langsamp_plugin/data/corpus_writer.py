@@ -100,7 +100,7 @@ def _write_language(job: Job) -> dict[str, Any]:
         finished = json.loads(record.read_text(encoding="utf-8"))
         if finished["fingerprint"] == fingerprint and finished["row"]["bytes"] == path.stat().st_size:
             return dict(finished["row"])
-    row = {"tag": str(job.tag), "lines": 0, "characters": 0, "bytes": 0, "duplicates": 0}
+    row: dict[str, Any] = {"tag": str(job.tag), "lines": 0, "characters": 0, "bytes": 0, "duplicates": 0}
     drop = repeated(job.lines()) if job.dedup else None
     with atomic_write(path, "wb") as stream:
         for number, line in enumerate(job.lines()):

@@ -78,7 +78,7 @@ def read_tag_map(path: PathLike) -> dict[str, LangScript]:
 def split_parts(folder: PathLike, split: str, combine: bool = False) -> list[Path]:
     """Return the prefixes of a split: ``train``, and with ``combine`` ``train1``, ``train2``, ... until one is missing."""
     folder = Path(folder)
-    prefixes = []
+    prefixes: list[Path] = []
     number = 0
     while True:
         prefix = folder / f"{split}{number or ''}"

@@ -62,6 +62,6 @@ def _read(tokenizer: Tokenizer) -> Any:
         raise ModuleNotFoundError(
             f"extending a tokenizer needs protobuf >= 3.20: pip install 'langsamp-plugin[data]' ({error})"
         ) from error
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined] # made when it is imported
     model.ParseFromString(tokenizer.path.read_bytes())
     return model

@@ -108,7 +108,7 @@ class BlockSampler:
             ``(language, block)``, both int64 of shape ``(n,)``.
         """
         positions = np.asarray(positions, dtype=np.int64)
-        shuffled = permute(positions, np.int64(len(self)), key(self.seed, _ORDER, visit))
+        shuffled = permute(positions, np.array(len(self), dtype=np.int64), key(self.seed, _ORDER, visit))
         language = np.searchsorted(self.ends, shuffled, side="right")
         draw = shuffled - (self.ends[language] - self.draws[language]) + visit * self.draws[language]
         count = self.counts[language]

@@ -84,7 +84,7 @@ def keep_blocks(model: Any, layer: int) -> None:
         model: from :func:`load_encoder`.
         layer: the highest layer that is asked for.
     """
-    encoder = getattr(model, "encoder", None)
+    encoder: Any = getattr(model, "encoder", None)
     if type(encoder).__name__ in ("XLMRobertaEncoder", "RobertaEncoder", "BertEncoder"):
         encoder.layer = encoder.layer[: max(layer, 1)]
 

@@ -212,9 +212,9 @@ class Report:
                 "| --- | --- | ---: |" + " ---: |" * len(of_task),
             ]
             for tag, values in self.languages(task):
-                cells = " | ".join("-" if value is None else f"{value:.1f}" for value in values)
+                scores = " | ".join("-" if value is None else f"{value:.1f}" for value in values)
                 size = next(result.sizes[tag] for result in of_task if tag in result.sizes)
-                lines.append(f"| {tag} | {'head' if tag in self.groups.heads else 'tail'} | {size:,} | {cells} |")
+                lines.append(f"| {tag} | {'head' if tag in self.groups.heads else 'tail'} | {size:,} | {scores} |")
             lines.append("")
         notes = self.notes()
         if notes:
@@ -267,7 +267,7 @@ class Report:
         from langsamp_plugin.evaluation.report_plots import plot_task
 
         out = Path(out)
-        pictures = [plot_task(self, task, out).name for task in self.tasks]
+        pictures = [plot_task(self, task, out).name for task in self.tasks if self.shared[task]]
         summary = [
             (task, model, group, f"{part.mean:.4f}", "" if part.std is None else f"{part.std:.4f}", part.languages)
             for task, model, cells in self.summary()
@@ -284,7 +284,7 @@ class Report:
             for result in of_task
             for tag, metrics in sorted(result.scores.items())
             for metric, values in metrics.items()
-            for seed, value in zip(result.seeds or [""], values)
+            for seed, value in zip(result.seeds or ("",), values)
         ]
         for name, header, rows in (
             ("summary.csv", ("task", "model", "group", "mean", "std", "languages"), summary),

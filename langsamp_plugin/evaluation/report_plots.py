@@ -27,12 +27,16 @@ def plot_task(report: Report, task: str, out: Path) -> Path:
     from matplotlib.figure import Figure
     from textalloc import allocate
 
-    rows = [(tag, values) for tag, values in report.languages(task) if None not in values]
+    rows = []  # languages that all models have
+    for tag, values in report.languages(task):
+        scores = [value for value in values if value is not None]
+        if len(scores) == len(values):
+            rows.append((tag, scores))
     models = [result.model for result in report.tasks[task]]
     figure = Figure(figsize=(5.2, 5) if len(models) > 1 else (7.5, 3.8), layout="constrained")
     axes = figure.add_subplot()
     if len(models) > 1:
-        points = [(tag, values[0], values[-1]) for tag, values in rows]
+        points = [(tag, scores[0], scores[-1]) for tag, scores in rows]
         low = min(min(x, y) for _, x, y in points) - 2
         high = max(max(x, y) for _, x, y in points) + 2
         axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, zorder=0)
@@ -40,7 +44,7 @@ def plot_task(report: Report, task: str, out: Path) -> Path:
         named = sorted(points, key=lambda point: -abs(point[2] - point[1]))[:NAMED]
     else:
         ordered = sorted(rows, key=lambda row: row[1][0])
-        points = [(tag, float(place), values[0]) for place, (tag, values) in enumerate(ordered)]
+        points = [(tag, float(place), scores[0]) for place, (tag, scores) in enumerate(ordered)]
         axes.set(
             xlabel="languages in order", ylabel=TASKS[task].metric + ", %", ylim=(0, 104), xlim=(-2, len(points) * 1.08)
         )
@@ -57,18 +61,21 @@ def plot_task(report: Report, task: str, out: Path) -> Path:
             ]
             if chosen:
                 label = f"{group}, {'Latin' if latin else 'other'} script"
-                axes.scatter(
-                    *zip(*((x, y) for _, x, y in chosen)), s=16, color=colour, marker=mark, label=label, alpha=0.8
-                )
+                x, y = [x for _, x, _ in chosen], [y for _, _, y in chosen]
+                axes.scatter(x, y, s=16, color=colour, marker=mark, label=label, alpha=0.8)
     if len(models) > 1:
-        tags, x, y = zip(*named)
         allocate(
-            axes, x, y, tags, x_scatter=[x for _, x, _ in points], y_scatter=[y for _, _, y in points],
+            axes, [x for _, x, _ in named], [y for _, _, y in named], [tag for tag, _, _ in named],
+            x_scatter=[x for _, x, _ in points], y_scatter=[y for _, _, y in points],
             textsize=6.5, linecolor="0.6", linewidth=0.4,
         )  # fmt: skip
     else:
-        for tag, x, y in named:  # right below a point: the languages are in order, so that nothing else is there
-            axes.annotate(tag, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=6.5)
+        for (
+            tag,
+            place,
+            score,
+        ) in named:  # right below a point: the languages are in order, so that nothing else is there
+            axes.annotate(tag, (place, score), xytext=(4, -9), textcoords="offset points", fontsize=6.5)
     axes.set_title(f"{TASKS[task].title}, {len(points)} languages", fontsize=10)
     axes.legend(fontsize=7)
     path = out / f"{task}.png"

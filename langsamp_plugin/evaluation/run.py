@@ -37,6 +37,7 @@ from langsamp_plugin.evaluation.tasks import CLASSIFICATION, RETRIEVAL, TAGGING,
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 
+PAIR_READERS = {"sr_bible": read_verses, "sr_tatoeba": read_tatoeba}
 READERS = {CLASSIFICATION: read_classified, TAGGING: read_tagged}
 
 
@@ -128,7 +129,7 @@ def _plan(
     settings = task.settings._replace(**{name: value for name, value in changes.items() if value is not None})
     folder = task_folder(task, data, cache.folder / "data")
     if task.kind == RETRIEVAL:
-        pairs, not_scored = (read_verses if task.name == "sr_bible" else read_tatoeba)(folder)
+        pairs, not_scored = PAIR_READERS[task.name](folder)
         if limit:
             pairs = {tag: Pairs(part.english[:limit], part.other[:limit]) for tag, part in pairs.items()}
         for tag in list(pairs):

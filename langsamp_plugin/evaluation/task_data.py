@@ -6,7 +6,7 @@ import csv
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
 from langsamp_plugin.data.corpus import read_lines
@@ -34,8 +34,8 @@ class Labelled(NamedTuple):
         labels: a label per sentence, or a list with one per word.
     """
 
-    texts: list  # type: ignore[type-arg]
-    labels: list  # type: ignore[type-arg]
+    texts: list[Any]
+    labels: list[Any]
 
     def thinned(self, limit: int) -> Labelled:
         """Return so many sentences, evenly spread: files are often sorted by label. 0 returns all."""

@@ -10,15 +10,18 @@ Tensor names end in their shape: B sentences, T tokens, N masked tokens, C width
 
 from __future__ import annotations
 
+import argparse
 import logging
 from typing import Any, Optional, Union
 
 import torch
+from fairseq.data import Dictionary
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel, base_architecture
 from fairseq.utils import safe_getattr
 from torch import Tensor
 
+from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.modules.head_loss import HeadLoss, in_blocks
 from langsamp_plugin.modules.head_loss import head_loss as _head_loss
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes, move_rows
@@ -39,12 +42,12 @@ class LangSampRobertaModel(RobertaModel):
     """
 
     @classmethod
-    def hub_models(cls):
+    def hub_models(cls) -> dict[str, str]:
         """No weights are published under this name."""
         return {}
 
     @staticmethod
-    def add_args(parser):
+    def add_args(parser: argparse.ArgumentParser) -> None:
         """Add the flags of RoBERTa and of the two tables."""
         RobertaModel.add_args(parser)
         parser.add_argument(
@@ -82,7 +85,7 @@ class LangSampRobertaModel(RobertaModel):
         )
 
     @classmethod
-    def build_model(cls, args, task):
+    def build_model(cls, args: Any, task: Any) -> LangSampRobertaModel:
         """Build the model for a task; one without tables (fine-tuning) gets the bare backbone."""
         from omegaconf import OmegaConf
 
@@ -162,7 +165,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
         tables: the inventories, or ``None`` for the bare backbone.
     """
 
-    def __init__(self, args, dictionary, tables=None):
+    def __init__(self, args: Any, dictionary: Dictionary, tables: Optional[Tables] = None):
         super().__init__(args, dictionary)
         for module in self.modules():
             if hasattr(module, "normalized_shape"):  # torch's LayerNorm, or Apex's
@@ -172,10 +175,12 @@ class LangSampRobertaEncoder(RobertaEncoder):
             for block in self.sentence_encoder.layers:
                 block.compile()
         self.tables_at = args.embed_tags_at
-        wanted = args.embed_tags if tables is not None else "none"
-        width = args.encoder_embed_dim
-        self.lang_embedding = TagEmbedding(tables.languages, width) if wanted in ("both", "lang") else None
-        self.script_embedding = TagEmbedding(tables.scripts, width) if wanted in ("both", "script") else None
+        wanted, width = args.embed_tags, args.encoder_embed_dim
+        self.lang_embedding = self.script_embedding = None
+        if tables is not None and wanted in ("both", "lang"):
+            self.lang_embedding = TagEmbedding(tables.languages, width)
+        if tables is not None and wanted in ("both", "script"):
+            self.script_embedding = TagEmbedding(tables.scripts, width)
 
     def tag_embedding(self, lang_ids: Optional[Tensor], script_ids: Optional[Tensor]) -> Optional[Tensor]:
         """Return ``E_lang + E_script`` of each sentence.
@@ -306,7 +311,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
 
 
 @register_model_architecture("langsamp_roberta", "langsamp_roberta")
-def langsamp_roberta_architecture(args):
+def langsamp_roberta_architecture(args: Any) -> None:
     """XLM-R base: 12 layers, width 768."""
     args.max_positions = safe_getattr(args, "max_positions", None) or 512
     args.embed_tags = safe_getattr(args, "embed_tags", "both") or "both"
@@ -319,7 +324,7 @@ def langsamp_roberta_architecture(args):
 
 
 @register_model_architecture("langsamp_roberta", "langsamp_roberta_large")
-def langsamp_roberta_large_architecture(args):
+def langsamp_roberta_large_architecture(args: Any) -> None:
     """XLM-R large: 24 layers, width 1024."""
     args.encoder_layers = safe_getattr(args, "encoder_layers", 24)
     args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", 1024)
@@ -329,7 +334,7 @@ def langsamp_roberta_large_architecture(args):
 
 
 @register_model_architecture("langsamp_roberta", "langsamp_roberta_xl")
-def langsamp_roberta_xl_architecture(args):
+def langsamp_roberta_xl_architecture(args: Any) -> None:
     """XLM-R XL (Goyal et al. 2021, table 1): 36 layers, width 2560, LayerNorm before each block."""
     args.encoder_layers = safe_getattr(args, "encoder_layers", 36)
     args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", 2560)
@@ -341,7 +346,7 @@ def langsamp_roberta_xl_architecture(args):
 
 
 @register_model_architecture("langsamp_roberta", "langsamp_roberta_tiny")
-def langsamp_roberta_tiny_architecture(args):
+def langsamp_roberta_tiny_architecture(args: Any) -> None:
     """4 layers, width 192: trains on a CPU, for trying things out."""
     args.encoder_layers = safe_getattr(args, "encoder_layers", 4)
     args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", 192)

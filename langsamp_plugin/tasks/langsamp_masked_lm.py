@@ -40,7 +40,7 @@ class LangSampMaskedLMConfig(FairseqDataclass):
     data: str = field(
         default=MISSING, metadata={"help": "colon separated data folders, visited in turns, an epoch each"}
     )
-    sample_break_mode: BREAK_MODES = field(
+    sample_break_mode: BREAK_MODES = field(  # type: ignore[valid-type]
         default="none",
         metadata={
             "help": "none fills each sample with tokens-per-sample tokens and needs no per-sentence index; complete ends "
@@ -67,13 +67,13 @@ class LangSampMaskedLMConfig(FairseqDataclass):
             "help": "languages are drawn by p ~ count ** alpha; for --multilang-sampling glot500 over the tail only"
         },
     )
-    multilang_sampling: SAMPLING = field(
+    multilang_sampling: SAMPLING = field(  # type: ignore[valid-type]
         default="alpha", metadata={"help": "alpha: fairseq's and XLM-R's; glot500: head languages fixed, tail by alpha"}
     )
     multilang_sampling_scale: float = field(
         default=30.0, metadata={"help": "for glot500: how often the smallest language comes in an epoch"}
     )
-    multilang_sampling_counts: COUNTS = field(
+    multilang_sampling_counts: COUNTS = field(  # type: ignore[valid-type]
         default="blocks",
         metadata={"help": "what the sampling counts: blocks of tokens, or lines as Glot500 did"},
     )
@@ -202,7 +202,8 @@ class LangSampMaskedLMTask(FairseqTask):
             ValueError: a file is damaged.
         """
         turn = (epoch - 1) % len(self.paths)
-        languages, missing = [], []
+        languages: list[LanguageBlocks] = []
+        missing: list[LanguageBlocks] = []
         for tag, folders in sorted(self.folders[turn].items()):
             for folder in folders:
                 check_types(folder, len(self.dictionary))

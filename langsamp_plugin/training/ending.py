@@ -33,7 +33,7 @@ class StopSignal:
 
 def install() -> None:
     """Let fairseq's training loop stop, and not begin where it is done; pass the signal on to workers. Idempotent."""
-    train = sys.modules.get("fairseq_cli.train")
+    train: Any = sys.modules.get("fairseq_cli.train")
     if train is None or hasattr(train.validate_and_save, "langsamp"):
         return
     train.validate_and_save = _stopping(train.validate_and_save)
@@ -59,6 +59,7 @@ def _pass_on(number: int, frame: Any) -> None:
     """In the process that has started one worker per GPU: they save, and it ends when they have ended."""
     children = multiprocessing.active_children()
     for child in children:
+        assert child.pid is not None, "it has been started"
         os.kill(child.pid, number)
     if not children:
         _die(number)

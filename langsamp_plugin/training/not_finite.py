@@ -18,7 +18,7 @@ SHOWN = 3
 
 def install() -> None:
     """Let the errors of fairseq's training loop name cause and flags. Idempotent."""
-    train = sys.modules.get("fairseq_cli.train")
+    train: Any = sys.modules.get("fairseq_cli.train")
     if train is not None and not hasattr(train.train, "explains"):
         train.train = _explaining(train.train)
         # Its hooks on the backward pass end in a StopIteration, as the encoder's output is a dict of lists.

@@ -87,6 +87,14 @@ def test_only_shared_languages_are_compared():
     assert "| ace_Arab | tail | 204 | 11.0 | - |" in report.markdown()
 
 
+def test_models_without_a_language_in_common(tmp_path):
+    """A report without that picture, where drawing no point at all would end in an error."""
+    other = result("other", [])._replace(scores={"fra_Latn": {"f1": [50, 52]}}, sizes={"fra_Latn": 204})
+    report = Report([ONE, other])
+    assert [path.name for path in report.save(tmp_path) if path.suffix == ".png"] == []
+    assert "| fra_Latn | head | 204 | - | 51.0 |" in report.markdown() and len(report.notes()) == 2
+
+
 def test_what_does_not_compare_is_said():
     other = result("other", [[1, 1]] * 4, settings={"lr": 1e-4}, source="deu_Latn", provenance={"data_hash": "y"})
     notes = "\n".join(Report([ONE, other]).notes())
