@@ -1,14 +1,33 @@
 """Writing files so that a reader, or a killed job's successor, never sees half of one."""
 
 import errno
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Union
+from typing import IO, Any, Optional, Union
 
 PathLike = Union[str, "os.PathLike[str]"]
+
+
+def read_record(path: PathLike, fields: Sequence[str]) -> Optional[dict[str, Any]]:
+    """Read the JSON object that finished work left, to go on after it.
+
+    Args:
+        path: where it lies.
+        fields: what it must have.
+
+    Returns:
+        The object; ``None`` where there is none or a crash of the machine left something else, as the work is then to
+        be done again.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) and all(field in record for field in fields) else None
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def main() -> None:
         if debug:
             raise
         status, message = _explain(error)
-        print(f"langsamp: {' '.join(message.split())}", file=sys.stderr)
+        print(f"langsamp: {_printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(status or 0)
 
 
@@ -81,10 +81,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return 2, f"{error.format_message().rstrip('.')}; see `langsamp --help`"
     if isinstance(error, (typer.Abort, KeyboardInterrupt)):
         return 1, "interrupted; run the same command again to go on"
-    if isinstance(error, (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError)):
+    wrong_path = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
+    if isinstance(error, ValueError) or (wrong_path and not getattr(error, "filename", None)):
         return 2, str(error)
     if isinstance(error, OSError):
-        return 1, str(error.strerror or error) + (f": {error.filename}" if error.filename else "")
+        return 2 if wrong_path else 1, str(error.strerror or error) + (f": {error.filename}" if error.filename else "")
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         return (
             1,
@@ -93,6 +94,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, (ModuleNotFoundError, VerificationError)):
         return 1, str(error)
     return 1, f"unexpected {type(error).__name__}: {error} (run again with --debug and report it)"
+
+
+def _printable(text: str) -> str:
+    """Return text in which control characters, which a file's name can carry, are escaped: a terminal would obey them."""
+    return "".join(part if part.isprintable() else ascii(part)[1:-1] for part in text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
+from langsamp_plugin.data.dictionary import read_dictionary
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.sampling import draws_per_epoch
 from langsamp_plugin.data.split_table import SplitTable
@@ -54,7 +54,7 @@ def _data_folder(path: Path, sampling: Sampling) -> Iterator[str]:
     languages = data_languages(path)
     if not (path / "dict.txt").is_file():
         raise FileNotFoundError(f"{path / 'dict.txt'} is missing: binarizing was not finished, or the file was removed")
-    types = sum(1 for line in (path / "dict.txt").read_text(encoding="utf-8").split("\n") if line) + 5
+    types = len(read_dictionary(path / "dict.txt")) + 5
     yield f"data folder {path}: {types:,} token ids: 4 special ones, {types - 5:,} pieces, <mask>"
     if (path / LanguageTable.filename).is_file():
         tables = Tables.load(path)
@@ -70,7 +70,9 @@ def _data_folder(path: Path, sampling: Sampling) -> Iterator[str]:
         buffers: dict[str, list[TokenBuffer]] = {}
         for folder in folders:
             check_types(folder, types)
-            for split in sorted({file.stem.rstrip("0123456789") for file in folder.glob("*.idx")}):
+            # Either file counts, so that a missing half is an error.
+            files = [file for file in folder.iterdir() if file.suffix in (".idx", ".bin")]
+            for split in sorted({file.stem.rstrip("0123456789") for file in files}):
                 for prefix in split_parts(folder, split, combine=True):
                     buffer = TokenBuffer(prefix)
                     buffer.check()
@@ -104,15 +106,15 @@ def _data_folder(path: Path, sampling: Sampling) -> Iterator[str]:
 
 
 def _checkpoint(path: Path) -> Iterator[str]:
-    from langsamp_plugin.checkpoint.loading import load_checkpoint
+    from langsamp_plugin.checkpoint.key_map import EMBEDDING
+    from langsamp_plugin.checkpoint.roberta import load_roberta
     from langsamp_plugin.checkpoint.tables import checkpoint_tables
 
-    state = load_checkpoint(path)
+    state = load_roberta(path)
     weights = state["model"]
-    embedding = weights.get("encoder.sentence_encoder.embed_tokens.weight")
-    if embedding is None:
-        raise ValueError(f"{path} is a fairseq checkpoint, but of no RoBERTa: it has no encoder.sentence_encoder")
-    updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates", 0)
+    embedding = weights[EMBEDDING]
+    history = (state.get("optimizer_history") or [{}])[-1]
+    updates = int(history.get("num_updates") or 0) if isinstance(history, dict) else 0
     parameters = sum(weight.numel() for name, weight in weights.items() if name != "encoder.lm_head.weight")
     yield f"checkpoint {path}: {updates:,} updates, {parameters:,} parameters"
     yield f"vocabulary: {len(embedding):,} token ids, width {embedding.shape[1]}"
@@ -127,16 +129,24 @@ def _checkpoint(path: Path) -> Iterator[str]:
 
 
 def _exported(path: Path) -> Iterator[str]:
+    from langsamp_plugin.checkpoint.hf_folder import KINDS, PICKLED, SAFE, check_weights, read_config, read_hf_folder
+    from langsamp_plugin.checkpoint.import_hf import import_hf
     from langsamp_plugin.checkpoint.tables import FILENAME, load_tables
 
+    config = read_config(path)
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         yield (
             f"Hugging Face folder {path}: {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
             f"{config['vocab_size']:,} token ids"
         )
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{path / 'config.json'} is no model configuration: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"{path / 'config.json'} is no model configuration: it lacks {error}") from error
+    if list(path.glob(f"{PICKLED}*")) and not list(path.glob(f"{SAFE}*")):
+        yield f"weights: only as {PICKLED}, a pickle, which is not opened here"
+    elif config.get("model_type") in KINDS:
+        import_hf(read_hf_folder(path), "")  # finds what is missing, or of another shape
+    else:
+        check_weights(path)
     if (path / FILENAME).is_file():
         tables = load_tables(path)
         yield f"tables: {len(tables.languages)} languages, {len(tables.scripts)} scripts"

@@ -15,7 +15,8 @@ from langsamp_plugin.analysis.embedding_map import MapPoint, TableMap, draw_map,
 from langsamp_plugin.analysis.families import families_of, read_families
 from langsamp_plugin.analysis.projection import principal_components, umap_points
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.hf_folder import read_config
+from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.tables import load_tables
 from langsamp_plugin.lang_script import SCRIPT_ALIASES, LangScript, head_tags
 
@@ -81,9 +82,9 @@ def trained_tags(model: PathLike) -> list[str]:
     """
     path = Path(model)
     if path.is_file():
-        tags = (load_checkpoint(path).get("task_state") or {}).get("tags")
+        tags = (load_roberta(path).get("task_state") or {}).get("tags")
     else:
-        tags = json.loads((path / "config.json").read_text(encoding="utf-8")).get("langsamp_tags")
+        tags = read_config(path).get("langsamp_tags")
     if not tags:
         raise ValueError(f"{model} does not say which languages it was trained on")
     return list(tags)

@@ -21,7 +21,7 @@ from langsamp_plugin.evaluation.cache import Cache
 from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, mean_pooled
 from langsamp_plugin.evaluation.retrieval import ranks
 from langsamp_plugin.evaluation.run import model_folder
-from langsamp_plugin.evaluation.task_data import ID_COLUMNS, read_aligned
+from langsamp_plugin.evaluation.task_data import ID_COLUMNS, read_aligned, read_columns
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 
@@ -138,17 +138,23 @@ def read_parallel(data: PathLike, langs: Iterable[str], limit: int) -> tuple[dic
         raise ValueError(
             f"only {len(shared)} sentences of {data} are in all of {' '.join(texts)}, and at least 10 are needed"
         )
+    if 0 < limit < 10:
+        raise ValueError(f"--limit must be 0 or at least 10, as fewer sentences tell nothing, but is {limit}")
     shared = shared[:limit] if limit else shared
     return {tag: [rows[name] for name in shared] for tag, rows in texts.items()}, missing
 
 
 def _read_columns(path: Path) -> dict[str, str]:
-    with open(path, encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
-    column = next((name for name in ID_COLUMNS if rows and name in rows[0]), None)
-    if column is None or "text" not in rows[0]:
+    rows = read_columns(path, ("text",))
+    column = next((name for name in ID_COLUMNS if name in rows[0]), None)
+    if column is None:
         raise ValueError(f"{path} must have a column {' or '.join(ID_COLUMNS)} and a column text")
-    return {row[column]: row["text"] for row in rows}
+    sentences = {row[column]: row["text"] for row in rows}
+    if len(sentences) < len(rows):
+        raise ValueError(
+            f"{path} has {len(rows)} sentences, but only {len(sentences)} different ids: each needs its own"
+        )
+    return sentences
 
 
 def measure(model: PathLike, texts: dict[str, list[str]], layer: Optional[int] = None) -> dict[str, Any]:

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
 from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD, VERSION, hf_names, is_xl
-from langsamp_plugin.checkpoint.loading import architecture, load_checkpoint
+from langsamp_plugin.checkpoint.loading import architecture
 from langsamp_plugin.checkpoint.model_card import model_card
+from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
 from langsamp_plugin.checkpoint.verification import LIMIT, Verification, verify_folder
 from langsamp_plugin.data.corpus import corpus_files
+from langsamp_plugin.data.dictionary import read_dictionary
 from langsamp_plugin.data.tokenizer import FILENAME, Tokenizer
+from langsamp_plugin.errors import naming
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 
@@ -68,7 +71,7 @@ def export(
 
     if text is not None:
         corpus_files(text)  # a mistake in it is better said now than after minutes
-    state = load_checkpoint(checkpoint)
+    state = load_roberta(checkpoint)
     dtype = half_dtype(half) if half is not None else None
     if dtype is not None:
         state["model"] = {
@@ -97,7 +100,8 @@ def export(
     into_model = str(next(iter(folded))) if len(folded) == 1 else None
     if into_model is not None:
         (tensors["lm_head.dense.bias"],) = folded.values()
-    config = hf_config(architecture(state), weights)
+    with naming(checkpoint):
+        config = hf_config(architecture(state), weights)
     config["langsamp_tags"] = list((state.get("task_state") or {}).get("tags") or [])
     if into_model is not None:
         config["langsamp_folded"] = into_model
@@ -202,8 +206,7 @@ def check_tokenizer(tokenizer: Tokenizer, weights: dict[str, Tensor], data: Opti
         )
     if data is None or not (data / "dict.txt").is_file():
         return
-    symbols = [line.rsplit(" ", 1)[0] for line in (data / "dict.txt").read_text(encoding="utf-8").split("\n") if line]
-    if symbols != tokenizer.pieces:
+    if read_dictionary(data / "dict.txt") != tokenizer.pieces:
         raise ValueError(
             f"{data / 'dict.txt'} is not in the order of {tokenizer.path}: ids would mean other pieces in Hugging Face"
         )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.loading import read_saved
+from langsamp_plugin.checkpoint.roberta import check_tags
 
 KINDS = ("xlm-roberta", "xlm-roberta-xl")
+SIZES = {
+    "vocab_size": 10**8, "hidden_size": 10**6, "intermediate_size": 10**7, "num_hidden_layers": 1000,
+    "num_attention_heads": 10**4, "max_position_embeddings": 10**7,
+}  # fmt: skip
+"""Numbers of a configuration, and what none of them exceeds."""
+SHARES = ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob")
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 
@@ -44,19 +49,17 @@ def read_hf_folder(path: PathLike, allow_pickle: bool = False) -> HFFolder:
         ValueError: the model is of another architecture, or a file is damaged or carries code.
     """
     path = Path(path)
-    if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path / 'config.json'} is missing: {path} is no Hugging Face folder")
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        kind = config["model_type"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path / 'config.json'} is no model configuration: {error}") from error
+    config = read_config(path)
+    kind = config.get("model_type")
     if kind not in KINDS:
         raise ValueError(f"{path} has model_type {kind!r}, but only {' and '.join(KINDS)} can be imported")
     for name, wanted in (("is_decoder", False), ("position_embedding_type", "absolute"), ("hidden_act", "gelu")):
         if config.get(name, wanted) != wanted:
             raise ValueError(f"{path / 'config.json'}: {name} must be {wanted}, but is {config[name]}")
-    for name, read in ((SAFE, _read_safetensors), (PICKLED, _read_pickle)):
+    lacking = sorted(SIZES.keys() - config.keys())
+    if lacking:
+        raise ValueError(f"{path / 'config.json'} lacks {' '.join(lacking)}")
+    for name, read in ((SAFE, read_safetensors), (PICKLED, _read_pickle)):
         files = _files(path, name)
         if not files:
             continue
@@ -72,6 +75,38 @@ def read_hf_folder(path: PathLike, allow_pickle: bool = False) -> HFFolder:
     raise FileNotFoundError(f"{path} has no {SAFE} and no {PICKLED}")
 
 
+def read_config(folder: PathLike) -> dict[str, Any]:
+    """Read ``config.json`` and check what this package takes from it, as far as it is there.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no JSON object, or a value is of another type or beyond all sizes.
+    """
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {folder} is no Hugging Face folder")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError(f"must be a JSON object, but is a {type(config).__name__}")
+        for name, most in SIZES.items():
+            value = config.get(name, 1)
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"{name} must be a whole number from 1 to {most:,}, but is {value!r}")
+        if config.get("hidden_size", 0) % config.get("num_attention_heads", 1):
+            raise ValueError(
+                f"hidden_size is {config['hidden_size']}, which {config['num_attention_heads']} heads cannot share"
+            )
+        for name in SHARES:
+            value = config.get(name, 0.0)
+            if type(value) not in (int, float) or not 0 <= value <= 1:
+                raise ValueError(f"{name} must be a number from 0 to 1, but is {value!r}")
+        check_tags(config.get("langsamp_tags"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no model configuration: {error}") from error
+    return config
+
+
 def _files(folder: Path, name: str) -> list[Path]:
     """Return the one file, or those that an index lists."""
     if (folder / name).is_file():
@@ -81,15 +116,30 @@ def _files(folder: Path, name: str) -> list[Path]:
         return []
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise ValueError(f"{index} is damaged: {error}") from error
     for part in names:
-        if Path(part).name != part or not (folder / part).is_file():
+        if not isinstance(part, str) or Path(part).name != part or not (folder / part).is_file():
             raise FileNotFoundError(f"{index} names {part}, which is not in the folder")
     return [folder / part for part in names]
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def check_weights(folder: PathLike) -> None:
+    """Open a folder's safetensors, which tells whether they are whole.
+
+    Raises:
+        ValueError: a file is damaged or cut off.
+    """
+    for path in _files(Path(folder), SAFE):
+        read_safetensors(path)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file, mapped from it.
+
+    Raises:
+        ValueError: the file is damaged or cut off.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -100,11 +150,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        first = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{path} is damaged, or carries objects that could run code: {first}") from error
+    weights = read_saved(path)
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise ValueError(f"{path} must be a dictionary of tensors")
     return weights

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from langsamp_plugin.checkpoint.hf_folder import HFFolder
 from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD, POSITIONS, VERSION, fairseq_names
+from langsamp_plugin.checkpoint.roberta import misfits, roberta_shapes, some
 from langsamp_plugin.checkpoint.starting_point import starting_point
 from langsamp_plugin.checkpoint.tables import FILENAME, UNFOLDED_BIAS, load_tables, read_tensors
 from langsamp_plugin.modules.tag_embedding import INIT_STD, encode_codes
@@ -53,14 +54,16 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
         raise ValueError(f"{folder.path}: {error}") from error
     weights = {target: source[name] for name, target in names.items() if target is not None}
     notes = []
-    missing = sorted(name for name in _shapes(config) if name not in weights and not name.startswith(HEAD))
+    shapes = _shapes(config)
+    _check_shapes(folder, weights, shapes)
+    missing = sorted(name for name in shapes if name not in weights and not name.startswith(HEAD))
     if missing:
         raise ValueError(f"{folder.path} lacks {len(missing)} weights: {' '.join(missing[:5])}")
     for name in ("lm_head.decoder.weight", "lm_head.decoder.bias"):
         target = EMBEDDING if name.endswith("weight") else f"{HEAD}bias"
         if name in source:
             weights.setdefault(target, source[name])
-            if not torch.equal(source[name], weights[target]):
+            if source[name].dtype != weights[target].dtype or not torch.equal(source[name], weights[target]):
                 raise ValueError(f"{folder.path}: {name} is not tied to what it must equal, which fairseq cannot hold")
     new_head = f"{HEAD}dense.weight" not in weights
     if new_head:
@@ -69,6 +72,8 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
         notes.append("the folder has no masked-LM head: a new one was drawn, as a fresh model has it")
     weights[f"{HEAD}weight"] = weights[EMBEDDING]
     token_types = next((tensor for name, tensor in source.items() if name.endswith(TOKEN_TYPE)), None)
+    if token_types is not None and (not len(token_types) or token_types.shape[1:] != weights[POSITIONS].shape[1:]):
+        raise ValueError(f"{folder.path}: the token types are {tuple(token_types.shape)} and do not fit config.json")
     if token_types is not None and token_types[0].any():
         # Word, position and type are added before the first LayerNorm, so the type's row can go into every position.
         positions = weights[POSITIONS].float().clone()
@@ -78,7 +83,9 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
     eps = float(config.get("layer_norm_eps", 1e-12))  # the default of Hugging Face's configuration
     if eps != 1e-5:
         notes.append(f"its LayerNorms have epsilon {eps:g}, fairseq's have 1e-05: train with --layer-norm-eps {eps:g}")
-    _check_shapes(folder, weights)
+    missing = sorted(shapes.keys() - weights.keys())
+    if missing:
+        raise ValueError(f"{folder.path}: its masked-LM head is not whole: {some(f'no {name}' for name in missing)}")
     task_state: dict[str, Any] = {"tags": list(config.get("langsamp_tags") or [])}
     embed_tags, folded = "both", None
     if (folder.path / FILENAME).is_file():
@@ -86,6 +93,7 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
         stored = read_tensors(folder.path / FILENAME)
         if UNFOLDED_BIAS in stored:
             weights[f"{HEAD}dense.bias"] = stored[UNFOLDED_BIAS]
+            _check_shapes(folder, weights, shapes)
             folded = config.get("langsamp_folded")
             notes.append(f"the embeddings of {folded}, which were folded into the head, are taken out of it again")
         for noun, codes in (("lang", tables.languages), ("script", tables.scripts)):
@@ -126,38 +134,18 @@ def _new_head(types: int, width: int, dtype: torch.dtype, seed: int) -> dict[str
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return fairseq's names and the shapes that a configuration asks for."""
-    try:
-        types, width, inner = config["vocab_size"], config["hidden_size"], config["intermediate_size"]
-        layers, positions, _ = (
-            config["num_hidden_layers"],
-            config["max_position_embeddings"],
-            config["num_attention_heads"],
-        )
-    except KeyError as error:
-        raise ValueError(f"config.json lacks {error.args[0]}") from error
-    body = "encoder.sentence_encoder."
-    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (types, width), POSITIONS: (positions, width)}
-    norms = [f"{HEAD}layer_norm", f"{body}layer_norm" if _is_xl(config) else f"{body}layernorm_embedding"]
-    linear = {f"{HEAD}dense": (width, width)}
-    for number in range(layers):
-        layer = f"{body}layers.{number}."
-        norms += [f"{layer}self_attn_layer_norm", f"{layer}final_layer_norm"]
-        linear.update({f"{layer}self_attn.{part}_proj": (width, width) for part in ("q", "k", "v", "out")})
-        linear.update({f"{layer}fc1": (inner, width), f"{layer}fc2": (width, inner)})
-    for name in norms:
-        shapes.update({f"{name}.weight": (width,), f"{name}.bias": (width,)})
-    for name, shape in linear.items():
-        shapes.update({f"{name}.weight": shape, f"{name}.bias": shape[:1]})
-    return {**shapes, f"{HEAD}bias": (types,), f"{HEAD}weight": (types, width)}
+    return roberta_shapes(
+        config["vocab_size"],
+        config["max_position_embeddings"],
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["num_hidden_layers"],
+        _is_xl(config),
+    )
 
 
-def _check_shapes(folder: HFFolder, weights: dict[str, Tensor]) -> None:
-    shapes = _shapes(folder.config)
-    wrong = [
-        f"{name} {tuple(tensor.shape)} instead of {shapes[name]}"
-        for name, tensor in weights.items()
-        if name in shapes and tuple(tensor.shape) != shapes[name]
-    ] + [f"{name}, which config.json has no layer for" for name in sorted(weights.keys() - shapes.keys())]
-    wrong += [f"no {name}" for name in sorted(shapes.keys() - weights.keys())]
+def _check_shapes(folder: HFFolder, weights: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
+    wrong = misfits(weights, shapes)
+    wrong += [f"{name}, which config.json has no layer for" for name in sorted(weights.keys() - shapes.keys())]
     if wrong:
-        raise ValueError(f"{folder.path}: weights do not fit config.json: {'; '.join(wrong[:5])}")
+        raise ValueError(f"{folder.path}: weights do not fit config.json: {some(wrong)}")

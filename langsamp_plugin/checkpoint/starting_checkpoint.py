@@ -14,10 +14,11 @@ from langsamp_plugin.checkpoint.extend_vocabulary import Extension, extend_vocab
 from langsamp_plugin.checkpoint.hf_folder import read_hf_folder
 from langsamp_plugin.checkpoint.import_hf import Imported, import_hf
 from langsamp_plugin.checkpoint.key_map import EMBEDDING
-from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.starting_point import save_checkpoint, starting_point
 from langsamp_plugin.checkpoint.verification import LIMIT, Verification, verify_extension, verify_folder
 from langsamp_plugin.data.corpus import corpus_files
+from langsamp_plugin.data.dictionary import read_dictionary
 from langsamp_plugin.data.tokenizer import FILENAME, Tokenizer
 from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.modules.tag_embedding import INIT_STD, decode_codes, encode_codes, move_rows
@@ -120,7 +121,7 @@ def make_starting_checkpoint(
         imported, old = _read_folder(source, out, old_spm, allow_pickle)
         state, notes = imported.state, imported.notes
     else:
-        state = load_checkpoint(source)
+        state = load_roberta(source)
         state = starting_point(state, state["model"])
         # Without another vocabulary nobody needs to know the pieces.
         old = Tokenizer(old_spm or model_beside_data(state, source, "--old-spm")) if spm is not None else None
@@ -163,8 +164,7 @@ def _write_beside(folder: Path, tokenizer: Tokenizer) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     dictionary, model = folder / "dict.txt", folder / FILENAME
     if dictionary.is_file():
-        lines = dictionary.read_text(encoding="utf-8").split("\n")
-        if [line.rsplit(" ", 1)[0] for line in lines if line] != tokenizer.pieces:
+        if read_dictionary(dictionary) != tokenizer.pieces:
             raise ValueError(f"{dictionary} is of another vocabulary: choose a folder of its own for --out")
     else:
         tokenizer.save_dictionary(dictionary)

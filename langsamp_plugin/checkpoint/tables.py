@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.hf_folder import read_config, read_safetensors
 from langsamp_plugin.checkpoint.key_map import EMBEDDING
-from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.lang_script import UNKNOWN_ID, CodeTable, LangScript, LanguageTable, ScriptTable
 from langsamp_plugin.modules.tag_embedding import decode_codes
 
@@ -97,7 +98,7 @@ def load_tables(model: PathLike) -> TagTables:
     if not path.exists():
         raise FileNotFoundError(f"model {path} is missing")
     if path.is_file():
-        tables = checkpoint_tables(load_checkpoint(path))
+        tables = checkpoint_tables(load_roberta(path))
         if tables is None:
             raise ValueError(f"{path} has no language and no script table: it was not trained with LangSAMP")
         return tables
@@ -105,8 +106,14 @@ def load_tables(model: PathLike) -> TagTables:
         raise ValueError(f"{path} has no {FILENAME}: it was not exported from a LangSAMP checkpoint")
     tensors = read_tensors(path / FILENAME)
     lang_weight, script_weight = tensors["lang_embedding.weight"], tensors["script_embedding.weight"]
+    width = read_config(path).get("hidden_size")
+    for weight in (lang_weight, script_weight):
+        if len(weight) and weight.shape[1] != width:
+            raise ValueError(f"{path / FILENAME} has a table of width {weight.shape[1]}, but the model has {width}")
     codes = []
     for kind, weight in ((LanguageTable, lang_weight), (ScriptTable, script_weight)):
+        if len(weight) and not (path / kind.filename).is_file():
+            raise FileNotFoundError(f"{path / kind.filename} is missing: it names the rows of {FILENAME}")
         codes.append(kind.load(path / kind.filename) if len(weight) else kind([]))
         if len(codes[-1]) != len(weight):
             raise ValueError(
@@ -121,14 +128,12 @@ def read_tensors(path: PathLike) -> dict[str, Tensor]:
     Raises:
         ValueError: it is damaged, or lacks a table.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    tensors = read_safetensors(Path(path))
     for name in ("lang_embedding.weight", "script_embedding.weight"):
         if name not in tensors:
             raise ValueError(f"{path} is damaged: it has no {name}")
+        if tensors[name].dim() != 2 or not tensors[name].is_floating_point():
+            raise ValueError(f"{path} is damaged: {name} is no matrix of numbers")
+        if not torch.isfinite(tensors[name]).all():
+            raise ValueError(f"{path}: {name} has values that are no numbers: training has diverged")
     return tensors

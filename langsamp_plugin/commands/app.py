@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Optional
 
 import typer
 
@@ -20,6 +21,25 @@ LANGS = typer.Option("", help="Tags to take, separated by commas; all by default
 COLUMN = typer.Option("text", help="Field or column with the text, of JSON lines, Parquet and Arrow.")
 SPLIT = typer.Option("train", help="Split to take where a language's folder has several.")
 WORKERS = typer.Option(1, min=1, help="Processes; the output is the same for any number.")
+
+
+def finite(value: Optional[float]) -> Optional[float]:
+    """Refuse ``nan`` and ``inf``, which are no values of an option and pass its limits unseen."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number that can be used")
+    return value
+
+
+def numbers(flag: str, text: str, most: int = 2**32 - 1) -> tuple[int, ...]:
+    """Return the whole numbers of a list that is separated by commas.
+
+    Raises:
+        ValueError: a part is something else, or larger than ``most``.
+    """
+    parts = split_list(text)
+    if not all(part.isdecimal() and int(part) <= most for part in parts):
+        raise ValueError(f"{flag} must be whole numbers up to {most:,} separated by commas, but is {text!r}")
+    return tuple(map(int, parts))
 
 
 def split_list(text: str) -> list[str]:

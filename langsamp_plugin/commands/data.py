@@ -7,10 +7,11 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import COLUMN, LANGS, SPLIT, WORKERS, app, split_list, tokenizer_app
+from langsamp_plugin.commands.app import COLUMN, LANGS, SPLIT, WORKERS, app, finite, split_list, tokenizer_app
 
-ALPHA = typer.Option(0.3, min=0, help="Languages are drawn by p ~ lines ** alpha; XLM-R used 0.3.")
-COVERAGE = typer.Option(0.9995, min=0.98, max=1.0, help="Share of characters that get a piece.")
+ALPHA = typer.Option(0.3, min=0, callback=finite, help="Languages are drawn by p ~ lines ** alpha; XLM-R used 0.3.")
+COVERAGE = typer.Option(0.9995, min=0.98, max=1.0, callback=finite, help="Share of characters that get a piece.")
+MOST_PIECES = 10_000_000
 MAX_LINES = typer.Option(5_000_000, min=1, help="Lines to train on, over all languages.")
 
 
@@ -58,10 +59,18 @@ def check(
         None, help="Language identification model in fastText's format, such as GlotLID."
     ),
     strict: bool = typer.Option(False, "--strict", help="Exit with status 1 if any language has a problem."),
-    min_script: float = typer.Option(0.8, min=0, max=1, help="Least share of letters in the declared script."),
-    min_language: float = typer.Option(0.5, min=0, max=1, help="Least share of lines in the declared language."),
+    min_script: float = typer.Option(
+        0.8, min=0, max=1, callback=finite, help="Least share of letters in the declared script."
+    ),
+    min_language: float = typer.Option(
+        0.5, min=0, max=1, callback=finite, help="Least share of lines in the declared language."
+    ),
     max_bad: float = typer.Option(
-        0.1, min=0, max=1, help="Largest share of empty, over-long, damaged or repeated lines, each for itself."
+        0.1,
+        min=0,
+        max=1,
+        callback=finite,
+        help="Largest share of empty, over-long, damaged or repeated lines, each for itself.",
     ),
     max_characters: int = typer.Option(10_000, min=1, help="A longer line is over-long."),
     max_lines: int = typer.Option(0, min=0, help="Look at so many lines of each language; 0 looks at all."),
@@ -90,7 +99,7 @@ def check(
 def tokenizer_train(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),
     out: Path = typer.Option(..., help="The .model file to write."),
-    vocab_size: int = typer.Option(250000, min=100, help="Pieces; fewer come out of a small corpus."),
+    vocab_size: int = typer.Option(250000, min=100, max=MOST_PIECES, help="Pieces; fewer come out of a small corpus."),
     alpha: float = ALPHA,
     coverage: float = COVERAGE,
     max_lines: int = MAX_LINES,
@@ -112,7 +121,7 @@ def tokenizer_extend(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),
     out: Path = typer.Option(..., help="The .model file to write."),
     vocab_size: int = typer.Option(
-        250000, min=100, help="Pieces to train on the corpus; those not in BASE are appended."
+        250000, min=100, max=MOST_PIECES, help="Pieces to train on the corpus; those not in BASE are appended."
     ),
     alpha: float = ALPHA,
     coverage: float = COVERAGE,
@@ -169,8 +178,10 @@ def binarize(
 def info(
     path: Path = typer.Argument(..., help="Data folder, checkpoint, or exported folder."),
     sampling: str = typer.Option("alpha", help="Of a data folder's preview: alpha or glot500."),
-    alpha: float = typer.Option(0.3, min=0, help="Languages are drawn by p ~ count ** alpha."),
-    scale: float = typer.Option(30.0, help="For glot500: how often the smallest language comes in an epoch."),
+    alpha: float = typer.Option(0.3, min=0, callback=finite, help="Languages are drawn by p ~ count ** alpha."),
+    scale: float = typer.Option(
+        30.0, callback=finite, help="For glot500: how often the smallest language comes in an epoch."
+    ),
     counts: str = typer.Option("blocks", help="What the sampling counts: blocks or lines."),
     tokens_per_sample: int = typer.Option(512, min=2, help="Length of a block, <s> included."),
 ) -> None:
@@ -187,6 +198,6 @@ def info(
 
 def _shard(text: str) -> tuple[int, int]:
     number, _, count = text.partition("/")
-    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise ValueError(f"--shard must be I/N with I from 1 to N, such as 1/4, but is {text!r}")
     return int(number), int(count)

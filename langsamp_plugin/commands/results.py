@@ -8,7 +8,7 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, analyze_app, app, split_list
+from langsamp_plugin.commands.app import LANGS, analyze_app, app, finite, numbers, split_list
 
 NOTES = 5
 
@@ -32,7 +32,7 @@ def evaluate(
     layers: str = typer.Option("", help="Further blocks to score in the same pass, separated by commas."),
     max_length: Optional[int] = typer.Option(None, min=8, help="Tokens kept of a sentence."),
     min_pairs: Optional[int] = typer.Option(None, min=1, help="Retrieval: languages with fewer pairs are not scored."),
-    lr: Optional[float] = typer.Option(None, help="Learning rate."),
+    lr: Optional[float] = typer.Option(None, min=0, callback=finite, help="Learning rate."),
     epochs: Optional[int] = typer.Option(None, min=1, help="Passes over the training data."),
     batch_size: Optional[int] = typer.Option(None, min=1, help="Sentences per micro-batch."),
     accumulate: Optional[int] = typer.Option(None, min=1, help="Micro-batches per update."),
@@ -57,7 +57,7 @@ def evaluate(
 
     changes = {
         "layer": layer, "max_length": max_length, "min_pairs": min_pairs, "lr": lr, "epochs": epochs, "batch_size": batch_size,
-        "accumulate": accumulate, "eval_steps": eval_steps, "seeds": _numbers("--seeds", seeds) if seeds else None,
+        "accumulate": accumulate, "eval_steps": eval_steps, "seeds": numbers("--seeds", seeds) if seeds else None,
     }  # fmt: skip
     results = run(
         model,
@@ -68,7 +68,7 @@ def evaluate(
         source,
         split_list(langs),
         limit,
-        _numbers("--layers", layers),
+        numbers("--layers", layers),
         spm,
         **changes,
     )
@@ -84,13 +84,6 @@ def evaluate(
             print(f"  note: {note}")
         if len(result.notes) > NOTES:
             print(f"  and {len(result.notes) - NOTES} more notes in the file")
-
-
-def _numbers(flag: str, text: str) -> tuple[int, ...]:
-    parts = split_list(text)
-    if not all(part.isdigit() for part in parts):
-        raise ValueError(f"{flag} must be whole numbers separated by commas, but is {text!r}")
-    return tuple(map(int, parts))
 
 
 @app.command()
@@ -194,7 +187,7 @@ def analyze_sources(
         None, help="Seeds of fine-tuning, separated by commas; the authors' by default."
     ),
     epochs: Optional[int] = typer.Option(None, min=1, help="Passes over the training data."),
-    lr: Optional[float] = typer.Option(None, help="Learning rate."),
+    lr: Optional[float] = typer.Option(None, min=0, callback=finite, help="Learning rate."),
     limit: int = typer.Option(0, min=0, help="Take so many sentences of each file; 0 takes all."),
     langs: str = LANGS,
 ) -> None:
@@ -205,7 +198,7 @@ def analyze_sources(
     from langsamp_plugin.analysis.sources import analyze_sources as choose
     from langsamp_plugin.evaluation.report import Report
 
-    changes = {"seeds": _numbers("--seeds", seeds) if seeds else None, "epochs": epochs, "lr": lr}
+    changes = {"seeds": numbers("--seeds", seeds) if seeds else None, "epochs": epochs, "lr": lr}
     choices, unknown, results = choose(
         model, task, data, out, split_list(candidates), split_list(langs), script, run, limit, **changes
     )

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.atomic import PathLike, atomic_write, read_record
 from langsamp_plugin.data.corpus import corpus_files, read_lines
 from langsamp_plugin.data.data_folder import LANGUAGE_STATS
+from langsamp_plugin.data.dictionary import read_dictionary
 from langsamp_plugin.data.duplicates import text_hash
 from langsamp_plugin.data.token_buffer import best_dtype, buffer_path, index_path, write_index
 from langsamp_plugin.data.tokenizer import FILENAME, UNK, Tokenizer
@@ -33,6 +34,7 @@ from langsamp_plugin.progress import parallel, progress
 PIECE = 64 << 20  # bytes of text: about ten seconds of work
 BATCH = 10_000  # lines encoded at a time: bounds memory, large enough to hide the overhead of a call
 STATS = ("tag", "split", "lines", "tokens", "unknown")
+STATS_FIELDS = ("fingerprint", "types", "rows")
 
 
 class Piece(NamedTuple):
@@ -100,7 +102,7 @@ class Language(NamedTuple):
 
     def rows(self) -> Optional[list[dict[str, Any]]]:
         """Return its statistics if it is finished."""
-        record = _read_record(self.folder / LANGUAGE_STATS)
+        record = read_record(self.folder / LANGUAGE_STATS, STATS_FIELDS)
         return record["rows"] if record and record["fingerprint"] == self.fingerprint else None
 
 
@@ -144,6 +146,9 @@ def binarize(
     tokenizer = _load_tokenizer(Path(model))  # the workers are forks of this process and have it already
     _check_dictionary(out, tokenizer)
     start = _starting_tables(tables, out)
+    for path in out.glob(f"*/{LANGUAGE_STATS}"):
+        if path.parent.name not in map(str, files):
+            _stats_rows(path)  # of an earlier run, and needed at the end
     out.mkdir(parents=True, exist_ok=True)
     languages = [
         Language.of(tag, path, valid_files.get(tag), 0 if valid is not None else valid_lines, out, tokenizer)
@@ -194,7 +199,7 @@ def _check_dictionary(out: Path, tokenizer: Tokenizer) -> None:
     path = out / "dict.txt"
     if not path.is_file():
         return
-    pieces = [line.rsplit(" ", 1)[0] for line in path.read_text(encoding="utf-8").split("\n") if line]
+    pieces = read_dictionary(path)
     if pieces != tokenizer.pieces:
         raise ValueError(
             f"{path} has {len(pieces):,} pieces of another model than {tokenizer.path}, which has "
@@ -216,17 +221,13 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-def _read_record(path: Path) -> Optional[dict[str, Any]]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
 def _piece_prefix(language: Language, piece: Piece, split: str) -> Path:
     return language.work / f"{piece.number:05}.{split}"
 
 
 def _is_finished(language: Language, piece: Piece) -> bool:
     """Return whether a piece was written and is whole, also after a crash of the machine."""
-    record = _read_record(language.work / f"{piece.number:05}.json")
+    record = read_record(language.work / f"{piece.number:05}.json", ("rows",))
     return record is not None and all(
         _size(Path(f"{_piece_prefix(language, piece, row['split'])}.{kind}")) == row[kind]
         for row in record["rows"]
@@ -304,7 +305,7 @@ def _join(language: Language) -> list[dict[str, Any]]:
     tokenizer = _load_tokenizer(language.model)
     dtype = best_dtype(tokenizer.vocab_size)
     pieces = language.pieces()
-    records = [_read_record(language.work / f"{piece.number:05}.json") or {} for piece in pieces]
+    records = [read_record(language.work / f"{piece.number:05}.json", ("rows",)) or {} for piece in pieces]
     rows = []
     (language.folder / LANGUAGE_STATS).unlink(missing_ok=True)
     for split in ("train", "valid"):
@@ -319,13 +320,16 @@ def _join(language: Language) -> list[dict[str, Any]]:
             buffer_path(prefix).unlink(missing_ok=True)
             index_path(prefix).unlink(missing_ok=True)
             continue
+        sums = {name: sum(row[name] for _, row in parts) for name in ("lines", "tokens", "unknown")}
+        if not sums["lines"]:
+            path = language.valid if split == "valid" and language.valid is not None else language.train
+            raise ValueError(f"{path} has no line of text: add text or remove it")
         with atomic_write(buffer_path(prefix), "wb") as stream:
             for part, _ in parts:
                 with open(f"{part}.bin", "rb") as source:
                     shutil.copyfileobj(source, stream, 1 << 22)
         sizes = [np.memmap(f"{part}.sizes", np.int32, "r") for part, row in parts if row["lines"]]
         write_index(index_path(prefix), sizes, dtype)
-        sums = {name: sum(row[name] for _, row in parts) for name in ("lines", "tokens", "unknown")}
         rows.append({"tag": str(language.tag), "split": split, **sums})
     with atomic_write(language.folder / LANGUAGE_STATS) as stream:
         json.dump({"fingerprint": language.fingerprint, "types": tokenizer.vocab_size, "rows": rows}, stream)
@@ -336,9 +340,20 @@ def _join(language: Language) -> list[dict[str, Any]]:
 
 def _save_stats(out: Path) -> None:
     """Write ``stats.tsv`` for every language in the folder, those of earlier runs included."""
-    records = (_read_record(path) or {} for path in sorted(out.glob(f"*/{LANGUAGE_STATS}")))
     with atomic_write(out / "stats.tsv") as stream:
         writer = csv.DictWriter(stream, STATS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
-        for record in records:
-            writer.writerows(record["rows"])
+        for path in sorted(out.glob(f"*/{LANGUAGE_STATS}")):
+            writer.writerows(_stats_rows(path))
+
+
+def _stats_rows(path: Path) -> list[dict[str, Any]]:
+    """Return a finished language's statistics.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    record = read_record(path, STATS_FIELDS)
+    if record is None:
+        raise ValueError(f"{path} is damaged: remove it and binarize this language again")
+    return list(record["rows"])

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.atomic import PathLike, atomic_write, read_record
 from langsamp_plugin.data.corpus import clean
 from langsamp_plugin.data.duplicates import repeated
 from langsamp_plugin.data.sources import find_sources, read_texts
@@ -96,10 +96,11 @@ def _write_language(job: Job) -> dict[str, Any]:
     path = job.out / f"{job.tag}.txt"
     record = job.out / ".finished" / f"{job.tag}.json"
     fingerprint = job.fingerprint()
-    if record.is_file() and path.is_file():
-        finished = json.loads(record.read_text(encoding="utf-8"))
-        if finished["fingerprint"] == fingerprint and finished["row"]["bytes"] == path.stat().st_size:
-            return dict(finished["row"])
+    finished = read_record(record, ("fingerprint", "row"))
+    if finished is not None and path.is_file():
+        found = finished["row"]
+        if (finished["fingerprint"], found["bytes"]) == (fingerprint, path.stat().st_size):
+            return dict(found)
     row: dict[str, Any] = {"tag": str(job.tag), "lines": 0, "characters": 0, "bytes": 0, "duplicates": 0}
     drop = repeated(job.lines()) if job.dedup else None
     with atomic_write(path, "wb") as stream:

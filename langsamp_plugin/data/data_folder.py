@@ -108,6 +108,8 @@ def check_types(folder: PathLike, types: int) -> None:
         then = json.loads(record.read_text(encoding="utf-8"))["types"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{record} is damaged: binarize this language again") from error
+    if not isinstance(then, int):
+        raise ValueError(f"{record} is damaged, its types are {then!r}: binarize this language again")
     if then != types:
         raise ValueError(
             f"{folder} was binarized with a vocabulary of {then:,} token ids, but dict.txt beside it makes {types:,}: put "

@@ -14,6 +14,7 @@ import numpy as np
 from langsamp_plugin.data.hashing import key
 from langsamp_plugin.data.permutation import permute
 
+MOST = 2**62  # blocks of an epoch: places in it are int64
 _ORDER, _PASS = 1, 2  # which use a key is for
 
 
@@ -50,23 +51,28 @@ def draws_per_epoch(
     there = counts > 0
     if not there.any():
         raise ValueError("no language has any text to sample from")
-    if not alpha >= 0.0:
+    if not 0.0 <= alpha < np.inf:
         raise ValueError(f"the sampling alpha must be >= 0, but is {alpha}")
     amounts = counts if lines is None else np.maximum(np.asarray(lines, dtype=np.int64), 1)
     blocks_each = counts / np.where(there, amounts, 1)  # blocks of one line; 1 where blocks are counted
-    if scheme == "alpha":
-        weights = np.where(there, amounts, 1).astype(np.float64) ** alpha * blocks_each
-        draws = weights / weights.sum() * counts.sum()
-    elif scheme == "glot500":
-        if head is None or scale <= 0:
-            raise ValueError(f"scheme glot500 needs the head languages and a scale > 0, but the scale is {scale}")
-        smallest = amounts[there].min()
-        tail = there & ~head
-        weights = np.where(tail, amounts, 1).astype(np.float64) ** alpha
-        floor = weights[tail].min() if tail.any() else 1.0
-        draws = scale * smallest * np.where(tail, weights / floor, 1.0) * blocks_each
-    else:
-        raise ValueError(f"the sampling scheme must be alpha or glot500, but is {scheme!r}")
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for a float is refused below
+        if scheme == "alpha":
+            weights = np.where(there, amounts, 1).astype(np.float64) ** alpha * blocks_each
+            draws = weights / weights.sum() * counts.sum()
+        elif scheme == "glot500":
+            if head is None or scale <= 0:
+                raise ValueError(f"scheme glot500 needs the head languages and a scale > 0, but the scale is {scale}")
+            smallest = amounts[there].min()
+            tail = there & ~head
+            weights = np.where(tail, amounts, 1).astype(np.float64) ** alpha
+            floor = weights[tail].min() if tail.any() else 1.0
+            draws = scale * smallest * np.where(tail, weights / floor, 1.0) * blocks_each
+        else:
+            raise ValueError(f"the sampling scheme must be alpha or glot500, but is {scheme!r}")
+    if not draws.sum() < MOST:  # also where a power was too large for a float
+        raise ValueError(
+            f"with alpha {alpha:g} and scale {scale:g} an epoch would have more blocks than can be counted: lower them"
+        )
     return np.where(there, np.maximum(1, np.rint(draws).astype(np.int64)), 0)
 
 

@@ -159,7 +159,7 @@ def _json_lines(path: Path, column: str) -> Iterator[str]:
                 continue
             try:
                 record = json.loads(raw)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
             yield from _split(record.get(column) if isinstance(record, dict) else record, path, number, column, record)
 

@@ -24,6 +24,7 @@ from langsamp_plugin.data.sampling import draws_per_epoch
 from langsamp_plugin.progress import progress
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
+NORMALIZER = 3  # field of SentencePiece's ModelProto: normalizer_spec
 SPECIAL_PIECES = ("<unk>", "<s>", "</s>")
 FILENAME = "sentencepiece.bpe.model"
 """The name under which Hugging Face looks for the model, and under which it lies in a data folder."""
@@ -51,17 +52,22 @@ class Tokenizer:
         if not self.path.is_file():
             raise FileNotFoundError(f"SentencePiece model {path} is missing; train one with `langsamp tokenizer train`")
         self.processor = sentencepiece.SentencePieceProcessor()
+        content = self.path.read_bytes()
         try:
-            self.processor.LoadFromSerializedProto(self.path.read_bytes())
+            self.processor.LoadFromSerializedProto(content)
             size = self.processor.get_piece_size()
-        except (RuntimeError, OSError) as error:
+            pieces = [self.processor.id_to_piece(number) for number in range(size)]
+        except (RuntimeError, OSError, ValueError) as error:  # ValueError: a piece is not UTF-8
             raise ValueError(f"{path} is no SentencePiece model, or cut off") from error
-        first = tuple(self.processor.id_to_piece(number) for number in range(min(3, size)))
+        # A file that was cut between two pieces reads like a smaller model; the normaliser comes behind all pieces.
+        if size and NORMALIZER not in _fields(content):
+            raise ValueError(f"{path} is cut off: it has pieces, but no normaliser behind them; get it again")
+        first = tuple(pieces[:3])
         if first != SPECIAL_PIECES:
             raise ValueError(
                 f"{path} must begin with the pieces {' '.join(SPECIAL_PIECES)} like XLM-R's, but begins with {' '.join(first)}"
             )
-        self.pieces = [self.processor.id_to_piece(number) for number in range(3, size)]
+        self.pieces = pieces[3:]
         self._token_ids = np.arange(1, size + 1, dtype=np.int64)
         self._token_ids[:3] = (UNK, BOS, EOS)
 
@@ -96,6 +102,23 @@ class Tokenizer:
             stream.writelines(f"{piece} 1\n" for piece in self.pieces)
 
 
+def _fields(content: bytes) -> set[int]:
+    """Return the numbers of the fields of a protobuf message, as far as each has a length, which all of a model's have."""
+    found: set[int] = set()
+    place = 0
+    while place < len(content) and content[place] & 0b10000111 == 2:  # a number below 16, and a length behind it
+        found.add(content[place] >> 3)
+        place, size, shift = place + 1, 0, 0
+        while True:  # the length: seven bits a byte, the lowest first, the eighth says that more follow
+            byte = content[place]
+            size |= (byte & 127) << shift
+            place, shift = place + 1, shift + 7
+            if byte < 128:
+                break
+        place += size
+    return found
+
+
 def train_tokenizer(
     corpus: PathLike,
     out: PathLike,
@@ -128,8 +151,9 @@ def train_tokenizer(
     counts = np.array(
         [sum(1 for _ in read_lines(path)) for path in progress(files.values(), desc="counting", unit="language")]
     )
-    if not counts.any():
-        raise ValueError(f"{corpus} has files but no line of text in them")
+    for path, count in zip(files.values(), counts.tolist()):
+        if not count:
+            raise ValueError(f"{path} has no line of text: add text or remove it")
     draws = draws_per_epoch(counts, "alpha", alpha)
     rates = draws / np.maximum(counts, 1) * min(1.0, max_lines / draws.sum())
 

@@ -56,7 +56,10 @@ class Cache:
         """
         path = self.folder / kind / f"{name}.json"
         if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
+            try:
+                return json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{path} is damaged: remove it, and it is computed again ({error})") from error
         value = compute()
         with atomic_write(path) as stream:
             json.dump(value, stream)
@@ -66,7 +69,10 @@ class Cache:
         """Return a stored array, or compute and store it; arguments as for :meth:`json`."""
         path = self.folder / kind / f"{name}.npy"
         if path.is_file():
-            return np.load(path, allow_pickle=False)
+            try:
+                return np.load(path, allow_pickle=False)
+            except (ValueError, EOFError) as error:
+                raise ValueError(f"{path} is damaged: remove it, and it is computed again ({error})") from error
         value = compute()
         with atomic_write(path, "wb") as stream:
             np.save(stream, value, allow_pickle=False)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.errors import naming
 from langsamp_plugin.evaluation.results import Result
-from langsamp_plugin.lang_script import head_tags
+from langsamp_plugin.evaluation.task_data import read_columns
+from langsamp_plugin.lang_script import LangScript, head_tags
 
 RESAMPLES = 10_000
 
@@ -43,12 +44,14 @@ class Groups:
         """Read a TSV of ``lang_script`` and ``head`` (1 or 0) with a header, as the authors' lists have it.
 
         Raises:
-            ValueError: the file has other columns.
+            ValueError: the file has other columns, or a line is malformed; the message names file and line.
         """
-        with open(path, encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
-        if not rows or not {"lang_script", "head"} <= rows[0].keys():
-            raise ValueError(f"{path} must be a TSV with the columns lang_script and head")
+        rows = read_columns(path, ("lang_script", "head"))
+        for number, row in enumerate(rows, 2):
+            with naming(f"{path}, line {number}"):
+                LangScript.parse(row["lang_script"])
+                if row["head"] not in ("0", "1"):
+                    raise ValueError(f"head must be 1 or 0, but is {row['head']!r}")
         return cls(row["lang_script"] for row in rows if row["head"] == "1")
 
 

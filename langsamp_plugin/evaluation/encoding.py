@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Optional
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.hf_folder import read_config
 
+# What transformers hands through of the libraries that read a folder's files.
+FAILURES = (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, UnpicklingError, SafetensorError)
+HEADS = r"(^|\.)(pooler|classifier|score|lm_head|cls|position_ids)\b"
 TOKENS = 4096
 """Tokens of a batch, padding included: large enough for a GPU, small enough for a cache."""
 
@@ -23,7 +31,7 @@ def load_encoder(model: PathLike) -> tuple[Any, Any]:
     """
     from transformers import AutoModel
 
-    encoder = load_with(AutoModel.from_pretrained, model)
+    encoder = load_model(AutoModel.from_pretrained, model)
     return encoder.to(device()).eval(), load_tokenizer(model)
 
 
@@ -44,10 +52,38 @@ def load_with(load: Callable[..., Any], model: PathLike, **options: Any) -> Any:
 
     logging.set_verbosity_error()  # a missing pooler and an unused head are what is wanted here
     logging.disable_progress_bar()
+    if Path(model).is_dir():
+        read_config(model)
     try:
-        return load(str(model), **options)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{model} is no Hugging Face model folder: {str(error).splitlines()[0]}") from error
+        return load(str(model), trust_remote_code=False, **options)
+    except Exception as error:
+        # The tokenizers library raises nothing but bare Exceptions.
+        if not isinstance(error, FAILURES) and type(error) is not Exception:
+            raise
+        gist = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{model} is no whole Hugging Face model folder: {gist}") from error
+
+
+def load_model(load: Callable[..., Any], model: PathLike, **options: Any) -> Any:
+    """Load a model; heads may be new, but a backbone that the folder does not have whole is refused.
+
+    Args:
+        load: a ``from_pretrained`` of a class with weights.
+        model: the folder.
+        **options: of ``load``.
+
+    Raises:
+        ValueError: the folder is no model, or lacks weights that would be random ones then.
+    """
+    loaded, found = load_with(load, model, output_loading_info=True, **options)
+    missing = sorted(name for name in found["missing_keys"] if not re.search(HEADS, name))
+    unused = sorted(name for name in found["unexpected_keys"] if re.search(r"\.layer\.\d+\.", name))
+    if missing or unused:
+        what = f"lacks {len(missing)} weights" if missing else f"has {len(unused)} weights without a place"
+        raise ValueError(
+            f"{model} {what} that config.json {'asks for' if missing else 'lacks'}: {(missing + unused)[0]}"
+        )
+    return loaded
 
 
 def device() -> torch.device:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsamp_plugin.evaluation.encoding import batches_by_length, device, load_with, longest_input, pad
+from langsamp_plugin.evaluation.encoding import batches_by_length, device, load_model, longest_input, pad
 from langsamp_plugin.evaluation.metrics import classification_scores, tagging_scores
 from langsamp_plugin.evaluation.task_data import Labelled
 from langsamp_plugin.evaluation.tasks import TAGGING, Settings
@@ -153,7 +153,7 @@ def new_model(folder: str, kind: str, labels: Sequence[str], seed: int) -> Any:
     np.random.seed(seed)
     torch.manual_seed(seed)
     cls = AutoModelForTokenClassification if kind == TAGGING else AutoModelForSequenceClassification
-    return load_with(cls.from_pretrained, folder, num_labels=len(labels)).float()
+    return load_model(cls.from_pretrained, folder, num_labels=len(labels)).float()
 
 
 def finetune(

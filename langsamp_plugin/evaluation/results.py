@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import sys
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple
 
 from langsamp_plugin import __version__
 from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.evaluation.tasks import TASKS
+from langsamp_plugin.lang_script import LangScript
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scikit-learn", "seqeval", "fairseq", "ve-fairseq")
 
@@ -63,6 +66,13 @@ class Result(NamedTuple):
         return path
 
 
+FIELDS: dict[str, type] = {
+    "task": str, "model": str, "metric": str, "source": str, "seeds": list, "settings": dict, "scores": dict, "sizes": dict,
+    "not_scored": dict, "notes": list, "by_layer": dict, "curves": dict, "provenance": dict,
+}  # fmt: skip
+"""The types of a result's fields, as JSON has them."""
+
+
 def result_path(out: PathLike, model: str, task: str) -> Path:
     """Return where a result lies."""
     return Path(out) / model / f"{task}.json"
@@ -76,9 +86,47 @@ def load_result(path: PathLike) -> Result:
     """
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Result(**fields)
-    except (ValueError, TypeError) as error:
+        if not isinstance(fields, dict) or fields.keys() != FIELDS.keys():
+            raise ValueError(f"it must be an object of {' '.join(FIELDS)}")
+        for name, kind in FIELDS.items():
+            if not isinstance(fields[name], kind):
+                raise ValueError(f"{name} must be a {kind.__name__}, but is {str(fields[name])[:60]}")
+        result = Result(**fields)
+        _check(result)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no result of `langsamp evaluate`: {error}") from error
+    return result
+
+
+def model_name(name: str) -> str:
+    """Return a model's name, which becomes that of a folder.
+
+    Raises:
+        ValueError: it would be a folder elsewhere.
+    """
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(
+            f"the name of a model becomes that of its folder of results and cannot be {name!r}: --name NAME"
+        )
+    return name
+
+
+def _check(result: Result) -> None:
+    """Raise ``ValueError`` unless every language has numbers for the metric, one per seed."""
+    model_name(result.model)
+    if result.task not in TASKS:
+        raise ValueError(f"task must be of {' '.join(TASKS)}, but is {result.task!r}")
+    if not result.scores:
+        raise ValueError("it has no scores")
+    runs = max(1, len(result.seeds))
+    for tag, metrics in result.scores.items():
+        LangScript.parse(tag)
+        if not isinstance(metrics, dict) or result.metric not in metrics:
+            raise ValueError(f"{tag} has no {result.metric}")
+        for metric, values in metrics.items():
+            numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
+            if not numbers or len(values) != runs or not all(map(math.isfinite, values)):
+                raise ValueError(f"{metric} of {tag} must be {runs} numbers, but is {str(values)[:60]}")
 
 
 def provenance(model: PathLike, model_hash: str, data: PathLike, data_hash: str) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from langsamp_plugin.evaluation.encoding import (
     depth,
     keep_blocks,
     load_encoder,
+    load_model,
     load_tokenizer,
-    load_with,
     longest_input,
     mean_pooled,
 )
-from langsamp_plugin.evaluation.results import Result, load_result, provenance, result_path
+from langsamp_plugin.evaluation.results import Result, load_result, model_name, provenance, result_path
 from langsamp_plugin.evaluation.retrieval import retrieval_scores
 from langsamp_plugin.evaluation.task_data import (
     ENGLISH,
@@ -101,10 +101,10 @@ def evaluate(
     unknown = [task for task in tasks if task not in TASKS]
     if unknown or not tasks:
         raise ValueError(f"--tasks must be of {','.join(TASKS)}, but is {','.join(unknown) or 'empty'}")
+    name = model_name(name or Path(model).resolve().name)
     cache = Cache(Path(out) / ".cache")
     plans = [_plan(TASKS[task], data, cache, source, list(langs), limit, changes) for task in tasks]
     folder = model_folder(Path(model), cache, spm)
-    name = name or Path(model).name
     model_hash = hash_model(folder)
     for plan in plans:
         path = result_path(out, name, plan.task.name)
@@ -245,7 +245,10 @@ def _finetune(
     kind, settings = plan.task.kind, plan.settings
 
     def read(path: Path) -> Labelled:
-        return READERS[kind](path).thinned(limit)
+        data = READERS[kind](path)
+        if path == plan.files[source]["train"] and len(_labels(data, kind)) == 1:
+            raise ValueError(f"{path} has one label only, {_labels(data, kind).pop()!r}: there is nothing to learn")
+        return data.thinned(limit)
 
     train, dev = (read(plan.files[source][split]) for split in ("train", "dev"))
     if not train.texts or not dev.texts:
@@ -287,9 +290,8 @@ def _finetune(
                     None
                 )
         curves[str(seed)] = cache.json("curves", what, lambda: [list(point) for point in tuned.value[2]])  # noqa: B023
-    trained = {label for row in train.labels for label in (row if kind == TAGGING else [row])}
     for tag, test in tests.items():
-        absent = sorted(trained - {label for row in test.labels for label in (row if kind == TAGGING else [row])})
+        absent = sorted(_labels(train, kind) - _labels(test, kind))
         if absent:
             notes[f"{tag} has no {', '.join(absent)} in its test set"] = None
     data_hash = hash_of(
@@ -327,7 +329,7 @@ def _tuned(
     target = cache.folder / "finetuned" / what
     if target.is_dir():
         cls = AutoModelForTokenClassification if plan.task.kind == TAGGING else AutoModelForSequenceClassification
-        model = load_with(cls.from_pretrained, target).float().to(device()).eval()
+        model = load_model(cls.from_pretrained, target).float().to(device()).eval()
         labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
         return model, labels, cache.json("curves", what, list)
     description = f"{plan.task.name}, seed {seed}: fine-tuning on {len(train.texts)} sentences"
@@ -339,6 +341,10 @@ def _tuned(
         tuned.model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
     return tuned.model, tuned.labels, tuned.curve
+
+
+def _labels(data: Labelled, kind: str) -> set[str]:
+    return {label for row in data.labels for label in (row if kind == TAGGING else [row])}
 
 
 def _shown(settings: Settings, names: Sequence[str]) -> dict[str, Any]:

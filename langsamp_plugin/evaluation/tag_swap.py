@@ -18,6 +18,7 @@ from langsamp_plugin.data.hashing import key
 from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript
 from langsamp_plugin.progress import progress
 
+TASK = "langsamp_masked_lm"
 SWAPS = ("right", "language replaced", "script replaced", "both replaced", "both unknown")
 
 
@@ -85,9 +86,13 @@ def tag_swap(
     langsamp_plugin.register()
     from fairseq import checkpoint_utils
 
+    from langsamp_plugin.checkpoint.loading import load_checkpoint, training_task
     from langsamp_plugin.checkpoint.tables import load_tables
 
     load_tables(checkpoint)  # a clear error before anything heavy is built
+    task_name = training_task(load_checkpoint(checkpoint))
+    if task_name != TASK:  # and fairseq shall build no task that a file asks for
+        raise ValueError(f"{checkpoint} must say that it was trained with --task {TASK}, but says {task_name}")
     overrides = {"data": str(data)} if data is not None else {}
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
     model.eval()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import csv
+import lzma
 import tarfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
 from langsamp_plugin.data.corpus import read_lines
+from langsamp_plugin.errors import naming
 from langsamp_plugin.evaluation.tasks import Task
 from langsamp_plugin.lang_script import LangScript
 
@@ -72,12 +74,21 @@ def task_folder(task: Task, data: PathLike, unpacked: PathLike) -> Path:
     if not target.is_dir():
         try:
             with atomic_folder(target, marker=task.name) as beside, tarfile.open(archives[0]) as archive:
-                archive.extractall(beside, filter="data")  # no path outside, no device, no link out
-        except (tarfile.TarError, EOFError, OSError) as error:
+                archive.extractall(beside, filter=_plain)
+        except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise ValueError(f"{archives[0]} is damaged or cut off, get it again: {error}") from error
+            raise ValueError(
+                f"{archives[0]} is damaged, cut off or not to be trusted, get it again: {error}"
+            ) from error
     return target / task.name if (target / task.name).is_dir() else target
+
+
+def _plain(member: tarfile.TarInfo, folder: str) -> Optional[tarfile.TarInfo]:
+    """Let files and folders inside the target out of an archive, and no links, through which others could leave it."""
+    if not (member.isreg() or member.isdir()):
+        raise tarfile.ReadError(f"{member.name!r} in it is no file and no folder")
+    return tarfile.data_filter(member, folder)
 
 
 def read_aligned(path: PathLike) -> dict[str, str]:
@@ -130,12 +141,15 @@ def read_tatoeba(folder: Path) -> tuple[dict[LangScript, Pairs], dict[str, str]]
         FileNotFoundError: there are no such files.
         ValueError: the two files of a language have different numbers of lines, or a code is unknown.
     """
-    scripts = {}
+    scripts: dict[str, LangScript] = {}
     index = folder / "index.tsv"
     if index.is_file():
-        with open(index, encoding="utf-8", newline="") as stream:
-            for row in list(csv.reader(stream, delimiter="\t"))[1:]:
-                scripts[row[0]] = row[1]
+        for number, line in enumerate(_all_lines(index)[1:], 2):
+            columns = line.split("\t")
+            if len(columns) < 2:
+                raise ValueError(f"{index}, line {number}: must be code<tab>tag, but is {line[:60]!r}")
+            with naming(f"{index}, line {number}"):
+                scripts[columns[0]] = LangScript.from_spelling(columns[1])
     pairs: dict[LangScript, Pairs] = {}
     unusable = {}
     for path in sorted(folder.glob("tatoeba.*-eng.eng")):
@@ -150,7 +164,8 @@ def read_tatoeba(folder: Path) -> tuple[dict[LangScript, Pairs], dict[str, str]]
             raise ValueError(
                 f"{other} has {len(sentences)} lines, but {path.name} {len(english)}: they must be parallel"
             )
-        tag = LangScript.from_spelling(scripts.get(code, code))
+        with naming(path):
+            tag = scripts.get(code) or LangScript.from_spelling(code)
         if english:
             pairs[tag] = Pairs(english, sentences)
         else:
@@ -203,6 +218,8 @@ def read_classified(path: PathLike) -> Labelled:
             wanted = [names.get(name) for name in (*LABEL_COLUMNS, "text")]
             label_column = next((place for place in wanted[:-1] if place is not None), 1)
             text_column = wanted[-1] if wanted[-1] is not None else 2
+            if label_column == text_column:
+                raise ValueError(f"{path} has no column {' or '.join(LABEL_COLUMNS)}, only {line[:60]!r}")
             continue
         if not line.strip():
             continue
@@ -265,6 +282,33 @@ def _tagged(folder: Path, pattern: str) -> dict[LangScript, Path]:
     if not found:
         raise FileNotFoundError(f"{folder} has no <tag>.txt in it")
     return found
+
+
+def read_columns(path: PathLike, wanted: Sequence[str]) -> list[dict[str, str]]:
+    """Read a TSV with a header line, without quotes.
+
+    Args:
+        path: the file.
+        wanted: columns that it must have.
+
+    Returns:
+        A row per line, at least one.
+
+    Raises:
+        ValueError: the file is not UTF-8, lacks a column or lines, or a line has too few fields; the message names
+            file and line.
+    """
+    lines = [line.rstrip("\r") for line in _all_lines(path)]
+    header = lines[0].split("\t") if lines else []
+    if not set(wanted) <= set(header) or len(lines) < 2:
+        raise ValueError(f"{path} must be a TSV with the columns {' and '.join(wanted)} and a line at least")
+    rows = []
+    for number, line in enumerate(lines[1:], 2):
+        fields = line.split("\t")
+        if len(fields) < len(header):
+            raise ValueError(f"{path}, line {number}: {len(fields)} fields where the first line names {len(header)}")
+        rows.append(dict(zip(header, fields)))
+    return rows
 
 
 def _all_lines(path: PathLike) -> list[str]:

@@ -18,6 +18,7 @@ from langsamp_plugin.criterions.tag_losses import group_losses, report_validatio
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator
 from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
+from langsamp_plugin.data.dictionary import read_dictionary
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
@@ -139,6 +140,7 @@ class LangSampMaskedLMTask(FairseqTask):
         path = Path(paths[0]) / "dict.txt"
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: the data folder needs the dictionary it was binarized with")
+        read_dictionary(path)  # names the line that is wrong, which fairseq does not
         dictionary = Dictionary.load(str(path))
         logger.info("dictionary: %d types", len(dictionary))
         return cls(cfg, dictionary)

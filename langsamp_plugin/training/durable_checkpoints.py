@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, Optional
 
@@ -18,7 +17,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.loading import load_checkpoint, whole
 
 logger = logging.getLogger(__name__)
 
@@ -92,15 +91,6 @@ def link(source: PathLike, target: PathLike) -> None:
         return
     os.replace(beside, target)
     beside.unlink(missing_ok=True)  # replacing a link to the same file does nothing
-
-
-def whole(path: PathLike) -> bool:
-    """Return whether every record of a checkpoint has the checksum (CRC-32) that torch stored with it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError):
-        return False
 
 
 def mend(save_dir: PathLike) -> Optional[Path]:

@@ -23,6 +23,7 @@ from langsamp_plugin.analysis.embeddings import (
 )
 from langsamp_plugin.analysis.families import families_of, read_families
 from langsamp_plugin.analysis.projection import principal_components, umap_points
+from langsamp_plugin.checkpoint.key_map import TABLE_KEYS
 from langsamp_plugin.criterions.tag_losses import group_losses, script_losses, tag_losses
 from langsamp_plugin.evaluation.tag_swap import SWAPS, swapped_rows, tag_swap
 from langsamp_plugin.lang_script import LangScript
@@ -244,11 +245,7 @@ def test_too_few_languages(trained, tmp_path):
 
 def test_model_without_tables_is_a_clear_error(trained, tmp_path):
     state = torch.load(trained, weights_only=True)
-    state["model"] = {
-        name: weight
-        for name, weight in state["model"].items()
-        if "_embedding.weight" not in name and "codes" not in name
-    }
+    state["model"] = {name: weight for name, weight in state["model"].items() if name not in TABLE_KEYS}
     torch.save(state, tmp_path / "vanilla.pt")
     with pytest.raises(ValueError, match="vanilla.pt has no language and no script table"):
         analyze_embeddings(tmp_path / "vanilla.pt", tmp_path / "out")

@@ -1,0 +1,36 @@
+"""fairseq's ``dict.txt``: ``piece count`` a line, in the order of ids from 4."""
+
+from __future__ import annotations
+
+from langsamp_plugin.atomic import PathLike
+
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
+OVERWRITE = " #fairseq:overwrite"
+
+
+def read_dictionary(path: PathLike) -> list[str]:
+    """Return the pieces of a dictionary, those that fairseq would read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not UTF-8, empty, or has a line that is no ``piece count`` or comes twice; the message
+            names file and line.
+    """
+    try:
+        with open(path, encoding="utf-8") as stream:
+            lines = stream.readlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 and so no dictionary of fairseq: {error}") from error
+    if not lines:
+        raise ValueError(f"{path} is empty: put the right dictionary back, or binarize again")
+    pieces: dict[str, None] = {}
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip()
+        again = text.endswith(OVERWRITE)
+        piece, space, count = text.removesuffix(OVERWRITE).rpartition(" ")
+        if not space or not count.isdecimal():
+            raise ValueError(f"{path}, line {number}: must be a piece and its count, but is {text[:60]!r}")
+        if (piece in pieces or piece in SPECIAL) and not again:
+            raise ValueError(f"{path}, line {number}: {piece!r} is there twice: the file is damaged, or not fairseq's")
+        pieces[piece] = None
+    return list(pieces)
