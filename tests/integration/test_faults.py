@@ -64,10 +64,17 @@ def test_a_damaged_last_checkpoint(demo, whole, tmp_path):
     assert same(tmp_path, whole)
 
 
-def test_code_in_a_checkpoint_does_not_run(demo, tmp_path):
-    torch.save({"model": {}, "args": Evil()}, tmp_path / "checkpoint_last.pt")
-    output = run(*train_command(demo / "data-bin", tmp_path, 3), expect=1)
+@pytest.mark.parametrize("flag", ["resume", "--restore-file", "--finetune-from-model"])
+def test_code_in_a_checkpoint_does_not_run(demo, tmp_path, flag, capfd):
+    """The commands refuse it in test_malformed.py."""
+    path = tmp_path / ("checkpoint_last.pt" if flag == "resume" else "start.pt")
+    torch.save({"model": {}, "args": Evil()}, path)
+    more = [] if flag == "resume" else [flag, path]
+    output = run(*train_command(demo / "data-bin", tmp_path, 3, *more), expect=1)
     assert "carries objects that could run code" in output and "code ran" not in output
+    # Control: it would.
+    torch.load(path, weights_only=False)
+    assert "code ran" in capfd.readouterr().out
 
 
 def test_soak(demo, tmp_path):
