@@ -217,8 +217,9 @@ def text_cases():
                 yield Case(setup, f"{name} cut at {share:.1%}", name, cut(f"mixed/{name}", share))
             yield Case(setup, f"{name} full of rubbish", name, put(f"mixed/{name}", RUBBISH))
         for name in ("rus_Cyrl.parquet", "hin_Deva.arrow", "deu_Latn.jsonl.gz"):
-            yield Case(setup, f"{name} without the column", "--column", arguments=("--column", "content"))
-            yield Case(setup, f"{name} with numbers for text", "'id'", arguments=("--column", "id"))
+            alone = ("--langs", name.partition(".")[0])
+            yield Case(setup, f"{name} without the column", name, arguments=(*alone, "--column", "content"))
+            yield Case(setup, f"{name} with numbers for text", name, arguments=(*alone, "--column", "id"))
         for what, content in (
             ("no field", '{"text": "a"}\n{"body": "b"}\n'), ("a list for text", '{"text": ["a"]}\n'),
             ("a broken line", '{"text": "a"}\n{"text": "b\n'), ("not UTF-8", b'{"text": "\xff"}\n'),
