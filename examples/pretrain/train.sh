@@ -14,7 +14,7 @@ set -euo pipefail
 data=$1 start=$2 save=$3
 shift 3
 
-gpus=${GPUS:-$(nvidia-smi --list-gpus 2>/dev/null | wc -l)}
+gpus=${GPUS:-$( { nvidia-smi --list-gpus 2>/dev/null || true ; } | wc -l)}
 gpus=$((gpus > 0 ? gpus : 1)) batch=${BATCH:-32} sequences=1024
 if [ $((sequences % (batch * gpus))) -ne 0 ]; then
     echo "train.sh: $gpus GPUS times $batch BATCH must divide $sequences: choose another BATCH" >&2
