@@ -101,13 +101,11 @@ def _fairseq() -> Iterator[Finding]:
         yield Finding("missing", f"fairseq{f' ({installed})' if installed else ''}: {_line(fairseq)}", FAIRSEQ)
         return
     yield Finding("ok", f"fairseq from {_versions('fairseq', 've-fairseq', 'fairseq-fixed') or 'a source folder'}")
-    compiled = _imported("fairseq.data.data_utils_fast")
-    if isinstance(compiled, Exception):
-        yield Finding(
-            "note",
-            f"fairseq's compiled part does not load: {_line(compiled)}",
-            "in its source folder: python setup.py build_ext --inplace (padded batches, break mode complete, need it)",
-        )
+    yield from _failing(
+        "fairseq.data.data_utils_fast",
+        "fairseq's compiled part does not load",
+        "in its source folder: python setup.py build_ext --inplace (padded batches, break mode complete, need it)",
+    )
     try:
         from fairseq.tasks import TASK_REGISTRY
 
@@ -134,13 +132,10 @@ def _apex() -> Finding:
 
 
 def _torchaudio() -> Iterator[Finding]:
-    if importlib.util.find_spec("torchaudio") is None:
-        return
-    torchaudio = _imported("torchaudio")
-    if isinstance(torchaudio, Exception):
-        yield Finding(
-            "note",
-            f"torchaudio does not load, and transformers may fail with it: {_line(torchaudio)}",
+    if importlib.util.find_spec("torchaudio") is not None:
+        yield from _failing(
+            "torchaudio",
+            "torchaudio does not load, and transformers may fail with it",
             "pip uninstall torchaudio; text needs none",
         )
 
@@ -174,6 +169,12 @@ def _imported(name: str) -> Any:
         return importlib.import_module(name)
     except Exception as error:  # a broken package raises anything, and that is what is to be said
         return error
+
+
+def _failing(name: str, text: str, remedy: str) -> Iterator[Finding]:
+    module = _imported(name)
+    if isinstance(module, Exception):
+        yield Finding("note", f"{text}: {_line(module)}", remedy)
 
 
 def _line(error: Exception) -> str:

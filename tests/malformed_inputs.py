@@ -177,7 +177,7 @@ def shares(name: str, count: int) -> list[float]:
 
 RUBBISH = random.Random(0).randbytes(3000)
 NO_TAGS = ("eng_Latn_x", "en g_Latn", "zzz_Latn", "eng_Zzzx", "eng\n_Latn", "\x1b[2J_Latn", "-", "тест")
-ESCAPES = ("../../evil_Latn", "/tmp/evil_Latn", "eng_Latn/../../evil", "zzz_Latn", "fin_Latn")
+ESCAPES = ("../../evil_Latn", "/elsewhere/evil_Latn", "eng_Latn/../../evil", "zzz_Latn", "fin_Latn")
 PARALLEL_TEXTS = ("tokenizer train", "tokenizer extend", "binarize")
 
 
@@ -327,7 +327,7 @@ def option_cases():
         ("evaluate sr_bible", "--tasks", "sr_koran"), ("evaluate sr_bible", "--tasks", "../../sib200"), ("evaluate sr_bible", "--layer", "99"),
         ("evaluate sr_bible", "--layer", "-1"), ("evaluate sr_bible", "--layers", "1,x"), ("evaluate sr_bible", "--layers", "²"),
         ("evaluate sr_bible", "--langs", "../../evil_Latn"), ("evaluate sr_bible", "--langs", "fin_Latn"), ("evaluate sr_bible", "--limit", "-1"),
-        ("evaluate sr_bible", "--name", "../../evil"), ("evaluate sr_bible", "--name", "/tmp/evil"), ("evaluate sr_bible", "--name", ".."),
+        ("evaluate sr_bible", "--name", "../../evil"), ("evaluate sr_bible", "--name", "/elsewhere/evil"), ("evaluate sr_bible", "--name", ".."),
         ("evaluate sr_bible", "--data", "nowhere"), ("evaluate sr_bible", "--min-pairs", "100000"),
         ("evaluate sib200", "--source", "fin_Latn"), ("evaluate sib200", "--source", "../../evil_Latn"), ("evaluate sib200", "--lr", "-1"),
         ("evaluate sib200", "--lr", "nan"), ("evaluate sib200", "--lr", "inf"), ("evaluate sib200", "--seeds", "-1"),
