@@ -266,6 +266,29 @@ def verdict(losses: Scores) -> str:
     )
 
 
+def everything(run: Run, losses: Scores) -> dict[str, Any]:
+    """Return what the report's tables were made of."""
+
+    def of(folder: str, name: str = "") -> Any:
+        paths = {model: run.folder / folder / (model + (name or ".json")) for model in run.names}
+        return {model: read_json(path) for model, path in paths.items() if path.is_file()}
+
+    neutrality = of("neutrality", "/neutrality.json")
+    for found in neutrality.values():
+        for side in ("model", "baseline"):
+            (found.get(side) or {}).pop("pairs", None)
+    retrieval = {task: run.results(task, "top10") for task in ("sr_bible", "sr_tatoeba")}
+    finetuned = {task: run.results(task, "f1") for task in ("taxi1500", "sib200")}
+    return {
+        "loss_bits": losses,
+        "tag_swaps": {model: swaps["macro"] for model, swaps in of("tags").items()},
+        "neutrality": neutrality,
+        "frozen": of("frozen"),
+        "top10": {task: scores for task, scores in retrieval.items() if scores},
+        "finetuned_f1": {task: scores for task, scores in finetuned.items() if scores},
+    }
+
+
 def main() -> None:
     """Write the report and print its first table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -332,22 +355,8 @@ def main() -> None:
     with atomic_write(run.folder / "report.md") as stream:
         stream.write("\n".join(sections))
     with atomic_write(run.folder / "ablation.json") as stream:
-        json.dump(
-            {
-                "losses": losses,
-                "neutrality": run.each(
-                    lambda name: {
-                        key: value
-                        for key, value in read_json(run.folder / "neutrality" / name / "neutrality.json")[
-                            "model"
-                        ].items()
-                        if key != "pairs"
-                    }
-                ),
-            },
-            stream,
-            indent=1,
-        )
+        text = json.dumps(everything(run, losses))
+        json.dump(json.loads(text, parse_float=lambda number: round(float(number), 4)), stream, indent=1)
     print("\n".join([*loss_table, "", verdict(losses), f"{run.folder / 'report.md'}"]))
 
 

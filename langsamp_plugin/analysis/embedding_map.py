@@ -16,6 +16,7 @@ PAGE = Path(__file__).with_name("map.html")
 TITLES = {"pca": "principal components", "umap": "UMAP by cosine"}
 COLOURS = {"script": "script", "family": "family", "head": "head and tail"}
 GREY = "#b8b8b8"
+LEGEND_WIDTH = 24  # characters for which there is room beside the map
 
 
 class MapPoint(NamedTuple):
@@ -92,7 +93,8 @@ def draw_map(table: TableMap, out: Path) -> None:
             axes = figure.add_axes((0.07, 0.07, 0.74, 0.87))
             for name, (colour, shape) in look.items():
                 rows = [row for row, group in enumerate(groups) if group == name]
-                label = name if alone else f"{name} ({len(rows)})"
+                label = name if len(name) <= LEGEND_WIDTH else f"{name[: LEGEND_WIDTH - 1]}…"
+                label += "" if alone else f" ({len(rows)})"
                 axes.scatter(
                     positions[rows, 0], positions[rows, 1], s=16, color=colour, marker=shape, label=label, linewidths=0
                 )

@@ -17,14 +17,27 @@ from langsamp_plugin.checkpoint.loading import load_checkpoint
 PLAIN = ("--dropout", 0, "--attention-dropout", 0)
 
 
-def start_two_workers(data, folder, updates, *more):
+# torch's own wrapper is fairseq's default on GPUs, which are all that fairseq asks it for.
+TORCH_DDP_ON_CPU = """
+from fairseq.models import distributed_fairseq_model as there
+stock = there.DistributedDataParallel
+there.DistributedDataParallel = lambda *args, device_ids, output_device, **more: stock(*args, **more)
+from fairseq_cli.train import cli_main
+cli_main()
+"""
+
+
+def start_two_workers(data, folder, updates, *more, backend="legacy_ddp"):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(part) for part in train_command(data, folder, updates, *more)]
-    command[0] = str(Path(sys.executable).parent / command[0])
+    if backend == "legacy_ddp":
+        command[0] = str(Path(sys.executable).parent / command[0])
+    else:
+        command[:1] = [sys.executable, "-c", TORCH_DDP_ON_CPU]
     distributed = [
-        "--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", "legacy_ddp",
+        "--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", backend,
         "--distributed-init-method", f"tcp://127.0.0.1:{port}",
     ]  # fmt: skip
     return [
@@ -45,8 +58,8 @@ def wait_for(workers):
     return outputs
 
 
-def train_with_two_workers(*arguments):
-    wait_for(start_two_workers(*arguments))
+def train_with_two_workers(*arguments, **options):
+    wait_for(start_two_workers(*arguments, **options))
 
 
 def table(folder, updates):
@@ -73,6 +86,15 @@ def test_two_workers_equal_one_with_update_freq_2(demo, tmp_path):
     run(*train_command(data, tmp_path / "half", 12, *PLAIN))
     half = load_checkpoint(tmp_path / "half" / "checkpoint_last.pt")["model"]
     assert not torch.allclose(half["encoder.lang_embedding.weight"], two["encoder.lang_embedding.weight"], atol=1e-3)
+
+
+@pytest.mark.parametrize("head_loss", ["plain", "blocks"])
+def test_torchs_own_data_parallel_is_the_same(demo, tmp_path, head_loss):
+    """It counts which weights got a gradient, and how often: the tied embedding once."""
+    data, more = demo / "data-bin", (*PLAIN, "--head-loss", head_loss)
+    run(*train_command(data, tmp_path / "one", 12, "--update-freq", 2, *more))
+    train_with_two_workers(data, tmp_path / "two", 12, *more, backend="pytorch_ddp")
+    assert farthest(tmp_path) < 1e-6
 
 
 def test_two_workers_equal_one_in_half_precision(demo, tmp_path):

@@ -207,6 +207,14 @@ def test_labels_never_overlap(tmp_path):
     assert f"({len(boxes)} labelled)" in title
 
 
+def test_a_long_name_in_the_legend_is_shortened(tmp_path):
+    names = ["Unified Canadian Aboriginal Syllabics", "Wide" * 20, "Latn"]
+    points = [MapPoint(name[:3], name, [], "", {"family": name}, []) for name in names]
+    draw_map(TableMap("language", points, {"umap": np.eye(3)[:, :2]}, np.array([0.5, 0.5])), tmp_path)
+    drawn = (tmp_path / "language_umap_family.svg").read_text(encoding="utf-8")
+    assert "Unified Canadian Aborig…" in drawn and "Latn" in drawn and not any(name in drawn for name in names[:2])
+
+
 def test_page_needs_nothing_else_and_runs_no_foreign_code(tmp_path):
     point = MapPoint("abc", "</script><script>alert(1)", ["abc_Latn"], "<b>", {"script": "Latn"}, [("abd", 0.5)])
     table = TableMap("language", [point] * 3, {"pca": np.eye(3)[:, :2]}, np.array([0.5, 0.5]))
