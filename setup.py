@@ -49,7 +49,7 @@ setup(
         "docs": DOCS,
         "dev": [
             "pytest>=7",
-            "pytest-xdist>=3",
+            "pytest-xdist>=3.7",
             "hypothesis>=6",
             "ruff>=0.5",
             "mypy>=1.10",

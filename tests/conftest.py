@@ -1,5 +1,6 @@
 """Shared fixtures: real text from the Django package, binarized once per session, and a tiny trained run."""
 
+import fcntl
 import os
 import shutil
 import sys
@@ -56,21 +57,35 @@ def exported(trained, tmp_path_factory):
     return out
 
 
+def made_once(tmp_path_factory, name, make):
+    """Make a folder that no test changes, once for all workers of pytest-xdist; the others wait for it."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / name).exists():
+            make(folder / f"{name}.partial")
+            (folder / f"{name}.partial").rename(folder / name)
+    return folder / name
+
+
 @pytest.fixture(scope="session")
 def encoder(shared, tmp_path_factory):
     """A published multilingual encoder (multilingual-e5-small, 12 layers, XLM-R's vocabulary) as a Hugging Face folder."""
-    out = tmp_path_factory.mktemp("encoder") / "hf"
-    run(sys.executable, shared / "tools" / "build_e5_xlmr.py", "--out", out)
-    return out
+    build = shared / "tools" / "build_e5_xlmr.py"
+    return made_once(tmp_path_factory, "encoder", lambda out: run(sys.executable, build, "--out", out))
 
 
 @pytest.fixture(scope="session")
 def udhr(shared, tmp_path_factory):
     """The Universal Declaration of Human Rights in 461 language-scripts, a file each."""
-    folder = tmp_path_factory.mktemp("udhr")
-    with tarfile.open(shared / "data" / "udhr" / "udhr.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "udhr"
+
+    def unpack(out):
+        with tarfile.open(shared / "data" / "udhr" / "udhr.tar.xz") as archive:
+            archive.extractall(out, filter="data")
+
+    return made_once(tmp_path_factory, "udhr", unpack) / "udhr"
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ APPENDED = {
     "optimization.update_freq=[1] optimization.max_update=2 +model.encoder_layers=2 +model.encoder_embed_dim=32 "
     "+model.encoder_ffn_embed_dim=64 +model.encoder_attention_heads=2",
     "langsamp evaluate": "--limit 24 --seeds 42 --epochs 1",
+    "langsamp analyze sources": "--candidates eng_Latn,rus_Cyrl,hin_Deva --seeds 42 --epochs 1 --limit 24",
     "langsamp tokenizer extend": "--vocab-size 600",
     "python finetune.py": "--epochs 1",
     "python benchmark_train.py": "--words 2002 --shapes 2x16 --updates 1 --sides langsamp",

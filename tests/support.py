@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from fairseq.data import Dictionary
+from warm_fairseq import fairseq_train
 
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
@@ -20,18 +21,17 @@ QUICK = {"epochs": 3, "lr": 3e-3, "batch_size": 8, "seeds": (42,), "max_length":
 
 def run(*command, expect=0, **kwargs):
     """Run a command of the environment and return its output; fail with it where the status is another one."""
+    command = [str(part) for part in command]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        [str(part) for part in command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-        env=environment,
-        **kwargs,
-    )
-    assert done.returncode == expect, f"{command} ended with {done.returncode}:\n{done.stdout[-4000:]}"
-    return done.stdout
+    if command[0] == "fairseq-train" and not kwargs:
+        status, output = fairseq_train(command[1:], ROOT, environment)
+    else:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment, **kwargs
+        )
+        status, output = done.returncode, done.stdout
+    assert status == expect, f"{command} ended with {status}:\n{output[-4000:]}"
+    return output
 
 
 def train_command(data, save_dir, updates, *more, arch="langsamp_roberta_tiny", task="langsamp_masked_lm"):

@@ -48,7 +48,7 @@ def majority(labels: list[str]) -> float:
     return 100.0 * float(f1_score(labels, [most] * len(labels), average="macro", zero_division=0))
 
 
-def score(model: Any, tokenizer: Any, folder: Path, limit: int) -> dict[str, Any]:
+def score(model: Any, tokenizer: Any, folder: Path, limit: int, langs: list[str]) -> dict[str, Any]:
     """Score one task: ``zero_shot`` and ``own`` (tag -> macro F1), and ``chance``."""
     layer = round(depth(model) * 8 / 12)
 
@@ -58,7 +58,9 @@ def score(model: Any, tokenizer: Any, folder: Path, limit: int) -> dict[str, Any
     def encode(rows: Labelled) -> tuple[np.ndarray, list[str]]:
         return mean_pooled(rows.texts, model, tokenizer, [layer], 160, bar.update)[0][0], rows.labels
 
-    files = find_labelled(folder)
+    files = {
+        tag: splits for tag, splits in find_labelled(folder).items() if not langs or tag == ENGLISH or str(tag) in langs
+    }
     sets = {
         tag: {split: read(path, tag, split) for split, path in splits.items() if split != "dev"}
         for tag, splits in files.items()
@@ -76,16 +78,19 @@ def score(model: Any, tokenizer: Any, folder: Path, limit: int) -> dict[str, Any
     }
 
 
-def frozen_scores(folder: Path, data: Path, limit: int) -> dict[str, Any]:
+def frozen_scores(folder: Path, data: Path, limit: int, langs: list[str]) -> dict[str, Any]:
     """Score a model on the classification tasks that are there.
 
     Args:
         folder: of the model, as Hugging Face has it.
         data: folder with sib200/ and taxi1500/, or one of them.
         limit: sentences of each file but English's; 0 takes all.
+        langs: tags to score beside English; empty takes all.
     """
     model, tokenizer = load_encoder(folder)
     keep_blocks(model, round(depth(model) * 8 / 12))
     return {
-        task: score(model, tokenizer, data / task, limit) for task in ("sib200", "taxi1500") if (data / task).is_dir()
+        task: score(model, tokenizer, data / task, limit, langs)
+        for task in ("sib200", "taxi1500")
+        if (data / task).is_dir()
     }

@@ -61,7 +61,7 @@ def measure(out: Path, name: str, tasks: list[str], limit: int, langs: list[str]
     unless_there(
         out / "frozen" / f"{name}.json",
         f"frozen features of {name}",
-        lambda: frozen_scores(folder, out / "eval", limit),
+        lambda: frozen_scores(folder, out / "eval", limit, langs),
     )
 
 
@@ -71,7 +71,11 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the --out of run.sh, with models/ and eval/ in it")
     parser.add_argument("--limit", type=int, default=0, help="sentences of each evaluation file; 0 takes all")
     parser.add_argument("--finetune", action="store_true", help="fine-tune on Taxi1500 and SIB-200, too")
-    parser.add_argument("--langs", default="", help="languages of the neutrality analysis; by default the paper's ten")
+    parser.add_argument(
+        "--langs",
+        default="",
+        help="only these languages, in what takes long; by default all, and the paper's ten for neutrality",
+    )
     options = parser.parse_args()
     out: Path = options.run
     tasks = ["sr_bible", "sr_tatoeba", *(["taxi1500", "sib200"] if options.finetune else [])]

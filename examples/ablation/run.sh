@@ -40,7 +40,7 @@ case $size in
     smoke) pieces=2000 arch=(langsamp_roberta_tiny --encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128)
         batch=16 tokens=32 lr=2e-3 warmup=10 valid=10 limit=30 updates=${updates:-60} seeds=${seeds:-1} ;;
     small) pieces=16000 arch=(langsamp_roberta_tiny)
-        batch=32 tokens=64 lr=7e-4 warmup=200 valid=20 limit=200 updates=${updates:-1000} seeds=${seeds:-1,2} ;;
+        batch=32 tokens=64 lr=7e-4 warmup=200 valid=20 limit=100 updates=${updates:-1000} seeds=${seeds:-1,2} ;;
     gpu) pieces=100000 arch=(langsamp_roberta)
         batch=64 tokens=512 lr=1e-4 warmup=100 valid=50 limit=0 updates=${updates:-3000} seeds=${seeds:-1} ;;
     *) usage "--size must be smoke, small or gpu" ;;

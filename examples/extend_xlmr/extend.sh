@@ -18,4 +18,4 @@ langsamp check "$out/corpus" --out "$out/check.tsv" --workers "$workers"
     --vocab-size "$pieces" --out "$out/extended.model"
 [ -f "$out/start/model.pt" ] || langsamp init "$model" --spm "$out/extended.model" --out "$out/start/model.pt" --verify
 langsamp binarize "$out/corpus" --spm "$out/extended.model" --out "$out/data-bin" --tables glot500 --workers "$workers"
-echo "train with: fairseq-train $out/data-bin --user-dir $(langsamp user-dir) --finetune-from-model $out/start/model.pt ..."
+echo "next: train from $out/start/model.pt on $out/data-bin, section 3 of $(dirname "$0")/README.md"

@@ -17,6 +17,9 @@ from langsamp_plugin.modules.tag_embedding import INIT_STD, encode_codes
 
 TOKEN_TYPE = "embeddings.token_type_embeddings.weight"
 PAD = 1
+# Layers, width, inner width and heads (Conneau et al. 2020; Goyal et al. 2021, table 1).
+XLMR_BASE = (12, 768, 3072, 12)
+ARCHITECTURES = {(24, 1024, 4096, 16): "langsamp_roberta_large", (36, 2560, 10240, 32): "langsamp_roberta_xl"}
 
 
 class Imported(NamedTuple):
@@ -81,8 +84,6 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
         weights[POSITIONS] = positions.to(weights[POSITIONS].dtype)
         notes.append("the token-type row is folded into the positions")
     eps = float(config.get("layer_norm_eps", 1e-12))  # the default of Hugging Face's configuration
-    if eps != 1e-5:
-        notes.append(f"its LayerNorms have epsilon {eps:g}, fairseq's have 1e-05: train with --layer-norm-eps {eps:g}")
     missing = sorted(shapes.keys() - weights.keys())
     if missing:
         raise ValueError(f"{folder.path}: its masked-LM head is not whole: {some(f'no {name}' for name in missing)}")
@@ -114,7 +115,29 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
         attention_dropout=config.get("attention_probs_dropout_prob", 0.1), layer_norm_eps=eps, embed_tags=embed_tags,
         encoder_normalize_before=_is_xl(config), layernorm_embedding=not _is_xl(config),
     )  # fmt: skip
+    if flags := _training_flags(args):
+        notes.append(f"it is not of XLM-R base's shape: train with {flags}")
     return Imported(starting_point({"args": args, "task_state": task_state}, weights), notes, new_head, folded)
+
+
+def _training_flags(args: Namespace) -> str:
+    """Return what fairseq-train must be told besides ``--arch langsamp_roberta``."""
+    sizes = {
+        "--encoder-layers": args.encoder_layers,
+        "--encoder-embed-dim": args.encoder_embed_dim,
+        "--encoder-ffn-embed-dim": args.encoder_ffn_embed_dim,
+        "--encoder-attention-heads": args.encoder_attention_heads,
+    }
+    shape = tuple(sizes.values())
+    if shape in ARCHITECTURES:
+        flags = [f"--arch {ARCHITECTURES[shape]}"]
+    else:
+        flags = [f"{flag} {size}" for flag, size in sizes.items() if shape != XLMR_BASE]
+    if args.max_positions != 512:
+        flags.append(f"--max-positions {args.max_positions}")
+    if args.layer_norm_eps != 1e-5:
+        flags.append(f"--layer-norm-eps {args.layer_norm_eps:g}")
+    return " ".join(flags)
 
 
 def _is_xl(config: dict[str, Any]) -> bool:

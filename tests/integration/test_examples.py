@@ -30,6 +30,6 @@ def test_extend_xlmr(demo, encoder, tmp_path):
         (tmp_path / "corpus" / f"{tag}.txt").write_bytes(text)
     script = ROOT / "examples" / "extend_xlmr" / "extend.sh"
     output = run("bash", script, encoder, tmp_path / "corpus", tmp_path / "out", 600)
-    assert "new pieces" in output and "logits of old pieces" in output and "train with: fairseq-train" in output
+    assert "new pieces" in output and "logits of old pieces" in output and "next: train from" in output
     assert "every index and buffer is whole" in run("langsamp", "info", tmp_path / "out" / "data-bin")
     assert "bash extend.sh XLM-R-FOLDER CORPUS OUT" in run("bash", script, expect=2)

@@ -46,12 +46,15 @@ def inputs(demo, exported, trained, eval_data, tmp_path_factory):
         kind = ("eng", "deu")[number]
         text = "\n".join(line.partition("\t")[2] for line in lines[:40]) + "\n"
         (folder / "eval" / "sr_tatoeba" / f"tatoeba.deu-eng.{kind}").write_text(text, encoding="utf-8")
+    for name in ("both-1", "vanilla-1"):
+        shutil.copytree(exported, folder / "runs" / "ablation-small" / "hf" / name)
     (folder / "xlmr.base").mkdir()
     shutil.copy(trained, folder / "xlmr.base" / "model.pt")
     named = {
         "Glot500": folder / "text", "corpus": folder / "text", "xlm-roberta-base": exported, "glot500.model": folder / "extended.model",
         "spm.model": demo / "spm.model", "data-bin": demo / "data-bin", "hf": exported, "hf_baseline": exported, "eval": folder / "eval",
         "sib200": folder / "eval" / "sib200", "checkpoints": trained.parent, "xlmr.base": folder / "xlmr.base",
+        "runs": folder / "runs",
     }  # fmt: skip
     return named
 

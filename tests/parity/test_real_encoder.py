@@ -13,9 +13,6 @@ from langsamp_plugin.checkpoint.verification import encode_sentences
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.data.tokenizer import Tokenizer
 
-SIZES = ("--encoder-layers", 12, "--encoder-embed-dim", 384, "--encoder-ffn-embed-dim", 1536, "--encoder-attention-heads", 12,
-         "--layer-norm-eps", 1e-12)  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def imported(encoder, tmp_path_factory):
@@ -88,7 +85,8 @@ print((one * other).sum(1).min() > 0.99999, one[0] @ one[1] > one[0] @ one[2])
 def test_a_longer_vocabulary(encoder, imported, demo, udhr, tmp_path):
     """Old pieces keep ids and features, new ones are used, and training goes on."""
     model = encoder / "sentencepiece.bpe.model"
-    run("langsamp", "tokenizer", "extend", model, udhr, "--vocab-size", 8000, "--out", tmp_path / "new.model")
+    few = ("--vocab-size", 3000, "--langs", "ady_Cyrl,amh_Ethi,cat_Latn,div_Thaa,hin_Deva,kan_Knda")
+    run("langsamp", "tokenizer", "extend", model, udhr, *few, "--out", tmp_path / "new.model")
     output = run(
         "langsamp",
         "init",
@@ -100,6 +98,7 @@ def test_a_longer_vocabulary(encoder, imported, demo, udhr, tmp_path):
         "--verify",
     )
     assert max(differences(output).values()) < 1e-6
+    flags = re.search(r"train with (--.+)", output)[1].split()
     old, new = Tokenizer(model), Tokenizer(tmp_path / "new.model")
     assert new.pieces[: len(old.pieces)] == old.pieces and len(new.pieces) > len(old.pieces) + 1000
     one, other = (
@@ -117,7 +116,7 @@ def test_a_longer_vocabulary(encoder, imported, demo, udhr, tmp_path):
     data = tmp_path / "data"
     binarize(demo / "corpus" / "train", tmp_path / "new.model", data, langs=["deu_Latn", "hin_Deva"])
     command = train_command(
-        data, tmp_path / "save", 2, "--restore-file", tmp_path / "start" / "model.pt", *SIZES, "--batch-size", 4
+        data, tmp_path / "save", 2, "--restore-file", tmp_path / "start" / "model.pt", *flags, "--batch-size", 4
     )
     log = run(*command)
     assert "num_updates 2" in log and "loaded checkpoint" in log.lower()
