@@ -24,9 +24,9 @@ from torch import Tensor
 from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.modules.head_loss import HeadLoss, in_blocks
 from langsamp_plugin.modules.head_loss import head_loss as _head_loss
+from langsamp_plugin.modules.sizes import check_sizes
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes, move_rows
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
-from langsamp_plugin.modules.vocabulary import check_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -107,11 +107,11 @@ class LangSampRobertaModel(RobertaModel):
         """Fit a checkpoint to this model: stock RoBERTa or XLM-R, or LangSAMP with another inventory.
 
         Raises:
-            ValueError: the vocabulary or the number of positions differs.
+            ValueError: the vocabulary, the number of positions or the blocks differ in size.
         """
         super().upgrade_state_dict_named(state_dict, name)
         prefix = f"{name}." if name else ""
-        check_vocabulary(state_dict, self.state_dict(), prefix)
+        check_sizes(state_dict, self.state_dict(), prefix)
         for table in TABLES:
             self._fit_table(state_dict, f"{prefix}encoder.{table}.", getattr(self.encoder, table), table.split("_")[0])
 

@@ -159,6 +159,14 @@ def test_other_vocabulary_is_refused_with_both_sizes(demo, trained, tmp_path):
     assert re.search(r"2,002 types in the checkpoint and 1,502 here .*langsamp init", log)
 
 
+def test_an_encoder_of_another_shape_is_refused_with_the_flags(demo, trained, tmp_path):
+    wider = ("--encoder-embed-dim", 48, "--finetune-from-model", trained)
+    log = run(*train_command(demo / "data-bin", tmp_path, 1, *wider), expect=1)
+    assert (
+        "2 layers of width 32 (64 inside) in the checkpoint and 2 of 48 (64) here: set --encoder-layers 2 --enc" in log
+    )
+
+
 def test_uneven_data_folder(demo, tmp_path):
     """Shards that lack languages, no valid split, a tag from a map, an old fairseq folder name, a stray folder."""
     one, two = tmp_path / "one", tmp_path / "two"
