@@ -252,7 +252,7 @@ def conditions(run: Run) -> list[str]:
         ),
         f"- Training: {updates:,} updates of {batch} x {length} tokens ({updates * batch * length / tokens['train']:.2f} times the text's size), "
         f"{config['optimizer']['_name']}, lr {optimization['lr'][0]}, alpha {config['task']['multilang_sampling_alpha']}, seeds "
-        f"{', '.join(map(str, run.seeds))}; {min(seconds) / 60:.0f} to {max(seconds) / 60:.0f} minutes a model.",
+        f"{', '.join(map(str, run.seeds))}; {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes a model.",
         f"- Machine: {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch {version('torch')}, "
         f"transformers {version('transformers')}.",
     ]
