@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def main() -> None:
         help="only these languages, in what takes long; by default all, and the paper's ten for neutrality",
     )
     options = parser.parse_args()
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
     out: Path = options.run
     tasks = ["sr_bible", "sr_tatoeba", *(["taxi1500", "sib200"] if options.finetune else [])]
     tasks = [task for task in tasks if (out / "eval" / task).is_dir()]

@@ -157,7 +157,7 @@ def tag_table(run: Run) -> list[str]:
         if model in found:
             seeds = found[model].values()
             cells = [
-                spread([seed["macro"][swap] - (seed["macro"]["right"] if number else 0) for seed in seeds], 2)
+                spread([seed["macro"][swap] - (seed["macro"]["right"] if number else 0) for seed in seeds], 3)
                 for number, swap in enumerate(swaps)
             ]
             lines.append(
@@ -294,7 +294,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the --out of run.sh")
     run = Run(parser.parse_args().run)
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # importing fairseq opens every logger
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
     losses = run.losses()
     draw_gains(run, losses, run.folder / "gains.png")
     swaps = tag_table(run)
