@@ -6,6 +6,7 @@ Heavy imports stay inside the functions, so that ``--help`` answers at once. Exi
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -62,6 +63,9 @@ def main() -> None:
     """Run a command; an error is one line, ``--debug`` shows where it came from."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
+    # Importing fairseq opens every logger and gives advice about speech, in the middle of what a command prints.
+    for name in ("fairseq", "numba", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         status = app(
             args=[part for part in arguments if part != "--debug"], prog_name="langsamp", standalone_mode=False

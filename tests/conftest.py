@@ -1,6 +1,7 @@
 """Shared fixtures: real text from the Django package, binarized once per session, and a tiny trained run."""
 
 import fcntl
+import logging
 import os
 import shutil
 import sys
@@ -15,6 +16,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Models this small are fastest on one thread, and two processes with two threads each stall one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Importing fairseq opens every logger, and numba, below UMAP, has much to say.
+logging.getLogger("numba").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

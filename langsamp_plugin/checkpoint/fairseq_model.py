@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from argparse import Namespace
 from typing import Any, NamedTuple
 
@@ -31,8 +30,6 @@ def build_model(state: dict[str, Any], tokenizer: Tokenizer) -> Any:
         ModuleNotFoundError: fairseq is not installed.
         ValueError: the vocabulary has another size than the checkpoint.
     """
-    # Its advice about a package for speech would stand in the middle of our table.
-    logging.getLogger("fairseq.tasks.text_to_speech").setLevel(logging.WARNING)
     try:
         from fairseq.data import Dictionary
     except ModuleNotFoundError as error:

@@ -129,7 +129,7 @@ class Report:
             if len(hashes) > 1:
                 lines.append(f"{title}: the models were not scored on the same data or languages")
             if of_task[0].settings.get("limit"):
-                lines.append(f"{title}: only the first {of_task[0].settings['limit']} sentences of each file")
+                lines.append(f"{title}: at most {of_task[0].settings['limit']} sentences of each file")
             if of_task[0].source != "eng_Latn":
                 lines.append(f"{title}: fine-tuned on {of_task[0].source}")
         return lines

@@ -23,13 +23,13 @@ def test_finetune_with_the_stock_trainer(trained, shared, tmp_path):
     assert "eng_Latn" in output and "langsamp_plugin" not in (ROOT / "examples/finetune_hf/finetune.py").read_text()
 
 
-def test_extend_xlmr(demo, encoder, tmp_path):
+def test_extend_xlmr(demo, exported, tmp_path):
     (tmp_path / "corpus").mkdir()
     for tag in ("deu_Latn", "hin_Deva"):
         text = (demo / "corpus" / "train" / f"{tag}.txt").read_bytes()
         (tmp_path / "corpus" / f"{tag}.txt").write_bytes(text)
     script = ROOT / "examples" / "extend_xlmr" / "extend.sh"
-    output = run("bash", script, encoder, tmp_path / "corpus", tmp_path / "out", 600)
+    output = run("bash", script, exported, tmp_path / "corpus", tmp_path / "out", 600)
     assert "new pieces" in output and "logits of old pieces" in output and "next: train from" in output
     assert "every index and buffer is whole" in run("langsamp", "info", tmp_path / "out" / "data-bin")
     assert "bash extend.sh XLM-R-FOLDER CORPUS OUT" in run("bash", script, expect=2)
