@@ -32,13 +32,17 @@ def table(rows: list[dict[str, str]]) -> str:
             f"| {float(row['tokens_per_s']):,.0f} | {ratios[0]} | {int(row['extra_mb']):,} MB | {ratios[1]} "
             f"| {float(row['mfu_percent']):.0f} % |"
         )
-    conditions = sorted({f"{row['settings'].split(', fused_adamw')[0]}, {row['updates']} updates" for row in rows})
+    conditions = sorted({row["settings"].split(", fused_adamw")[0] for row in rows})
+    updates = " or ".join(map(str, sorted({int(row["updates"]) for row in rows})))
     worst = [float(row["largest_difference"]) for row in rows if row["largest_difference"]]
     lines += [
         "",
-        f"{'; '.join(conditions)}. XLM-R base's sizes; extra memory is the peak above parameters, gradients and",
+        f"{'; '.join(conditions)}; {updates} updates. XLM-R base's sizes; extra memory is the peak above parameters,",
     ]
-    lines += ["optimizer state. " + (f"Losses of the first two differ by at most {max(worst):.0e}." if worst else "")]
+    lines += [
+        "gradients and optimizer state. "
+        + (f"Losses of the first two differ by at most {max(worst):.0e}." if worst else "")
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
