@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import re
 import shutil
 import sys
 import tarfile
@@ -11,6 +12,7 @@ import pytest
 from support import LANGS, ROOT, run, train_command
 
 SHARED = ROOT.parent / "shared"
+MALFORMED = re.compile(r"test_malformed\.py::test_malformed\[(.*?): ")
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -18,6 +20,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Importing fairseq opens every logger, and numba, below UMAP, has much to say.
 logging.getLogger("numba").setLevel(logging.WARNING)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many malformed inputs were refused; from reports, as workers of pytest-xdist have no terminal."""
+    passed = [MALFORMED.search(report.nodeid) for report in terminalreporter.stats.get("passed", ())]
+    setups = [found[1] for found in passed if found]
+    if setups:
+        terminalreporter.write_line(f"{len(setups)} malformed inputs to {len(set(setups))} set-ups of commands refused")
 
 
 @pytest.fixture(scope="session")

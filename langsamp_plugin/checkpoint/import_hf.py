@@ -116,7 +116,7 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
         encoder_normalize_before=_is_xl(config), layernorm_embedding=not _is_xl(config),
     )  # fmt: skip
     if flags := _training_flags(args):
-        notes.append(f"it is not of XLM-R base's shape: train with {flags}")
+        notes.append(f"it is built otherwise than XLM-R base: train with {flags}")
     return Imported(starting_point({"args": args, "task_state": task_state}, weights), notes, new_head, folded)
 
 
@@ -131,8 +131,11 @@ def _training_flags(args: Namespace) -> str:
     shape = tuple(sizes.values())
     if shape in ARCHITECTURES:
         flags = [f"--arch {ARCHITECTURES[shape]}"]
+    elif shape == XLMR_BASE and not args.encoder_normalize_before:
+        flags = []
     else:
-        flags = [f"{flag} {size}" for flag, size in sizes.items() if shape != XLMR_BASE]
+        flags = ["--arch langsamp_roberta_xl"] if args.encoder_normalize_before else []
+        flags += [f"{flag} {size}" for flag, size in sizes.items()]
     if args.max_positions != 512:
         flags.append(f"--max-positions {args.max_positions}")
     if args.layer_norm_eps != 1e-5:

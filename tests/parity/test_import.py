@@ -237,8 +237,13 @@ def test_layer_norm_before_the_blocks(demo, tmp_path):
     assert max(row.difference for row in found.rows) < 1e-5 and "logits for deu_Latn" in found.format()
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
     assert config["model_type"] == "xlm-roberta-xl" and config["architectures"] == ["XLMRobertaXLForMaskedLM"]
-    import_checkpoint(tmp_path / "hf", tmp_path / "back" / "model.pt", verify=True)
-    assert_same_weights(checkpoint, tmp_path / "back" / "model.pt")
+    back = tmp_path / "back" / "model.pt"
+    output = run("langsamp", "import", tmp_path / "hf", "--out", back, "--verify")
+    assert_same_weights(checkpoint, back)
+    # Training goes on from it with the flags that it names.
+    flags = output.split("train with ")[1].splitlines()[0].split()
+    assert flags[:2] == ["--arch", "langsamp_roberta_xl"]
+    run(*train_command(demo / "data-bin", tmp_path / "on", 1, *flags, "--finetune-from-model", back))
 
 
 def test_a_head_for_each_tag(trained, demo, tmp_path):
