@@ -11,8 +11,8 @@ Where to begin:
   :mod:`langsamp_plugin.modules.tag_embedding`; its loss: :mod:`langsamp_plugin.modules.head_loss`
 - what training reads: :mod:`langsamp_plugin.tasks`, :mod:`langsamp_plugin.data.block_dataset`,
   :mod:`langsamp_plugin.data.sampling`, :mod:`langsamp_plugin.data.masking`
-- checkpoints to Hugging Face and back: :mod:`langsamp_plugin.checkpoint.export`,
-  :mod:`langsamp_plugin.checkpoint.import_hf`, :mod:`langsamp_plugin.checkpoint.key_map`
+- checkpoints to Hugging Face and back: :mod:`langsamp_plugin.convert.export`,
+  :mod:`langsamp_plugin.convert.import_hf`, :mod:`langsamp_plugin.convert.key_map`
 - a masked LM for ``transformers`` that knows the language: :mod:`langsamp_plugin.hf`
 - zero-shot evaluation: :mod:`langsamp_plugin.evaluation.tasks`, :mod:`langsamp_plugin.evaluation.run`
 - the ``langsamp`` command: :mod:`langsamp_plugin.cli`, :mod:`langsamp_plugin.commands`

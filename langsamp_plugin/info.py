@@ -10,13 +10,13 @@ import numpy as np
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
-from langsamp_plugin.data.dictionary import read_dictionary
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.sampling import draws_per_epoch
 from langsamp_plugin.data.split_table import SplitTable
 from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
 from langsamp_plugin.progress import progress
+from langsamp_plugin.vocabulary.dictionary import read_dictionary
 
 
 class Sampling(NamedTuple):
@@ -106,9 +106,9 @@ def _data_folder(path: Path, sampling: Sampling) -> Iterator[str]:
 
 
 def _checkpoint(path: Path) -> Iterator[str]:
-    from langsamp_plugin.checkpoint.key_map import EMBEDDING
     from langsamp_plugin.checkpoint.roberta import load_roberta
     from langsamp_plugin.checkpoint.tables import checkpoint_tables
+    from langsamp_plugin.checkpoint.weight_names import EMBEDDING
 
     state = load_roberta(path)
     weights = state["model"]
@@ -129,9 +129,9 @@ def _checkpoint(path: Path) -> Iterator[str]:
 
 
 def _exported(path: Path) -> Iterator[str]:
-    from langsamp_plugin.checkpoint.hf_folder import KINDS, PICKLED, SAFE, check_weights, read_config, read_hf_folder
-    from langsamp_plugin.checkpoint.import_hf import import_hf
-    from langsamp_plugin.checkpoint.tables import FILENAME, load_tables
+    from langsamp_plugin.convert.hf_folder import KINDS, PICKLED, SAFE, check_weights, read_config, read_hf_folder
+    from langsamp_plugin.convert.import_hf import import_hf
+    from langsamp_plugin.convert.tables_file import TABLES_FILENAME, load_tables
 
     config = read_config(path)
     try:
@@ -147,7 +147,7 @@ def _exported(path: Path) -> Iterator[str]:
         import_hf(read_hf_folder(path), "")  # finds what is missing, or of another shape
     else:
         check_weights(path)
-    if (path / FILENAME).is_file():
+    if (path / TABLES_FILENAME).is_file():
         tables = load_tables(path)
         yield f"tables: {len(tables.languages)} languages, {len(tables.scripts)} scripts"
     if config.get("langsamp_tags"):

@@ -141,6 +141,7 @@ class CodeTable(Sequence[str]):
     """
 
     noun: ClassVar[str]
+    short: ClassVar[str]
     filename: ClassVar[str]
     unknown: ClassVar[str]
     pattern: ClassVar[str]
@@ -238,6 +239,7 @@ class LanguageTable(CodeTable):
     """ISO 639-3 codes in id order."""
 
     noun = "language"
+    short = "lang"
     filename = "languages.tsv"
     unknown = UNKNOWN_LANGUAGE
     pattern = "[a-z]{3}"
@@ -247,9 +249,14 @@ class ScriptTable(CodeTable):
     """ISO 15924 codes in id order."""
 
     noun = "script"
+    short = "script"
     filename = "scripts.tsv"
     unknown = UNKNOWN_SCRIPT
     pattern = "[A-Z][a-z]{3}"
+
+
+CODE_TABLES: tuple[type[CodeTable], type[CodeTable]] = (LanguageTable, ScriptTable)
+"""The kinds of table that a model has, in the order of a :class:`Tables`; ``short`` is how names of weights spell them."""
 
 
 @cache
@@ -267,7 +274,7 @@ class Tables(NamedTuple):
     def load(cls, folder: PathLike) -> Tables:
         """Read ``languages.tsv`` and ``scripts.tsv`` of a data folder or an exported model."""
         folder = Path(folder)
-        for kind in (LanguageTable, ScriptTable):
+        for kind in CODE_TABLES:
             if not (folder / kind.filename).is_file():
                 raise FileNotFoundError(f"{folder / kind.filename} is missing: a folder of tables has both files")
         return cls(LanguageTable.load(folder / LanguageTable.filename), ScriptTable.load(folder / ScriptTable.filename))

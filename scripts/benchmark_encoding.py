@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from langsamp_plugin.data.corpus import read_lines
+from langsamp_plugin.corpus.text import read_lines
 from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, longest_input, mean_pooled
 
 BATCH = 128

@@ -41,9 +41,9 @@ def shared():
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A folder with corpus/{train,valid,aligned}, spm.model and data-bin of seven language-scripts."""
+    from langsamp_plugin.corpus.django_catalogues import write_corpus
     from langsamp_plugin.data.binarizer import binarize
-    from langsamp_plugin.data.django_catalogues import write_corpus
-    from langsamp_plugin.data.tokenizer import train_tokenizer
+    from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
     folder = tmp_path_factory.mktemp("demo")
     write_corpus(folder / "corpus", LANGS)
@@ -63,7 +63,7 @@ def trained(demo, tmp_path_factory):
 @pytest.fixture(scope="session")
 def exported(trained, tmp_path_factory):
     """The Hugging Face folder of that checkpoint."""
-    from langsamp_plugin.checkpoint.export import export
+    from langsamp_plugin.convert.export import export
 
     out = tmp_path_factory.mktemp("exported") / "hf"
     export(trained, out)

@@ -21,10 +21,10 @@ from report import name_parts
 
 from langsamp_plugin.analysis.embeddings import analyze_embeddings
 from langsamp_plugin.analysis.neutrality import analyze_neutrality
+from langsamp_plugin.analysis.tag_swap import tag_swap
 from langsamp_plugin.atomic import atomic_write
-from langsamp_plugin.checkpoint.export import export
+from langsamp_plugin.convert.export import export
 from langsamp_plugin.evaluation.run import evaluate
-from langsamp_plugin.evaluation.tag_swap import tag_swap
 
 
 def unless_there(path: Path, what: str, make: Callable[[], Any]) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.evaluation.comparison import RESAMPLES, Groups
+from langsamp_plugin.report.comparison import RESAMPLES, Groups
 
 MODELS = ("vanilla", "lang", "script", "both")
 TITLES = {"vanilla": "vanilla", "lang": "+ language", "script": "+ script", "both": "+ both", "untrained": "untrained"}

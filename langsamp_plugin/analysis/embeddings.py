@@ -15,9 +15,9 @@ from langsamp_plugin.analysis.embedding_map import MapPoint, TableMap, draw_map,
 from langsamp_plugin.analysis.families import families_of, read_families
 from langsamp_plugin.analysis.projection import principal_components, umap_points
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.checkpoint.hf_folder import read_config
 from langsamp_plugin.checkpoint.roberta import load_roberta
-from langsamp_plugin.checkpoint.tables import load_tables
+from langsamp_plugin.convert.hf_folder import read_config
+from langsamp_plugin.convert.tables_file import load_tables
 from langsamp_plugin.lang_script import SCRIPT_ALIASES, LangScript, head_tags
 
 AT_LEAST = 3
@@ -55,10 +55,8 @@ def trained_rows(model: PathLike) -> list[TrainedRows]:
     tables = load_tables(model)
     tags = [LangScript.parse(name) for name in trained_tags(model)]
     found = []
-    for noun, codes, weight in (
-        ("language", tables.languages, tables.lang_weight),
-        ("script", tables.scripts, tables.script_weight),
-    ):
+    for codes, weight in tables.both():
+        noun = codes.noun
         by_code: dict[str, list[LangScript]] = {}
         for tag in tags:
             if getattr(tag, noun) in codes:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Optional
 import torch
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.checkpoint.tables import TagTables, load_tables
+from langsamp_plugin.checkpoint.tables import TagTables
+from langsamp_plugin.convert.tables_file import load_tables
 from langsamp_plugin.evaluation.cache import Cache
 from langsamp_plugin.evaluation.results import Result
 from langsamp_plugin.evaluation.run import evaluate

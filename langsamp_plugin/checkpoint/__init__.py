@@ -1,1 +1,1 @@
-"""Checkpoints in and out: safe loading, the key map, export and verification."""
+"""fairseq's checkpoints: reading them safely, what their weights are called, the two tables in them."""

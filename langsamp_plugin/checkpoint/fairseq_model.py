@@ -5,11 +5,11 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any, NamedTuple
 
-from langsamp_plugin.checkpoint.key_map import EMBEDDING
-from langsamp_plugin.checkpoint.loading import architecture
+from langsamp_plugin.checkpoint.options import architecture
 from langsamp_plugin.checkpoint.tables import checkpoint_tables
-from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING
 from langsamp_plugin.lang_script import Tables
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
 class _Task(NamedTuple):
@@ -53,9 +53,7 @@ def build_model(state: dict[str, Any], tokenizer: Tokenizer) -> Any:
     inventory = None if tables is None else Tables(tables.languages, tables.scripts)
     options = {**architecture(state), "compile": False}  # for a few sentences compiling would take longer
     if tables is not None:
-        options["embed_tags"] = (
-            "both" if len(tables.languages) and len(tables.scripts) else "lang" if len(tables.languages) else "script"
-        )
+        options["embed_tags"] = tables.embed_tags
     model = LangSampRobertaModel.build_model(Namespace(**options), _Task(dictionary, inventory))
     model.load_state_dict(
         {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}

@@ -10,14 +10,14 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.checkpoint.key_map import EMBEDDING, POSITIONS, modern_names
+from langsamp_plugin.checkpoint.weight_names import modern_names
 
 PARTS: dict[str, tuple[type, ...]] = {
     "args": (argparse.Namespace, Mapping),
@@ -116,59 +116,3 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
 def _gist(error: Exception) -> str:
     """Return the first line of what torch says, which goes on with advice that would switch safe loading off."""
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def model_config(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the model's options from a checkpoint, whether fairseq stored a config or a namespace."""
-    config = (state.get("cfg") or {}).get("model") or state.get("args")
-    if isinstance(config, argparse.Namespace):
-        return vars(config)
-    return dict(config) if isinstance(config, Mapping) else {}
-
-
-def training_task(state: dict[str, Any]) -> Any:
-    """Return the name of the task that a checkpoint was trained with, ``None`` if it does not say; as fairseq reads it."""
-    if state.get("args") is not None:
-        args = state["args"]
-        return args.get("task") if isinstance(args, Mapping) else getattr(args, "task", None)
-    task = (state.get("cfg") or {}).get("task")
-    return task.get("_name") if isinstance(task, Mapping) else getattr(task, "_name", getattr(task, "task", None))
-
-
-def layer_numbers(names: Iterable[str]) -> list[int]:
-    """Return the numbers of the blocks that weights are of, from 0.
-
-    Raises:
-        ValueError: a number is missing between others, or is none.
-    """
-    found = {name.split(".")[3] for name in names if name.startswith("encoder.sentence_encoder.layers.")}
-    if found != set(map(str, range(len(found)))):
-        raise ValueError(f"the blocks must be numbered from 0, but are {' '.join(sorted(found))[:60]}")
-    return list(range(len(found)))
-
-
-def architecture(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the model's options with its sizes read from the weights, which cannot be wrong about them.
-
-    Raises:
-        ValueError: the checkpoint is of no RoBERTa, or does not say how many heads it has.
-    """
-    weights = state["model"]
-    layers = layer_numbers(weights)
-    if EMBEDDING not in weights or POSITIONS not in weights or not layers:
-        raise ValueError("the checkpoint is of no RoBERTa: it lacks embeddings or layers")
-    width = weights[EMBEDDING].shape[1]
-    options = model_config(state)
-    heads = options.get("encoder_attention_heads") or width // 64
-    if not isinstance(heads, int) or heads < 1 or width % heads:
-        raise ValueError(
-            f"the checkpoint's options must say how many heads share a width of {width}, but say {heads!r}"
-        )
-    return {
-        **options,
-        "encoder_layers": len(layers),
-        "encoder_embed_dim": width,
-        "encoder_ffn_embed_dim": weights["encoder.sentence_encoder.layers.0.fc1.weight"].shape[0],
-        "encoder_attention_heads": heads,
-        "max_positions": weights[POSITIONS].shape[0] - 2,
-    }

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD, POSITIONS, is_xl
-from langsamp_plugin.checkpoint.loading import layer_numbers, load_checkpoint
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.options import layer_numbers
+from langsamp_plugin.checkpoint.weight_names import BODY, EMBEDDING, HEAD, POSITIONS, is_xl, table_prefix
 from langsamp_plugin.errors import naming
-from langsamp_plugin.lang_script import LangScript, LanguageTable, ScriptTable
+from langsamp_plugin.lang_script import CODE_TABLES, CodeTable, LangScript
 from langsamp_plugin.modules.tag_embedding import decode_codes
 
-BODY = "encoder.sentence_encoder."
 FIRST = f"{BODY}layers.0.fc1.weight"
 
 
@@ -29,8 +29,8 @@ def load_roberta(path: PathLike) -> dict[str, Any]:
     state = load_checkpoint(path)
     with naming(path):
         _check_weights(state["model"])
-        for noun, kind in (("lang", LanguageTable), ("script", ScriptTable)):
-            _check_table(state["model"], noun, kind)
+        for kind in CODE_TABLES:
+            _check_table(state["model"], kind)
         check_tags((state.get("task_state") or {}).get("tags"))
     return state
 
@@ -103,8 +103,8 @@ def _check_weights(weights: Mapping[str, Tensor]) -> None:
         raise ValueError(f"weights are missing or do not fit together: {some(wrong)}")
 
 
-def _check_table(weights: Mapping[str, Tensor], noun: str, kind: type[LanguageTable] | type[ScriptTable]) -> None:
-    name = f"encoder.{noun}_embedding."
+def _check_table(weights: Mapping[str, Tensor], kind: type[CodeTable]) -> None:
+    name = table_prefix(kind)
     weight, codes = weights.get(f"{name}weight"), weights.get(f"{name}codes")
     if weight is None and codes is None:
         return

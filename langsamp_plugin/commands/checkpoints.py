@@ -33,7 +33,7 @@ def import_(
 
     Example: langsamp import xlm-roberta-base --out xlmr/model.pt --verify
     """
-    from langsamp_plugin.checkpoint.starting_checkpoint import import_checkpoint
+    from langsamp_plugin.convert.init import import_checkpoint
 
     done = import_checkpoint(folder, out, spm, allow_pickle, verify, text)
     if done.verification is not None:
@@ -67,7 +67,7 @@ def init(
 
     Example: langsamp init xlm-roberta-base --spm extended.model --out start/model.pt --verify
     """
-    from langsamp_plugin.checkpoint.starting_checkpoint import make_starting_checkpoint
+    from langsamp_plugin.convert.init import make_starting_checkpoint
 
     done = make_starting_checkpoint(source, out, spm, old_spm, new_pieces, tables, allow_pickle, verify)
     if done.verification is not None:
@@ -99,7 +99,7 @@ def export(
 
     Example: langsamp export runs/checkpoints/checkpoint_last.pt --out runs/hf --verify
     """
-    from langsamp_plugin.checkpoint.export import export as run
+    from langsamp_plugin.convert.export import export as run
 
     tags = split_list(fold)
     found = run(checkpoint, out, spm, tags, half, verify, text)

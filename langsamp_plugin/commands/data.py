@@ -34,12 +34,12 @@ def corpus(
     Example: langsamp corpus Glot500 --out runs/corpus --dedup --workers 8
     """
     if str(source) == "django":
-        from langsamp_plugin.data import django_catalogues
+        from langsamp_plugin.corpus import django_catalogues
 
         counts = django_catalogues.write_corpus(out, split_list(langs))
         print(f"{out}: {len(counts)} language-scripts, {sum(counts.values()):,} training lines")
         return
-    from langsamp_plugin.data.corpus_writer import write_corpus
+    from langsamp_plugin.corpus.writer import write_corpus
 
     rows = write_corpus(source, out, column, split, dedup, workers, split_list(langs))
     lines, characters, size, duplicates = (
@@ -83,7 +83,7 @@ def check(
 
     Example: langsamp check runs/corpus --lid glotlid.bin --strict
     """
-    from langsamp_plugin.data.corpus_check import Limits, check_corpus, format_table
+    from langsamp_plugin.corpus.check import Limits, check_corpus, format_table
 
     limits = Limits(min_script, min_language, max_bad, max_characters)
     path = out or Path("check.tsv")
@@ -109,7 +109,7 @@ def tokenizer_train(
 
     Example: langsamp tokenizer train runs/corpus/train --vocab-size 8000 --out runs/spm.model
     """
-    from langsamp_plugin.data.tokenizer import train_tokenizer
+    from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer(corpus, out, vocab_size, alpha, coverage, max_lines, split_list(langs))
     print(f"{out}: {len(tokenizer.pieces):,} pieces, {tokenizer.vocab_size:,} tokens with the special ones")
@@ -132,7 +132,7 @@ def tokenizer_extend(
 
     Example: langsamp tokenizer extend xlmr/sentencepiece.bpe.model runs/corpus --out extended.model
     """
-    from langsamp_plugin.data.extend_tokenizer import extend_tokenizer
+    from langsamp_plugin.vocabulary.extend import extend_tokenizer
 
     tokenizer, new = extend_tokenizer(base, corpus, out, vocab_size, alpha, coverage, max_lines, split_list(langs))
     print(f"{out}: {new:,} new pieces, {tokenizer.vocab_size:,} tokens with the special ones")

@@ -100,7 +100,7 @@ def report(
 
     Example: langsamp report runs/results/baseline runs/results/langsamp --out runs/report
     """
-    from langsamp_plugin.evaluation.report import Groups, Report, load_results
+    from langsamp_plugin.report.report import Groups, Report, load_results
 
     made = Report(load_results(results), Groups.load(groups) if groups else None)
     files = made.save(out)
@@ -196,7 +196,7 @@ def analyze_sources(
     Example: langsamp analyze sources runs/hf --task sib200 --data eval --out runs/sources --run
     """
     from langsamp_plugin.analysis.sources import analyze_sources as choose
-    from langsamp_plugin.evaluation.report import Report
+    from langsamp_plugin.report.report import Report
 
     changes = {"seeds": numbers("--seeds", seeds) if seeds else None, "epochs": epochs, "lr": lr}
     choices, unknown, results = choose(
@@ -224,8 +224,8 @@ def analyze_tags(
 
     Example: langsamp analyze tags runs/checkpoints/checkpoint_last.pt --out runs/tags.json
     """
+    from langsamp_plugin.analysis.tag_swap import tag_swap
     from langsamp_plugin.atomic import atomic_write
-    from langsamp_plugin.evaluation.tag_swap import tag_swap
 
     result = tag_swap(checkpoint, data, split)
     with atomic_write(out) as stream:

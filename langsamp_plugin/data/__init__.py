@@ -1,1 +1,1 @@
-"""From text to batches: corpus, tokenizer, binarized buffers, sampling, masking."""
+"""Binarized text and the batches that are drawn from it."""

@@ -22,14 +22,14 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write, read_record
-from langsamp_plugin.data.corpus import corpus_files, read_lines
+from langsamp_plugin.corpus.duplicates import text_hash
+from langsamp_plugin.corpus.text import corpus_files, read_lines
 from langsamp_plugin.data.data_folder import LANGUAGE_STATS
-from langsamp_plugin.data.dictionary import read_dictionary
-from langsamp_plugin.data.duplicates import text_hash
 from langsamp_plugin.data.token_buffer import best_dtype, buffer_path, index_path, write_index
-from langsamp_plugin.data.tokenizer import FILENAME, UNK, Tokenizer
 from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables
 from langsamp_plugin.progress import parallel, progress
+from langsamp_plugin.vocabulary.dictionary import read_dictionary
+from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, UNK, Tokenizer
 
 PIECE = 64 << 20  # bytes of text: about ten seconds of work
 BATCH = 10_000  # lines encoded at a time: bounds memory, large enough to hide the overhead of a call
@@ -178,7 +178,7 @@ def binarize(
             ]
             # What describes the folder comes last, so that a folder with a dictionary is a whole one.
             start.extended(files).save(out)
-            with atomic_write(out / FILENAME, "wb") as stream:
+            with atomic_write(out / SPM_FILENAME, "wb") as stream:
                 stream.write(tokenizer.path.read_bytes())
             _save_stats(out)
             tokenizer.save_dictionary(out / "dict.txt")

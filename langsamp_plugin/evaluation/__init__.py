@@ -1,1 +1,1 @@
-"""Measuring models: validation tables, tag swaps, sentence retrieval."""
+"""Running the zero-shot tasks: reading their data, encoding, fine-tuning, scoring."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.checkpoint.hf_folder import read_config
+from langsamp_plugin.convert.hf_folder import read_config
 
 # What transformers hands through of the libraries that read a folder's files.
 FAILURES = (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, UnpicklingError, SafetensorError)

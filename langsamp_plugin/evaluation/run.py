@@ -174,7 +174,7 @@ def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> P
     """Return the Hugging Face folder of a model; a checkpoint is exported once, into the cache."""
     if model.is_dir():
         return model
-    from langsamp_plugin.checkpoint.export import export
+    from langsamp_plugin.convert.export import export
 
     if not model.is_file():
         raise FileNotFoundError(f"model {model} is missing: name a Hugging Face folder or a fairseq checkpoint")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
-from langsamp_plugin.data.corpus import read_lines
+from langsamp_plugin.corpus.text import read_lines
 from langsamp_plugin.errors import naming
 from langsamp_plugin.evaluation.tasks import Task
 from langsamp_plugin.lang_script import LangScript

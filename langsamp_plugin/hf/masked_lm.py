@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 from transformers.modeling_outputs import MaskedLMOutput
 
-from langsamp_plugin.checkpoint.tables import FILENAME, UNFOLDED_BIAS, TagTables, load_tables, read_tensors
+from langsamp_plugin.checkpoint.tables import TagTables
+from langsamp_plugin.convert.tables_file import (
+    TABLES_FILENAME,
+    UNFOLDED_BIAS,
+    load_tables,
+    read_table_tensors,
+    save_tables,
+)
 from langsamp_plugin.lang_script import LangScript, LanguageTable, ScriptTable, Tables
 from langsamp_plugin.modules.tag_embedding import TagEmbedding
 
@@ -80,7 +87,7 @@ class LangSampForMaskedLM(XLMRobertaForMaskedLM):
         # The tables are not in the file that the stock class reads, so the model is first made without them.
         config.languages, config.scripts = [], []
         model = super().from_pretrained(folder, *args, config=config, **kwargs)
-        if (Path(folder) / FILENAME).is_file():
+        if (Path(folder) / TABLES_FILENAME).is_file():
             tables = load_tables(folder)
             model._set_tables(tables.languages, tables.scripts)
             with torch.no_grad():
@@ -91,7 +98,7 @@ class LangSampForMaskedLM(XLMRobertaForMaskedLM):
                     if module is not None:
                         module.weight.copy_(weight)
                         module.to(model.device, model.dtype)
-                bias = read_tensors(Path(folder) / FILENAME).get(UNFOLDED_BIAS)
+                bias = read_table_tensors(Path(folder) / TABLES_FILENAME).get(UNFOLDED_BIAS)
                 if bias is not None:  # one tag is folded into the stock head; here it comes from the tables
                     model.lm_head.dense.bias.copy_(bias)
         return model
@@ -105,7 +112,7 @@ class LangSampForMaskedLM(XLMRobertaForMaskedLM):
         super().save_pretrained(folder, *args, state_dict=backbone, **kwargs)
         empty = torch.empty(0, self.config.hidden_size)
         weights = [state[f"{name}weight"].detach().cpu() if f"{name}weight" in state else empty for name in TABLES]
-        TagTables(*self.tables, *weights).save(folder)
+        save_tables(TagTables(*self.tables, *weights), folder)
 
     def tag_ids(self, tags: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return ``(lang_ids, script_ids)``, int64 (B,), of a tag per sentence; ``und_Zyyy`` is unknown.

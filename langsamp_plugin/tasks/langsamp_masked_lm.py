@@ -18,7 +18,6 @@ from langsamp_plugin.criterions.tag_losses import group_losses, report_validatio
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator
 from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
-from langsamp_plugin.data.dictionary import read_dictionary
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
@@ -26,6 +25,7 @@ from langsamp_plugin.data.split_table import SplitTable
 from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
 from langsamp_plugin.training import ending
+from langsamp_plugin.vocabulary.dictionary import read_dictionary
 
 logger = logging.getLogger(__name__)
 

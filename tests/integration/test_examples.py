@@ -6,7 +6,7 @@ import tarfile
 
 from support import ROOT, run
 
-from langsamp_plugin.checkpoint.export import export
+from langsamp_plugin.convert.export import export
 
 
 def test_finetune_with_the_stock_trainer(trained, shared, tmp_path):

@@ -7,8 +7,8 @@ import tarfile
 from support import run, train_command
 
 from langsamp_plugin.data.binarizer import binarize
-from langsamp_plugin.data.tokenizer import train_tokenizer
 from langsamp_plugin.lang_script import LangScript, Tables
+from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
 
 def test_udhr(shared, tmp_path):

@@ -27,7 +27,7 @@ def blocks(name, language):
 @pytest.fixture(scope="module")
 def inputs(demo, exported, trained, eval_data, tmp_path_factory):
     """What the READMEs name, made of the demo data."""
-    from langsamp_plugin.data.extend_tokenizer import extend_tokenizer
+    from langsamp_plugin.vocabulary.extend import extend_tokenizer
 
     folder = tmp_path_factory.mktemp("inputs")
     for tag in ("eng_Latn", "deu_Latn", "hin_Deva"):

@@ -151,7 +151,7 @@ def test_code_that_the_tables_lack_is_named(demo, tmp_path):
 
 
 def test_other_vocabulary_is_refused_with_both_sizes(demo, trained, tmp_path):
-    from langsamp_plugin.data.tokenizer import train_tokenizer
+    from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
     train_tokenizer(demo / "corpus" / "train", tmp_path / "spm.model", 1500)
     binarize(demo / "corpus" / "train", tmp_path / "spm.model", tmp_path / "data")

@@ -6,13 +6,13 @@ from support import run, train_command
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.checkpoint.starting_checkpoint import make_starting_checkpoint
-from langsamp_plugin.checkpoint.verification import verify_extension
+from langsamp_plugin.convert.init import make_starting_checkpoint
+from langsamp_plugin.convert.verification import verify_extension
 from langsamp_plugin.data.binarizer import binarize
-from langsamp_plugin.data.extend_tokenizer import extend_tokenizer
-from langsamp_plugin.data.tokenizer import Tokenizer, train_tokenizer
 from langsamp_plugin.errors import VerificationError
 from langsamp_plugin.modules.tag_embedding import decode_codes
+from langsamp_plugin.vocabulary.extend import extend_tokenizer
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer, train_tokenizer
 
 EMBEDDING = "encoder.sentence_encoder.embed_tokens.weight"
 

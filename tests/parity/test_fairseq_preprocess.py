@@ -3,8 +3,8 @@
 import pytest
 from support import run
 
-from langsamp_plugin.data.corpus import read_lines
-from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.corpus.text import read_lines
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
 @pytest.mark.parametrize("tag", ["deu_Latn", "hin_Deva"])

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from langsamp_plugin.checkpoint.export import export
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.checkpoint.verification import SENTENCES, encode_sentences, logits
-from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.convert.export import export
+from langsamp_plugin.convert.verification import SENTENCES, encode_sentences, logits
 from langsamp_plugin.hf import LangSampConfig, LangSampForMaskedLM, pseudo_perplexity
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import pytest
 import torch
 from support import Evil, run_elsewhere
 
-from langsamp_plugin.checkpoint.export import export
-from langsamp_plugin.checkpoint.key_map import FAIRSEQ_TO_HF, hf_names
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.checkpoint.tables import load_tables
-from langsamp_plugin.data.corpus import read_lines
-from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.convert.export import export
+from langsamp_plugin.convert.key_map import FAIRSEQ_TO_HF, hf_names
+from langsamp_plugin.convert.tables_file import load_tables
+from langsamp_plugin.corpus.text import read_lines
 from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +176,7 @@ def test_damaged_checkpoints_are_refused(trained, tmp_path, damage, capfd):
 
 
 def test_wrong_tokenizer_is_refused(demo, trained, tmp_path):
-    from langsamp_plugin.data.tokenizer import train_tokenizer
+    from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
     train_tokenizer(demo / "corpus" / "train", tmp_path / "other.model", 1500)
     with pytest.raises(ValueError, match=r"2,002 word embeddings.*1,502 tokens.*--spm"):

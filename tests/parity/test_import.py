@@ -9,14 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from support import Evil, run, train_command
 
-from langsamp_plugin.checkpoint import export as export_module
-from langsamp_plugin.checkpoint.export import export
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.checkpoint.starting_checkpoint import import_checkpoint
-from langsamp_plugin.checkpoint.verification import encode_sentences, logits
-from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.convert import export as export_module
+from langsamp_plugin.convert.export import export
+from langsamp_plugin.convert.init import import_checkpoint
+from langsamp_plugin.convert.verification import encode_sentences, logits
 from langsamp_plugin.errors import VerificationError
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 BODY = "encoder.sentence_encoder."
 

@@ -9,9 +9,9 @@ from support import run, run_elsewhere, train_command
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.checkpoint.verification import encode_sentences
+from langsamp_plugin.convert.verification import encode_sentences
 from langsamp_plugin.data.binarizer import binarize
-from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from support import run
 
+from langsamp_plugin.corpus.text import read_lines
 from langsamp_plugin.data import binarizer
 from langsamp_plugin.data.binarizer import binarize
-from langsamp_plugin.data.corpus import read_lines
 from langsamp_plugin.data.token_buffer import TokenBuffer
-from langsamp_plugin.data.tokenizer import Tokenizer
 from langsamp_plugin.lang_script import Tables
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
 def read_split(folder, tokenizer, split):
@@ -277,7 +277,7 @@ def test_tables_are_appended_to(demo, tmp_path):
 
 def test_languages_are_added_to_a_folder(demo, tmp_path):
     """Those that are there keep their ids, and another vocabulary is refused."""
-    from langsamp_plugin.data.tokenizer import train_tokenizer
+    from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
     for langs in (["rus_Cyrl"], ["deu_Latn", "rus_Cyrl"]):
         binarize(demo / "corpus" / "train", demo / "spm.model", tmp_path / "data", valid_lines=0, langs=langs)

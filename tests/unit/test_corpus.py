@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langsamp_plugin.data.corpus import corpus_files, read_lines
+from langsamp_plugin.corpus.text import corpus_files, read_lines
 
 
 def test_corpus_faults_are_named(tmp_path):

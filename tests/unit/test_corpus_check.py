@@ -8,7 +8,7 @@ import pytest
 import regex
 from support import LANGS, run
 
-from langsamp_plugin.data.corpus_check import Limits, _letters, check_corpus, format_table, same_language
+from langsamp_plugin.corpus.check import Limits, _letters, check_corpus, format_table, same_language
 from langsamp_plugin.lang_script import LangScript
 
 

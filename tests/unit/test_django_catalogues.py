@@ -1,6 +1,6 @@
 import pytest
 
-from langsamp_plugin.data.django_catalogues import clean, held_out, locale_folders
+from langsamp_plugin.corpus.django_catalogues import clean, held_out, locale_folders
 
 
 @pytest.mark.parametrize(

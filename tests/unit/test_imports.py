@@ -9,17 +9,31 @@ import pytest
 import langsamp_plugin
 
 NAME = "langsamp_plugin"
-# From the ground up: a module may import those of its own layer and of the layers above it in this list. What reads a
-# checkpoint's file and knows its names lies deeper than what builds models of it: training checks files with it.
+# The way of the data: a module may import those of its own layer and of the layers above it in this list. Training comes
+# after checkpoint, because it checks and mends checkpoint files; criterion and task hear from it when a run shall end.
 LAYERS = [
     ("atomic", "errors", "lang_script", "progress"),
-    ("data", "modules", "checkpoint.key_map", "checkpoint.loading"),
-    ("criterions", "models", "optim", "tasks", "training"),
-    ("checkpoint", "hf"),
-    ("analysis", "doctor", "evaluation", "info"),
+    ("corpus",),
+    ("vocabulary",),
+    ("data",),
+    ("modules",),
+    ("models", "optim"),
+    ("checkpoint",),
+    ("training",),
+    ("criterions", "tasks"),
+    ("convert",),
+    ("hf",),
+    ("evaluation",),
+    ("analysis", "report"),
+    ("doctor", "info"),
     ("commands",),
     ("cli",),
 ]
+ROOMS = (
+    *("lang_script", "corpus", "vocabulary", "data", "modules", "models", "checkpoint", "convert", "evaluation"),
+    *("report", "commands", "cli"),
+)
+"""The rooms that a line of text passes on its way from the disk to a table."""
 PLAIN = ("lang_script", "modules", "data.hashing", "data.masking", "data.permutation", "data.sampling")
 """Torch and numpy alone, so that another trainer can take them as they are."""
 
@@ -102,8 +116,16 @@ def needing(package, imports):
 def test_imports_point_one_way(imports):
     assert against_the_order(imports) == []
     # The control: the table of codes that knew a command would be seen.
-    imports = {**imports, f"{NAME}.lang_script": {f"{NAME}.commands.app.app"}}
-    assert against_the_order(imports) == [f"{NAME}.lang_script imports {NAME}.commands.app"]
+    planted = {**imports, f"{NAME}.lang_script": {f"{NAME}.commands.app.app"}}
+    assert against_the_order(planted) == [f"{NAME}.lang_script imports {NAME}.commands.app"]
+
+
+@pytest.mark.parametrize("earlier, later", [(a, b) for a, b in zip(ROOMS, ROOMS[1:])])
+def test_each_room_imports_only_from_those_before_it(imports, earlier, later):
+    module = next(name for name in sorted(imports) if inside(name, f"{NAME}.{earlier}"))
+    target = max(name for name in imports if inside(name, f"{NAME}.{later}"))
+    planted = {**imports, module: {*imports[module], f"{target}.something"}}
+    assert against_the_order(planted) == [f"{module} imports {target}"]
 
 
 def test_no_module_needs_itself(imports):

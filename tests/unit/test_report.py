@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from langsamp_plugin.evaluation.comparison import Groups, cell, difference
-from langsamp_plugin.evaluation.report import Report, load_results
 from langsamp_plugin.evaluation.results import Result, load_result
+from langsamp_plugin.report.comparison import Groups, cell, difference
+from langsamp_plugin.report.report import Report, load_results
 
 TAGS = ("deu_Latn", "rus_Cyrl", "ace_Latn", "ace_Arab")  # two heads, two tails
 

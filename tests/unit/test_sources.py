@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langsamp_plugin.data.corpus_writer import write_corpus
-from langsamp_plugin.data.duplicates import repeated
-from langsamp_plugin.data.sources import find_sources, read_texts
+from langsamp_plugin.corpus.duplicates import repeated
+from langsamp_plugin.corpus.sources import find_sources, read_texts
+from langsamp_plugin.corpus.writer import write_corpus
 from langsamp_plugin.lang_script import LangScript
 
 HINDI = LangScript("hin", "Deva")

@@ -86,8 +86,9 @@ def tag_swap(
     langsamp_plugin.register()
     from fairseq import checkpoint_utils
 
-    from langsamp_plugin.checkpoint.loading import load_checkpoint, training_task
-    from langsamp_plugin.checkpoint.tables import load_tables
+    from langsamp_plugin.checkpoint.loading import load_checkpoint
+    from langsamp_plugin.checkpoint.options import training_task
+    from langsamp_plugin.convert.tables_file import load_tables
 
     load_tables(checkpoint)  # a clear error before anything heavy is built
     task_name = training_task(load_checkpoint(checkpoint))

@@ -14,9 +14,9 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.data.corpus import clean
-from langsamp_plugin.data.duplicates import repeated
-from langsamp_plugin.data.sources import find_sources, read_texts
+from langsamp_plugin.corpus.duplicates import repeated
+from langsamp_plugin.corpus.sources import find_sources, read_texts
+from langsamp_plugin.corpus.text import clean
 from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT, LangScript
 from langsamp_plugin.progress import parallel, progress
 
@@ -117,7 +117,7 @@ def check_corpus(
     """Check every language of a corpus.
 
     Args:
-        source: what :func:`~langsamp_plugin.data.sources.find_sources` reads.
+        source: what :func:`~langsamp_plugin.corpus.sources.find_sources` reads.
         out: the TSV file to write.
         model: a language identification model in fastText's format.
         limits: what makes a language suspicious.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.data.corpus import not_utf8
+from langsamp_plugin.corpus.text import not_utf8
 from langsamp_plugin.lang_script import LangScript
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD
-from langsamp_plugin.checkpoint.starting_point import starting_point
-from langsamp_plugin.data.tokenizer import Tokenizer
+from langsamp_plugin.checkpoint.fresh_checkpoint import fresh_checkpoint
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD
 from langsamp_plugin.modules.tag_embedding import INIT_STD
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 HEAD_WEIGHT, HEAD_BIAS = f"{HEAD}weight", f"{HEAD}bias"
 NUM_SPECIAL = 4  # <s>, <pad>, </s>, <unk>; <mask> is the last row
@@ -70,7 +70,7 @@ def extend_vocabulary(
     if HEAD_BIAS in weights:
         weights[HEAD_BIAS] = _rows(weights[HEAD_BIAS].unsqueeze(1), sources, "mean", generator).squeeze(1)
     common = len(set(old.pieces) & set(new.pieces))
-    return starting_point(state, weights), Extension(common, len(new.pieces) - common, len(old.pieces) - common)
+    return fresh_checkpoint(state, weights), Extension(common, len(new.pieces) - common, len(old.pieces) - common)
 
 
 def _sources(old: Tokenizer, new: Tokenizer, split: bool) -> list[Optional[list[int]]]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from langsamp_plugin.atomic import PathLike, atomic_write, read_record
-from langsamp_plugin.data.corpus import clean
-from langsamp_plugin.data.duplicates import repeated
-from langsamp_plugin.data.sources import find_sources, read_texts
+from langsamp_plugin.corpus.duplicates import repeated
+from langsamp_plugin.corpus.sources import find_sources, read_texts
+from langsamp_plugin.corpus.text import clean
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import parallel, progress
 
@@ -60,7 +60,7 @@ def write_corpus(
     """Write ``<out>/<tag>.txt`` and ``counts.tsv``; called again it goes on after the last language that was finished.
 
     Args:
-        source: what :func:`~langsamp_plugin.data.sources.find_sources` reads.
+        source: what :func:`~langsamp_plugin.corpus.sources.find_sources` reads.
         out: the folder to write.
         column: the field or column that holds the text.
         split: the split to take of sources that have several.

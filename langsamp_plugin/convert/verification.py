@@ -12,11 +12,11 @@ from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.fairseq_model import build_model
-from langsamp_plugin.data.corpus import corpus_files, read_lines
-from langsamp_plugin.data.tokenizer import BOS, PAD, Tokenizer
+from langsamp_plugin.corpus.text import corpus_files, read_lines
 from langsamp_plugin.errors import VerificationError
 from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript
 from langsamp_plugin.progress import progress
+from langsamp_plugin.vocabulary.tokenizer import BOS, PAD, Tokenizer
 
 LIMIT = 1e-5
 """Largest difference between two float32 computations of the same thing, in another order of summation; relative to the

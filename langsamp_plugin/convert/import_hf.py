@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
-from langsamp_plugin.checkpoint.hf_folder import HFFolder
-from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD, POSITIONS, VERSION, fairseq_names
+from langsamp_plugin.checkpoint.fresh_checkpoint import fresh_checkpoint
 from langsamp_plugin.checkpoint.roberta import misfits, roberta_shapes, some
-from langsamp_plugin.checkpoint.starting_point import starting_point
-from langsamp_plugin.checkpoint.tables import FILENAME, UNFOLDED_BIAS, load_tables, read_tensors
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, POSITIONS, VERSION, table_prefix
+from langsamp_plugin.convert.hf_folder import HFFolder
+from langsamp_plugin.convert.key_map import fairseq_names
+from langsamp_plugin.convert.tables_file import TABLES_FILENAME, TENSORS, UNFOLDED_BIAS, load_tables, read_table_tensors
 from langsamp_plugin.modules.tag_embedding import INIT_STD, encode_codes
 
 TOKEN_TYPE = "embeddings.token_type_embeddings.weight"
@@ -42,7 +43,7 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
     """Turn the weights of a folder into a starting checkpoint.
 
     Args:
-        folder: what :func:`~langsamp_plugin.checkpoint.hf_folder.read_hf_folder` read.
+        folder: what :func:`~langsamp_plugin.convert.hf_folder.read_hf_folder` read.
         data: the folder in which ``dict.txt`` and the SentencePiece model will lie.
         seed: of a masked-LM head, where the folder has none.
 
@@ -89,22 +90,20 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
         raise ValueError(f"{folder.path}: its masked-LM head is not whole: {some(f'no {name}' for name in missing)}")
     task_state: dict[str, Any] = {"tags": list(config.get("langsamp_tags") or [])}
     embed_tags, folded = "both", None
-    if (folder.path / FILENAME).is_file():
+    if (folder.path / TABLES_FILENAME).is_file():
         tables = load_tables(folder.path)
-        stored = read_tensors(folder.path / FILENAME)
+        stored = read_table_tensors(folder.path / TABLES_FILENAME)
         if UNFOLDED_BIAS in stored:
             weights[f"{HEAD}dense.bias"] = stored[UNFOLDED_BIAS]
             _check_shapes(folder, weights, shapes)
             folded = config.get("langsamp_folded")
             notes.append(f"the embeddings of {folded}, which were folded into the head, are taken out of it again")
-        for noun, codes in (("lang", tables.languages), ("script", tables.scripts)):
+        for name, (codes, _) in zip(TENSORS, tables.both()):
             if len(codes):
-                weights[f"encoder.{noun}_embedding.weight"] = stored[f"{noun}_embedding.weight"]
-                weights[f"encoder.{noun}_embedding.codes"] = encode_codes(codes)
+                weights[f"encoder.{name}"] = stored[name]
+                weights[f"{table_prefix(type(codes))}codes"] = encode_codes(codes)
         task_state.update(languages=list(tables.languages), scripts=list(tables.scripts))
-        embed_tags = (
-            "both" if len(tables.languages) and len(tables.scripts) else "lang" if len(tables.languages) else "script"
-        )
+        embed_tags = tables.embed_tags
     weights[VERSION] = torch.tensor([3.0])
     args = Namespace(
         arch="langsamp_roberta", task="langsamp_masked_lm", criterion="langsamp_masked_lm", data=data,
@@ -117,7 +116,7 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
     )  # fmt: skip
     if flags := _training_flags(args):
         notes.append(f"it is built otherwise than XLM-R base: train with {flags}")
-    return Imported(starting_point({"args": args, "task_state": task_state}, weights), notes, new_head, folded)
+    return Imported(fresh_checkpoint({"args": args, "task_state": task_state}, weights), notes, new_head, folded)
 
 
 def _training_flags(args: Namespace) -> str:

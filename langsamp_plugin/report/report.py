@@ -10,9 +10,9 @@ from typing import Optional
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.evaluation.comparison import Cell, Difference, Groups, cell, difference
 from langsamp_plugin.evaluation.results import Result, load_result
 from langsamp_plugin.evaluation.tasks import TASKS
+from langsamp_plugin.report.comparison import Cell, Difference, Groups, cell, difference
 
 
 def load_results(paths: Sequence[PathLike]) -> list[Result]:
@@ -264,7 +264,7 @@ class Report:
 
     def save(self, out: PathLike) -> list[Path]:
         """Write ``report.md``, ``summary.csv``, ``differences.csv``, ``languages.csv``, ``summary.tex`` and the pictures."""
-        from langsamp_plugin.evaluation.report_plots import plot_task
+        from langsamp_plugin.report.plots import plot_task
 
         out = Path(out)
         pictures = [plot_task(self, task, out).name for task in self.tasks if self.shared[task]]

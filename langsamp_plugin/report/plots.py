@@ -11,7 +11,7 @@ from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.evaluation.tasks import TASKS
 
 if TYPE_CHECKING:
-    from langsamp_plugin.evaluation.report import Report
+    from langsamp_plugin.report.report import Report
 
 COLOURS = {"tail": "#c2571a", "head": "#2166ac"}
 MARKS = {True: "o", False: "^"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.data.tokenizer import Tokenizer, train_tokenizer
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer, train_tokenizer
 
 NORMAL = 1  # of SentencePiece's piece types: a piece of text, neither control nor byte nor unknown
 
@@ -32,7 +32,7 @@ def extend_tokenizer(
         corpus: folder of ``<tag>.txt``.
         out: the ``.model`` file to write.
         vocab_size: pieces to train on the corpus; those that the old model has already are not counted as new.
-        alpha, coverage, max_lines, langs: see :func:`~langsamp_plugin.data.tokenizer.train_tokenizer`.
+        alpha, coverage, max_lines, langs: see :func:`~langsamp_plugin.vocabulary.tokenizer.train_tokenizer`.
 
     Returns:
         The extended tokenizer, and how many pieces are new.

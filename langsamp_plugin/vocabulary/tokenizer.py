@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.data.corpus import corpus_files, read_lines
-from langsamp_plugin.data.sampling import draws_per_epoch
+from langsamp_plugin.corpus.text import corpus_files, read_lines
 from langsamp_plugin.progress import progress
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
 NORMALIZER = 3  # field of SentencePiece's ModelProto: normalizer_spec
 SPECIAL_PIECES = ("<unk>", "<s>", "</s>")
-FILENAME = "sentencepiece.bpe.model"
+SPM_FILENAME = "sentencepiece.bpe.model"
 """The name under which Hugging Face looks for the model, and under which it lies in a data folder."""
 
 
@@ -154,8 +153,9 @@ def train_tokenizer(
     for path, count in zip(files.values(), counts.tolist()):
         if not count:
             raise ValueError(f"{path} has no line of text: add text or remove it")
-    draws = draws_per_epoch(counts, "alpha", alpha)
-    rates = draws / np.maximum(counts, 1) * min(1.0, max_lines / draws.sum())
+    shares = counts.astype(np.float64) ** alpha
+    draws = np.maximum(1, np.rint(shares / shares.sum() * counts.sum()))
+    rates = draws / counts * min(1.0, max_lines / draws.sum())
 
     def sample() -> Iterator[str]:
         for path, rate in zip(progress(files.values(), desc="sampling", unit="language"), rates.tolist()):

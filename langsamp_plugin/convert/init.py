@@ -9,20 +9,20 @@ from typing import Any, NamedTuple, Optional
 import torch
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.checkpoint.export import model_beside_data
-from langsamp_plugin.checkpoint.extend_vocabulary import Extension, extend_vocabulary
-from langsamp_plugin.checkpoint.hf_folder import read_hf_folder
-from langsamp_plugin.checkpoint.import_hf import Imported, import_hf
-from langsamp_plugin.checkpoint.key_map import EMBEDDING
+from langsamp_plugin.checkpoint.fresh_checkpoint import fresh_checkpoint, save_checkpoint
+from langsamp_plugin.checkpoint.options import model_beside_data
 from langsamp_plugin.checkpoint.roberta import load_roberta
-from langsamp_plugin.checkpoint.starting_point import save_checkpoint, starting_point
-from langsamp_plugin.checkpoint.verification import LIMIT, Verification, verify_extension, verify_folder
-from langsamp_plugin.data.corpus import corpus_files
-from langsamp_plugin.data.dictionary import read_dictionary
-from langsamp_plugin.data.tokenizer import FILENAME, Tokenizer
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING, table_prefix
+from langsamp_plugin.convert.hf_folder import read_hf_folder
+from langsamp_plugin.convert.import_hf import Imported, import_hf
+from langsamp_plugin.convert.verification import LIMIT, Verification, verify_extension, verify_folder
+from langsamp_plugin.convert.vocabulary_rows import Extension, extend_vocabulary
+from langsamp_plugin.corpus.text import corpus_files
 from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.modules.tag_embedding import INIT_STD, decode_codes, encode_codes, move_rows
 from langsamp_plugin.progress import progress
+from langsamp_plugin.vocabulary.dictionary import read_dictionary
+from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 
 
 class Started(NamedTuple):
@@ -102,7 +102,7 @@ def make_starting_checkpoint(
         out: the checkpoint to write, for ``--finetune-from-model`` or ``--restore-file``.
         spm: a SentencePiece model to train with; rows follow their pieces. Without it the vocabulary stays.
         old_spm: the source's own; by default the one in the folder, or in the checkpoint's data folder.
-        new_pieces: how rows of new pieces start, see :func:`~langsamp_plugin.checkpoint.extend_vocabulary`.
+        new_pieces: how rows of new pieces start, see :func:`~langsamp_plugin.convert.vocabulary_rows`.
         tables: ``glot500`` or a folder with both tables: the inventory that the checkpoint shall have; rows that it has
             keep their values, the others are N(0, 0.02).
         allow_pickle: take weights that are only there as a pickle.
@@ -122,7 +122,7 @@ def make_starting_checkpoint(
         state, notes = imported.state, imported.notes
     else:
         state = load_roberta(source)
-        state = starting_point(state, state["model"])
+        state = fresh_checkpoint(state, state["model"])
         # Without another vocabulary nobody needs to know the pieces.
         old = Tokenizer(old_spm or model_beside_data(state, source, "--old-spm")) if spm is not None else None
     if tables is not None:
@@ -148,7 +148,7 @@ def _read_folder(
     folder: PathLike, out: Path, spm: Optional[PathLike], allow_pickle: bool
 ) -> tuple[Imported, Tokenizer]:
     found = read_hf_folder(folder, allow_pickle)
-    model = Path(spm) if spm is not None else found.path / FILENAME
+    model = Path(spm) if spm is not None else found.path / SPM_FILENAME
     if not model.is_file():
         raise FileNotFoundError(f"{model} is missing: name the SentencePiece model of {folder} with --spm")
     imported = import_hf(found, str(out.parent.resolve()))
@@ -162,7 +162,7 @@ def _read_folder(
 def _write_beside(folder: Path, tokenizer: Tokenizer) -> None:
     """Write ``dict.txt`` and the SentencePiece model, as XLM-R is published; others that are there are not touched."""
     folder.mkdir(parents=True, exist_ok=True)
-    dictionary, model = folder / "dict.txt", folder / FILENAME
+    dictionary, model = folder / "dict.txt", folder / SPM_FILENAME
     if dictionary.is_file():
         if read_dictionary(dictionary) != tokenizer.pieces:
             raise ValueError(f"{dictionary} is of another vocabulary: choose a folder of its own for --out")
@@ -177,9 +177,9 @@ def _with_tables(weights: dict[str, Any], tables: Tables, seed: int) -> dict[str
     """Return the weights with tables of this inventory, existing rows carried over by code."""
     weights = dict(weights)
     embedding = weights[EMBEDDING]
-    for noun, codes in (("lang", tables.languages), ("script", tables.scripts)):
-        name = f"encoder.{noun}_embedding."
-        generator = torch.Generator().manual_seed(seed + len(noun))
+    for codes in tables:
+        name = table_prefix(type(codes))
+        generator = torch.Generator().manual_seed(seed + len(codes.short))
         rows = torch.randn(len(codes), embedding.shape[1], generator=generator) * INIT_STD
         old = weights.get(f"{name}weight")
         if old is not None:

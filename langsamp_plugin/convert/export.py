@@ -13,18 +13,20 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
-from langsamp_plugin.checkpoint.key_map import EMBEDDING, HEAD, VERSION, hf_names, is_xl
-from langsamp_plugin.checkpoint.loading import architecture
-from langsamp_plugin.checkpoint.model_card import model_card
+from langsamp_plugin.checkpoint.options import architecture, model_beside_data, trained_on
 from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
-from langsamp_plugin.checkpoint.verification import LIMIT, Verification, verify_folder
-from langsamp_plugin.data.corpus import corpus_files
-from langsamp_plugin.data.dictionary import read_dictionary
-from langsamp_plugin.data.tokenizer import FILENAME, Tokenizer
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, VERSION, is_xl
+from langsamp_plugin.convert.key_map import hf_names
+from langsamp_plugin.convert.model_card import model_card
+from langsamp_plugin.convert.tables_file import save_tables
+from langsamp_plugin.convert.verification import LIMIT, Verification, verify_folder
+from langsamp_plugin.corpus.text import corpus_files
 from langsamp_plugin.errors import naming
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
+from langsamp_plugin.vocabulary.dictionary import read_dictionary
+from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 
 TOKENIZER_OPTIONS = (
     *(f"{name}_token" for name in ("bos", "cls", "eos", "mask", "pad", "sep", "unk")),
@@ -82,7 +84,7 @@ def export(
     names = hf_names(weights)
     tables = checkpoint_tables(state)
     tokenizer = Tokenizer(spm if spm is not None else model_beside_data(state, checkpoint, "--spm"))
-    check_tokenizer(tokenizer, weights, data_folder(state))
+    check_tokenizer(tokenizer, weights, trained_on(state))
     head = weights.get(f"{HEAD}weight")
     if head is not None and not torch.equal(head, weights[EMBEDDING]):
         raise ValueError(
@@ -116,7 +118,7 @@ def export(
         save_tokenizer(tokenizer, folder, config["max_position_embeddings"] - 2)
         bar.update()
         if tables is not None:
-            tables.save(folder, unfolded if into_model is not None else None)
+            save_tables(tables, folder, unfolded if into_model is not None else None)
         if len(folded) > 1:
             (folder / "heads").mkdir()
             for tag, bias in folded.items():
@@ -160,7 +162,7 @@ def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, 
     """Return ``config.json``.
 
     Args:
-        options: the model's, from :func:`~langsamp_plugin.checkpoint.loading.architecture`.
+        options: the model's, from :func:`~langsamp_plugin.checkpoint.options.architecture`.
         weights: the model's.
 
     Raises:
@@ -220,7 +222,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     """
     from transformers import XLMRobertaTokenizerFast
 
-    shutil.copyfile(tokenizer.path, folder / FILENAME)
+    shutil.copyfile(tokenizer.path, folder / SPM_FILENAME)
     fast = XLMRobertaTokenizerFast.from_pretrained(str(folder), model_max_length=max_length)
     vocabulary = fast.get_vocab()
     wrong = [piece for number, piece in enumerate(tokenizer.pieces, 4) if vocabulary.get(piece) != number]
@@ -232,25 +234,3 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     kept = {name: config[name] for name in TOKENIZER_OPTIONS if name in config}
     path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def data_folder(state: dict[str, Any]) -> Optional[Path]:
-    """Return the first data folder that a checkpoint was trained on, ``None`` if it does not say."""
-    task = (state.get("cfg") or {}).get("task")
-    data = task.get("data") if isinstance(task, dict) else getattr(task, "data", None)
-    data = data or getattr(state.get("args"), "data", None)
-    return Path(str(data).split(":")[0]) if data else None
-
-
-def model_beside_data(state: dict[str, Any], checkpoint: PathLike, flag: str) -> Path:
-    """Return the SentencePiece model in the data folder that a checkpoint was trained on.
-
-    Raises:
-        FileNotFoundError: it is not there; the message names the flag that takes another.
-    """
-    data = data_folder(state)
-    if data is not None and (data / FILENAME).is_file():
-        return data / FILENAME
-    raise FileNotFoundError(
-        f"the SentencePiece model of {checkpoint} is not in its data folder ({data}); name it with {flag} MODEL"
-    )

@@ -10,7 +10,7 @@ from torch import Tensor
 from langsamp_plugin.atomic import PathLike, atomic_write
 
 
-def starting_point(state: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
+def fresh_checkpoint(state: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
     """Return a checkpoint that fairseq takes for one at the start of its first epoch.
 
     Args:

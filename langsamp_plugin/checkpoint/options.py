@@ -1,0 +1,90 @@
+"""What a checkpoint says of itself: how its model is built, what it was trained on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.weight_names import BODY, EMBEDDING, POSITIONS
+from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
+
+
+def model_config(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the model's options from a checkpoint, whether fairseq stored a config or a namespace."""
+    config = (state.get("cfg") or {}).get("model") or state.get("args")
+    if isinstance(config, argparse.Namespace):
+        return vars(config)
+    return dict(config) if isinstance(config, Mapping) else {}
+
+
+def training_task(state: dict[str, Any]) -> Any:
+    """Return the name of the task that a checkpoint was trained with, ``None`` if it does not say; as fairseq reads it."""
+    if state.get("args") is not None:
+        args = state["args"]
+        return args.get("task") if isinstance(args, Mapping) else getattr(args, "task", None)
+    task = (state.get("cfg") or {}).get("task")
+    return task.get("_name") if isinstance(task, Mapping) else getattr(task, "_name", getattr(task, "task", None))
+
+
+def layer_numbers(names: Iterable[str]) -> list[int]:
+    """Return the numbers of the blocks that weights are of, from 0.
+
+    Raises:
+        ValueError: a number is missing between others, or is none.
+    """
+    found = {name.split(".")[3] for name in names if name.startswith(f"{BODY}layers.")}
+    if found != set(map(str, range(len(found)))):
+        raise ValueError(f"the blocks must be numbered from 0, but are {' '.join(sorted(found))[:60]}")
+    return list(range(len(found)))
+
+
+def architecture(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the model's options with its sizes read from the weights, which cannot be wrong about them.
+
+    Raises:
+        ValueError: the checkpoint is of no RoBERTa, or does not say how many heads it has.
+    """
+    weights = state["model"]
+    layers = layer_numbers(weights)
+    if EMBEDDING not in weights or POSITIONS not in weights or not layers:
+        raise ValueError("the checkpoint is of no RoBERTa: it lacks embeddings or layers")
+    width = weights[EMBEDDING].shape[1]
+    options = model_config(state)
+    heads = options.get("encoder_attention_heads") or width // 64
+    if not isinstance(heads, int) or heads < 1 or width % heads:
+        raise ValueError(
+            f"the checkpoint's options must say how many heads share a width of {width}, but say {heads!r}"
+        )
+    return {
+        **options,
+        "encoder_layers": len(layers),
+        "encoder_embed_dim": width,
+        "encoder_ffn_embed_dim": weights[f"{BODY}layers.0.fc1.weight"].shape[0],
+        "encoder_attention_heads": heads,
+        "max_positions": weights[POSITIONS].shape[0] - 2,
+    }
+
+
+def trained_on(state: dict[str, Any]) -> Optional[Path]:
+    """Return the first data folder that a checkpoint was trained on, ``None`` if it does not say."""
+    task = (state.get("cfg") or {}).get("task")
+    data = task.get("data") if isinstance(task, dict) else getattr(task, "data", None)
+    data = data or getattr(state.get("args"), "data", None)
+    return Path(str(data).split(":")[0]) if data else None
+
+
+def model_beside_data(state: dict[str, Any], checkpoint: PathLike, flag: str) -> Path:
+    """Return the SentencePiece model in the data folder that a checkpoint was trained on.
+
+    Raises:
+        FileNotFoundError: it is not there; the message names the flag that takes another.
+    """
+    data = trained_on(state)
+    if data is not None and (data / SPM_FILENAME).is_file():
+        return data / SPM_FILENAME
+    raise FileNotFoundError(
+        f"the SentencePiece model of {checkpoint} is not in its data folder ({data}); name it with {flag} MODEL"
+    )

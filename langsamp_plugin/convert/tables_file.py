@@ -1,0 +1,91 @@
+"""The two trained tables beside an exported model, and one reader for tables of either form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.roberta import load_roberta
+from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
+from langsamp_plugin.convert.hf_folder import read_config, read_safetensors
+from langsamp_plugin.lang_script import CODE_TABLES
+
+TABLES_FILENAME = "langsamp.safetensors"
+TENSORS = tuple(f"{kind.short}_embedding.weight" for kind in CODE_TABLES)
+UNFOLDED_BIAS = "lm_head.dense.bias"
+"""In that file only where a tag was folded into the head: the bias without it, so that nothing is lost."""
+
+
+def save_tables(tables: TagTables, folder: PathLike, unfolded_bias: Optional[Tensor] = None) -> None:
+    """Write ``langsamp.safetensors``, ``languages.tsv`` and ``scripts.tsv``.
+
+    Args:
+        tables: what to write.
+        folder: where to.
+        unfolded_bias: the bias of the head's first layer, where the model in the folder has a tag folded into it.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    tensors = {name: weight.contiguous() for name, (_, weight) in zip(TENSORS, tables.both())}
+    if unfolded_bias is not None:
+        tensors[UNFOLDED_BIAS] = unfolded_bias.contiguous()
+    save_file(tensors, folder / TABLES_FILENAME, metadata={"format": "pt"})
+    for codes, _ in tables.both():
+        codes.save(folder / codes.filename)
+
+
+def load_tables(model: PathLike) -> TagTables:
+    """Read the tables of a checkpoint file or an exported folder.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        ValueError: the model has no tables, or a file is damaged.
+    """
+    path = Path(model)
+    if not path.exists():
+        raise FileNotFoundError(f"model {path} is missing")
+    if path.is_file():
+        tables = checkpoint_tables(load_roberta(path))
+        if tables is None:
+            raise ValueError(f"{path} has no language and no script table: it was not trained with LangSAMP")
+        return tables
+    file = path / TABLES_FILENAME
+    if not file.is_file():
+        raise ValueError(f"{path} has no {TABLES_FILENAME}: it was not exported from a LangSAMP checkpoint")
+    tensors = read_table_tensors(file)
+    width = read_config(path).get("hidden_size")
+    codes, weights = [], []
+    for kind, name in zip(CODE_TABLES, TENSORS):
+        weight = tensors[name]
+        if len(weight) and weight.shape[1] != width:
+            raise ValueError(f"{file} has a table of width {weight.shape[1]}, but the model has {width}")
+        if len(weight) and not (path / kind.filename).is_file():
+            raise FileNotFoundError(f"{path / kind.filename} is missing: it names the rows of {TABLES_FILENAME}")
+        table = kind.load(path / kind.filename) if len(weight) else kind([])
+        if len(table) != len(weight):
+            raise ValueError(f"{path / kind.filename} must have {len(weight)} codes, one per row, but has {len(table)}")
+        codes.append(table)
+        weights.append(weight.float())
+    return TagTables(codes[0], codes[1], weights[0], weights[1])
+
+
+def read_table_tensors(path: PathLike) -> dict[str, Tensor]:
+    """Read ``langsamp.safetensors`` as it is stored.
+
+    Raises:
+        ValueError: it is damaged, or lacks a table.
+    """
+    tensors = read_safetensors(Path(path))
+    for name in TENSORS:
+        if name not in tensors:
+            raise ValueError(f"{path} is damaged: it has no {name}")
+        if tensors[name].dim() != 2 or not tensors[name].is_floating_point():
+            raise ValueError(f"{path} is damaged: {name} is not a matrix of numbers")
+        if not torch.isfinite(tensors[name]).all():
+            raise ValueError(f"{path}: {name} has values that are not finite: training has diverged")
+    return tensors

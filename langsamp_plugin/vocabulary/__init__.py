@@ -1,0 +1,1 @@
+"""SentencePiece models in XLM-R's numbering, and fairseq's ``dict.txt``."""
