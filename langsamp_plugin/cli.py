@@ -8,55 +8,32 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 
 import typer
 
 from langsamp_plugin import __version__
-from langsamp_plugin.commands import checkpoints, data, results  # noqa: F401 - registers the commands
+from langsamp_plugin.commands import analyze, binarize, convert, corpus, evaluate, info, vocabulary  # noqa: F401 - registers
 from langsamp_plugin.commands.app import app
-from langsamp_plugin.doctor import EXTRAS, examine
+from langsamp_plugin.doctor import EXTRAS
 from langsamp_plugin.errors import VerificationError
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit()
+
+
 @app.callback()
-def _options() -> None:
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
     """Everything around training with LangSAMP; training itself is fairseq-train.
 
     Every command takes --debug, which shows the traceback of an error.
     """
-
-
-@app.command("user-dir")
-def user_dir() -> None:
-    """Print the path for fairseq's --user-dir.
-
-    Example: fairseq-train DATA-BIN --user-dir $(langsamp user-dir) --task langsamp_masked_lm ...
-    """
-    print(Path(__file__).resolve().parent)
-
-
-@app.command()
-def doctor() -> None:
-    """Say what is installed and works here, what is missing, and how to get it; status 1 if training cannot run.
-
-    Example: langsamp doctor
-    """
-    findings = []
-    for finding in examine():
-        print(finding, flush=True)
-        findings.append(finding)
-    if any(finding.state == "missing" for finding in findings):
-        raise typer.Exit(1)
-
-
-@app.command()
-def version() -> None:
-    """Print the version.
-
-    Example: langsamp version
-    """
-    print(__version__)
 
 
 def main() -> None:

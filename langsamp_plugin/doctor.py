@@ -32,7 +32,7 @@ FILES = 1024
 """Open files that a process should be allowed: a data set of many languages keeps up to 512 open, beside all others."""
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """One line of the report.
 
     Args:
@@ -49,7 +49,7 @@ class Finding(NamedTuple):
         return f"{self.state:<8} {self.text}" + (f"\n{'':<8}   {self.remedy}" if self.remedy else "")
 
 
-def examine() -> Iterator[Finding]:
+def examine() -> Iterator[CheckResult]:
     """Yield findings, the ones that others stand on first."""
     yield _python()
     torch = _imported("torch")
@@ -62,25 +62,27 @@ def examine() -> Iterator[Finding]:
     yield from _machine()
 
 
-def _python() -> Finding:
+def _python() -> CheckResult:
     text = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     if PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
-        return Finding("ok", text)
-    return Finding("missing", text, "fairseq has builds for Python 3.9 to 3.12: make an environment with one of these")
+        return CheckResult("ok", text)
+    return CheckResult(
+        "missing", text, "fairseq has builds for Python 3.9 to 3.12: make an environment with one of these"
+    )
 
 
-def _torch(torch: Any) -> Iterator[Finding]:
+def _torch(torch: Any) -> Iterator[CheckResult]:
     if isinstance(torch, Exception):
-        yield Finding("missing", f"torch: {_line(torch)}", "https://pytorch.org says which command fits your CUDA")
+        yield CheckResult("missing", f"torch: {_line(torch)}", "https://pytorch.org says which command fits your CUDA")
         return
     release = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     old = release < (2, 6)
-    yield Finding(
+    yield CheckResult(
         "missing" if old else "ok", f"torch {torch.__version__}", "2.6 is needed: pip install -U torch" if old else ""
     )
     if not torch.cuda.is_available():
         built = torch.version.cuda or getattr(torch.version, "hip", None)
-        yield Finding(
+        yield CheckResult(
             "note",
             f"no GPU ({f'torch is built for CUDA {built}, but sees none' if built else 'torch is a CPU build'})",
             "nvidia-smi shows whether the driver sees one" if built else "train with --cpu; --fp16 needs a GPU",
@@ -89,18 +91,18 @@ def _torch(torch: Any) -> Iterator[Finding]:
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)
         precision = "bf16 and fp16" if torch.cuda.is_bf16_supported() else "fp16, no bf16"
-        yield Finding("ok", f"GPU {number}: {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {precision}")
+        yield CheckResult("ok", f"GPU {number}: {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {precision}")
     if torch.cuda.device_count() > 1 and not torch.distributed.is_nccl_available():
-        yield Finding("note", "torch has no NCCL", "several GPUs would train over gloo, which is slow")
+        yield CheckResult("note", "torch has no NCCL", "several GPUs would train over gloo, which is slow")
 
 
-def _fairseq() -> Iterator[Finding]:
+def _fairseq() -> Iterator[CheckResult]:
     fairseq = _imported("fairseq")
     if isinstance(fairseq, Exception):
         installed = _versions("fairseq", "ve-fairseq", "fairseq-fixed")
-        yield Finding("missing", f"fairseq{f' ({installed})' if installed else ''}: {_line(fairseq)}", FAIRSEQ)
+        yield CheckResult("missing", f"fairseq{f' ({installed})' if installed else ''}: {_line(fairseq)}", FAIRSEQ)
         return
-    yield Finding("ok", f"fairseq from {_versions('fairseq', 've-fairseq', 'fairseq-fixed') or 'a source folder'}")
+    yield CheckResult("ok", f"fairseq from {_versions('fairseq', 've-fairseq', 'fairseq-fixed') or 'a source folder'}")
     yield from _failing(
         "fairseq.data.data_utils_fast",
         "fairseq's compiled part does not load",
@@ -114,24 +116,26 @@ def _fairseq() -> Iterator[Finding]:
         langsamp_plugin.register()
         there = "langsamp_masked_lm" in TASK_REGISTRY
     except Exception as error:  # whatever an odd fairseq raises belongs into the report
-        yield Finding("missing", f"the plugin does not load: {_line(error)}", "report it, with this output")
+        yield CheckResult("missing", f"the plugin does not load: {_line(error)}", "report it, with this output")
         return
-    yield Finding("ok" if there else "missing", f"plugin at {Path(langsamp_plugin.__file__).parent}, for --user-dir")
+    yield CheckResult(
+        "ok" if there else "missing", f"plugin at {Path(langsamp_plugin.__file__).parent}, for --user-dir"
+    )
 
 
-def _apex() -> Finding:
+def _apex() -> CheckResult:
     # It is looked at and not imported: the wrong one is an unrelated web package.
     spec = importlib.util.find_spec("apex")
     if spec is None:
-        return Finding("ok", "no Apex, and none is needed (--optimizer fused_adamw)")
+        return CheckResult("ok", "no Apex, and none is needed (--optimizer fused_adamw)")
     places = [Path(place) for place in spec.submodule_search_locations or ()]
     if not any((place / "optimizers").is_dir() or (place / "multi_tensor_apply").is_dir() for place in places):
-        return Finding("note", "a package named apex that is not NVIDIA's", "pip uninstall apex; it is not needed")
+        return CheckResult("note", "a package named apex that is not NVIDIA's", "pip uninstall apex; it is not needed")
     kernels = importlib.util.find_spec("amp_C") is not None
-    return Finding("ok", f"NVIDIA's Apex, {'with' if kernels else 'without'} its CUDA kernels; it is not needed")
+    return CheckResult("ok", f"NVIDIA's Apex, {'with' if kernels else 'without'} its CUDA kernels; it is not needed")
 
 
-def _torchaudio() -> Iterator[Finding]:
+def _torchaudio() -> Iterator[CheckResult]:
     if importlib.util.find_spec("torchaudio") is not None:
         yield from _failing(
             "torchaudio",
@@ -140,27 +144,27 @@ def _torchaudio() -> Iterator[Finding]:
         )
 
 
-def _extra(extra: str) -> Finding:
+def _extra(extra: str) -> CheckResult:
     packages = [package for package, its in EXTRAS.items() if its == extra]
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        return Finding(
+        return CheckResult(
             "note", f"extra {extra}: without {', '.join(missing)}", f"pip install 'langsamp-plugin[{extra}]'"
         )
     names = metadata.packages_distributions() if sys.version_info >= (3, 10) else {}
-    return Finding("ok", f"extra {extra}: {_versions(*(names.get(package, [package])[0] for package in packages))}")
+    return CheckResult("ok", f"extra {extra}: {_versions(*(names.get(package, [package])[0] for package in packages))}")
 
 
-def _machine() -> Iterator[Finding]:
+def _machine() -> Iterator[CheckResult]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("ok", f"{cores} CPU cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}")
+    yield CheckResult("ok", f"{cores} CPU cores, OMP_NUM_THREADS {os.environ.get('OMP_NUM_THREADS', 'not set')}")
     try:
         import resource
     except ImportError:  # Windows
         return
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if 0 <= files < FILES:
-        yield Finding("note", f"a process may have only {files} open files", f"ulimit -n {FILES}, or more")
+        yield CheckResult("note", f"a process may have only {files} open files", f"ulimit -n {FILES}, or more")
 
 
 def _imported(name: str) -> Any:
@@ -171,10 +175,10 @@ def _imported(name: str) -> Any:
         return error
 
 
-def _failing(name: str, text: str, remedy: str) -> Iterator[Finding]:
+def _failing(name: str, text: str, remedy: str) -> Iterator[CheckResult]:
     module = _imported(name)
     if isinstance(module, Exception):
-        yield Finding("note", f"{text}: {_line(module)}", remedy)
+        yield CheckResult("note", f"{text}: {_line(module)}", remedy)
 
 
 def _line(error: Exception) -> str:

@@ -11,7 +11,7 @@ class VerificationError(Exception):
 
 
 @contextmanager
-def naming(path: object) -> Iterator[None]:
+def error_context(path: object) -> Iterator[None]:
     """Put a file's name before what is said to be wrong in it.
 
     Raises:

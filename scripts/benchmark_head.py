@@ -38,10 +38,10 @@ def loss_of(way: str) -> Callable[..., Any]:
     import torch
     from torch.nn import functional
 
-    from langsamp_plugin.modules.head_loss import head_loss
+    from langsamp_plugin.modules.head_loss import masked_lm_loss
 
     if way in ("plain", "blocks"):
-        return lambda x, w, b, t: head_loss(x, w, b, t, way).total
+        return lambda x, w, b, t: masked_lm_loss(x, w, b, t, way).total
     if way == "cce":
         from cut_cross_entropy import linear_cross_entropy
 

@@ -40,7 +40,7 @@ def attach_timers(model: Any, trainer: Any, cuda: bool) -> dict[str, float]:
         return run
 
     model.encoder._encode = timed("encoder, forward", model.encoder._encode)
-    langsamp_roberta._head_loss = timed("head, loss and its gradients", langsamp_roberta._head_loss)
+    langsamp_roberta.masked_lm_loss = timed("head, loss and its gradients", langsamp_roberta.masked_lm_loss)
     optimizer = trainer.optimizer
     optimizer.backward = timed("encoder, backward", optimizer.backward)
     optimizer.clip_grad_norm = timed("norm of the gradients", optimizer.clip_grad_norm)

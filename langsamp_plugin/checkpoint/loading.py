@@ -53,7 +53,7 @@ def allow_fairseq_checkpoints() -> None:
     torch.serialization.add_safe_globals(allowed)
 
 
-def whole(path: PathLike) -> bool:
+def is_intact(path: PathLike) -> bool:
     """Return whether every record of a checkpoint has the checksum (CRC-32) that torch stored with it."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -73,7 +73,7 @@ def read_saved(path: PathLike) -> Any:
     # The format since torch 1.6 has checksums. Comparing them reads the file once, in a fraction of the time that
     # anything done with a model takes, and a flipped bit would otherwise become a weight.
     zipped = zipfile.is_zipfile(path)
-    if zipped and not whole(path):
+    if zipped and not is_intact(path):
         raise ValueError(f"{path} is damaged, its checksums are wrong: get it again, or take an older one")
     try:
         # Memory-mapped where the format allows it: a checkpoint is two thirds optimizer state that nobody here uses.
@@ -82,7 +82,7 @@ def read_saved(path: PathLike) -> Any:
         raise FileNotFoundError(f"{path} is missing") from None
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} is damaged, or carries objects that could run code, and was not loaded: {_gist(error)}"
+            f"{path} is damaged, or carries objects that could run code, and was not loaded: {_first_line(error)}"
         ) from error
     except OSError as error:
         # A folder; or torch has looked for the end of a file before its beginning, as too little of it is left.
@@ -90,7 +90,7 @@ def read_saved(path: PathLike) -> Any:
             raise
         raise ValueError(f"{path} is not a whole checkpoint file: {error.strerror}") from error
     except UNREADABLE as error:
-        raise ValueError(f"{path} is not a whole checkpoint file: {_gist(error)}") from error
+        raise ValueError(f"{path} is not a whole checkpoint file: {_first_line(error)}") from error
 
 
 def load_checkpoint(path: PathLike) -> dict[str, Any]:
@@ -113,6 +113,6 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
     return state
 
 
-def _gist(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """Return the first line of what torch says, which goes on with advice that would switch safe loading off."""
     return (str(error).splitlines() or [type(error).__name__])[0]

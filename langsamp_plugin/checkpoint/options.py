@@ -68,7 +68,7 @@ def architecture(state: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def trained_on(state: dict[str, Any]) -> Optional[Path]:
+def training_data_folder(state: dict[str, Any]) -> Optional[Path]:
     """Return the first data folder that a checkpoint was trained on, ``None`` if it does not say."""
     task = (state.get("cfg") or {}).get("task")
     data = task.get("data") if isinstance(task, dict) else getattr(task, "data", None)
@@ -82,7 +82,7 @@ def model_beside_data(state: dict[str, Any], checkpoint: PathLike, flag: str) ->
     Raises:
         FileNotFoundError: it is not there; the message names the flag that takes another.
     """
-    data = trained_on(state)
+    data = training_data_folder(state)
     if data is not None and (data / SPM_FILENAME).is_file():
         return data / SPM_FILENAME
     raise FileNotFoundError(

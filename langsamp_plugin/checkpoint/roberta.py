@@ -12,7 +12,7 @@ from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.checkpoint.options import layer_numbers
 from langsamp_plugin.checkpoint.weight_names import BODY, EMBEDDING, HEAD, POSITIONS, is_xl, table_prefix
-from langsamp_plugin.errors import naming
+from langsamp_plugin.errors import error_context
 from langsamp_plugin.lang_script import CODE_TABLES, CodeTable, LangScript
 from langsamp_plugin.modules.tag_embedding import decode_codes
 
@@ -27,7 +27,7 @@ def load_roberta(path: PathLike) -> dict[str, Any]:
         ValueError: the file is damaged or carries code, is of another model, or parts of it do not fit together.
     """
     state = load_checkpoint(path)
-    with naming(path):
+    with error_context(path):
         _check_weights(state["model"])
         for kind in CODE_TABLES:
             _check_table(state["model"], kind)
@@ -82,7 +82,7 @@ def misfits(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
     return wrong
 
 
-def some(wrong: Iterable[str], count: int = 5) -> str:
+def first_faults(wrong: Iterable[str], count: int = 5) -> str:
     """Return the first few of a list of faults, for one line."""
     wrong = list(wrong)
     return "; ".join(wrong[:count]) + (f"; and {len(wrong) - count} more" if len(wrong) > count else "")
@@ -100,7 +100,7 @@ def _check_weights(weights: Mapping[str, Tensor]) -> None:
     missing = sorted(shapes.keys() - weights.keys() - {f"{HEAD}weight"})
     wrong = [f"no {name}" for name in missing] + misfits(weights, shapes)
     if wrong:
-        raise ValueError(f"weights are missing or do not fit together: {some(wrong)}")
+        raise ValueError(f"weights are missing or do not fit together: {first_faults(wrong)}")
 
 
 def _check_table(weights: Mapping[str, Tensor], kind: type[CodeTable]) -> None:

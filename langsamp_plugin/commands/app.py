@@ -6,20 +6,39 @@ import math
 from typing import Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
-APP_OPTIONS: dict[str, Any] = {"add_completion": False, "rich_markup_mode": None}
-
-app = typer.Typer(
-    name="langsamp", help="Everything around training with LangSAMP; training itself is fairseq-train.", **APP_OPTIONS
+ORDER = (
+    *("corpus", "check", "tokenizer", "binarize", "init", "import", "export", "evaluate", "report", "analyze"),
+    *("info", "doctor", "user-dir"),
 )
-tokenizer_app = typer.Typer(help="SentencePiece models.", **APP_OPTIONS)
-analyze_app = typer.Typer(help="What a trained model's tables know.", **APP_OPTIONS)
+"""Of the commands in ``--help``: the order of work."""
+
+
+class OrderOfWork(TyperGroup):
+    """Lists commands in :data:`ORDER`; typer would list all groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands, those of :data:`ORDER` first."""
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+# Without rich, --help is plain text of at most 80 columns.
+app = typer.Typer(name="langsamp", cls=OrderOfWork, rich_markup_mode=None)
+tokenizer_app = typer.Typer(help="Train or extend SentencePiece models.", rich_markup_mode=None)
+analyze_app = typer.Typer(help="Look at what a trained model's tables know.", rich_markup_mode=None)
 app.add_typer(tokenizer_app, name="tokenizer")
 app.add_typer(analyze_app, name="analyze")
 
 LANGS = typer.Option("", help="Tags to take, separated by commas; all by default.")
 COLUMN = typer.Option("text", help="Field or column with the text, of JSON lines, Parquet and Arrow.")
 SPLIT = typer.Option("train", help="Split to take where a language's folder has several.")
+TABLES = typer.Option(
+    "auto",
+    help="Inventory of languages and scripts: auto (what is there already, else data), data (the codes of the data), "
+    "glot500 (the published 610 and 30), or a folder with languages.tsv and scripts.tsv.",
+)
 WORKERS = typer.Option(1, min=1, help="Processes; the output is the same for any number.")
 
 

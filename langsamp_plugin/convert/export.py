@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
-from langsamp_plugin.checkpoint.options import architecture, model_beside_data, trained_on
+from langsamp_plugin.checkpoint.options import architecture, model_beside_data, training_data_folder
 from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, VERSION, is_xl
@@ -22,7 +22,7 @@ from langsamp_plugin.convert.model_card import model_card
 from langsamp_plugin.convert.tables_file import save_tables
 from langsamp_plugin.convert.verification import LIMIT, Verification, verify_folder
 from langsamp_plugin.corpus.text import corpus_files
-from langsamp_plugin.errors import naming
+from langsamp_plugin.errors import error_context
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 from langsamp_plugin.vocabulary.dictionary import read_dictionary
@@ -38,6 +38,7 @@ TOKENIZER_OPTIONS = (
 def export(
     checkpoint: PathLike,
     out: PathLike,
+    *,
     spm: Optional[PathLike] = None,
     fold: Sequence[str] = (),
     half: Optional[str] = None,
@@ -84,7 +85,7 @@ def export(
     names = hf_names(weights)
     tables = checkpoint_tables(state)
     tokenizer = Tokenizer(spm if spm is not None else model_beside_data(state, checkpoint, "--spm"))
-    check_tokenizer(tokenizer, weights, trained_on(state))
+    check_tokenizer(tokenizer, weights, training_data_folder(state))
     head = weights.get(f"{HEAD}weight")
     if head is not None and not torch.equal(head, weights[EMBEDDING]):
         raise ValueError(
@@ -102,7 +103,7 @@ def export(
     into_model = str(next(iter(folded))) if len(folded) == 1 else None
     if into_model is not None:
         (tensors["lm_head.dense.bias"],) = folded.values()
-    with naming(checkpoint):
+    with error_context(checkpoint):
         config = hf_config(architecture(state), weights)
     config["langsamp_tags"] = list((state.get("task_state") or {}).get("tags") or [])
     if into_model is not None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.checkpoint.fresh_checkpoint import fresh_checkpoint
-from langsamp_plugin.checkpoint.roberta import misfits, roberta_shapes, some
+from langsamp_plugin.checkpoint.roberta import first_faults, misfits, roberta_shapes
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, POSITIONS, VERSION, table_prefix
 from langsamp_plugin.convert.hf_folder import HFFolder
 from langsamp_plugin.convert.key_map import fairseq_names
@@ -23,7 +23,7 @@ XLMR_BASE = (12, 768, 3072, 12)
 ARCHITECTURES = {(24, 1024, 4096, 16): "langsamp_roberta_large", (36, 2560, 10240, 32): "langsamp_roberta_xl"}
 
 
-class Imported(NamedTuple):
+class ImportResult(NamedTuple):
     """What an import made.
 
     Args:
@@ -39,7 +39,7 @@ class Imported(NamedTuple):
     folded: Optional[str]
 
 
-def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
+def import_hf(folder: HFFolder, data: str, seed: int = 42) -> ImportResult:
     """Turn the weights of a folder into a starting checkpoint.
 
     Args:
@@ -87,7 +87,9 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
     eps = float(config.get("layer_norm_eps", 1e-12))  # the default of Hugging Face's configuration
     missing = sorted(shapes.keys() - weights.keys())
     if missing:
-        raise ValueError(f"{folder.path}: its masked-LM head is not whole: {some(f'no {name}' for name in missing)}")
+        raise ValueError(
+            f"{folder.path}: its masked-LM head is not whole: {first_faults(f'no {name}' for name in missing)}"
+        )
     task_state: dict[str, Any] = {"tags": list(config.get("langsamp_tags") or [])}
     embed_tags, folded = "both", None
     if (folder.path / TABLES_FILENAME).is_file():
@@ -116,7 +118,7 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> Imported:
     )  # fmt: skip
     if flags := _training_flags(args):
         notes.append(f"it is built otherwise than XLM-R base: train with {flags}")
-    return Imported(fresh_checkpoint({"args": args, "task_state": task_state}, weights), notes, new_head, folded)
+    return ImportResult(fresh_checkpoint({"args": args, "task_state": task_state}, weights), notes, new_head, folded)
 
 
 def _training_flags(args: Namespace) -> str:
@@ -173,4 +175,4 @@ def _check_shapes(folder: HFFolder, weights: dict[str, Tensor], shapes: dict[str
     wrong = misfits(weights, shapes)
     wrong += [f"{name}, which config.json has no layer for" for name in sorted(weights.keys() - shapes.keys())]
     if wrong:
-        raise ValueError(f"{folder.path}: weights do not fit config.json: {some(wrong)}")
+        raise ValueError(f"{folder.path}: weights do not fit config.json: {first_faults(wrong)}")

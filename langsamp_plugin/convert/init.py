@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -10,22 +11,22 @@ import torch
 
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.checkpoint.fresh_checkpoint import fresh_checkpoint, save_checkpoint
-from langsamp_plugin.checkpoint.options import model_beside_data
+from langsamp_plugin.checkpoint.options import model_beside_data, training_data_folder
 from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING, table_prefix
 from langsamp_plugin.convert.hf_folder import read_hf_folder
-from langsamp_plugin.convert.import_hf import Imported, import_hf
+from langsamp_plugin.convert.import_hf import ImportResult, import_hf
 from langsamp_plugin.convert.verification import LIMIT, Verification, verify_extension, verify_folder
 from langsamp_plugin.convert.vocabulary_rows import Extension, extend_vocabulary
 from langsamp_plugin.corpus.text import corpus_files
-from langsamp_plugin.lang_script import Tables
+from langsamp_plugin.lang_script import LanguageTable, Tables
 from langsamp_plugin.modules.tag_embedding import INIT_STD, decode_codes, encode_codes, move_rows
 from langsamp_plugin.progress import progress
 from langsamp_plugin.vocabulary.dictionary import read_dictionary
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 
 
-class Started(NamedTuple):
+class InitResult(NamedTuple):
     """What was made.
 
     Args:
@@ -42,11 +43,12 @@ class Started(NamedTuple):
 def import_checkpoint(
     folder: PathLike,
     out: PathLike,
+    *,
     spm: Optional[PathLike] = None,
     allow_pickle: bool = False,
     verify: bool = False,
     text: Optional[PathLike] = None,
-) -> Started:
+) -> InitResult:
     """Write a Hugging Face folder as a checkpoint of fairseq, ``dict.txt`` and the SentencePiece model beside it.
 
     Args:
@@ -81,20 +83,23 @@ def import_checkpoint(
         _write_beside(out.parent, tokenizer)
         save_checkpoint(imported.state, out)
         bar.update()
-    return Started(imported.notes, found)
+    return InitResult(imported.notes, found)
 
 
-def make_starting_checkpoint(
+def init_checkpoint(
     source: PathLike,
     out: PathLike,
+    *,
     spm: Optional[PathLike] = None,
     old_spm: Optional[PathLike] = None,
     new_pieces: str = "parts",
-    tables: Optional[str] = None,
+    tables: str = "auto",
+    new_rows: str = "random",
+    donors: Sequence[str] = (),
     allow_pickle: bool = False,
     verify: bool = False,
     seed: int = 42,
-) -> Started:
+) -> InitResult:
     """Write a checkpoint to start training from.
 
     Args:
@@ -103,8 +108,10 @@ def make_starting_checkpoint(
         spm: a SentencePiece model to train with; rows follow their pieces. Without it the vocabulary stays.
         old_spm: the source's own; by default the one in the folder, or in the checkpoint's data folder.
         new_pieces: how rows of new pieces start, see :func:`~langsamp_plugin.convert.vocabulary_rows`.
-        tables: ``glot500`` or a folder with both tables: the inventory that the checkpoint shall have; rows that it has
-            keep their values, the others are N(0, 0.02).
+        tables: the inventory that the checkpoint shall have: ``auto`` (the one it has, if any), ``data`` (that of the
+            data folder it was trained on), ``glot500``, or a folder with both tables.
+        new_rows: how rows start that the source lacks: ``random``, N(0, 0.02), or the ``mean`` of its rows.
+        donors: ``NEW=OLD``, codes that the source lacks and whose row to copy, such as ``gsw=deu`` or ``Copt=Grek``.
         allow_pickle: take weights that are only there as a pickle.
         verify: compare features before and after on sentences without new pieces.
         seed: of new rows.
@@ -125,10 +132,11 @@ def make_starting_checkpoint(
         state = fresh_checkpoint(state, state["model"])
         # Without another vocabulary nobody needs to know the pieces.
         old = Tokenizer(old_spm or model_beside_data(state, source, "--old-spm")) if spm is not None else None
-    if tables is not None:
-        state["model"] = _with_tables(
-            state["model"], Tables.glot500() if tables == "glot500" else Tables.load(tables), seed
-        )
+    inventory = _inventory(tables, state)
+    if inventory is not None:
+        state["model"] = _with_tables(state["model"], inventory, new_rows, _donors(donors), seed)
+    elif donors:
+        raise ValueError("--donors fills rows of a new inventory: name it with --tables")
     tokenizer = old
     if spm is not None:
         assert old is not None
@@ -141,12 +149,12 @@ def make_starting_checkpoint(
     if Path(source).is_dir() and tokenizer is not None:
         _write_beside(out.parent, tokenizer)
     save_checkpoint(state, out)
-    return Started(notes, found, extension)
+    return InitResult(notes, found, extension)
 
 
 def _read_folder(
     folder: PathLike, out: Path, spm: Optional[PathLike], allow_pickle: bool
-) -> tuple[Imported, Tokenizer]:
+) -> tuple[ImportResult, Tokenizer]:
     found = read_hf_folder(folder, allow_pickle)
     model = Path(spm) if spm is not None else found.path / SPM_FILENAME
     if not model.is_file():
@@ -173,7 +181,34 @@ def _write_beside(folder: Path, tokenizer: Tokenizer) -> None:
             shutil.copyfileobj(source, stream)
 
 
-def _with_tables(weights: dict[str, Any], tables: Tables, seed: int) -> dict[str, Any]:
+def _inventory(tables: str, state: dict[str, Any]) -> Optional[Tables]:
+    if tables == "auto":
+        return None
+    if tables == "glot500":
+        return Tables.glot500()
+    if tables != "data":
+        return Tables.load(tables)
+    folder = training_data_folder(state)
+    if folder is None or not (folder / LanguageTable.filename).is_file():
+        raise FileNotFoundError(
+            f"--tables data: the source's data folder ({folder}) has no {LanguageTable.filename}; name a folder that has it"
+        )
+    return Tables.load(folder)
+
+
+def _donors(pairs: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        new, _, old = pair.partition("=")
+        if len(new) != len(old) or len(new) not in (3, 4):
+            raise ValueError(f"--donors must be NEW=OLD,... with two codes of one kind, but is {pair!r}")
+        found[new] = old
+    return found
+
+
+def _with_tables(
+    weights: dict[str, Any], tables: Tables, new_rows: str, donors: dict[str, str], seed: int
+) -> dict[str, Any]:
     """Return the weights with tables of this inventory, existing rows carried over by code."""
     weights = dict(weights)
     embedding = weights[EMBEDDING]
@@ -183,7 +218,11 @@ def _with_tables(weights: dict[str, Any], tables: Tables, seed: int) -> dict[str
         rows = torch.randn(len(codes), embedding.shape[1], generator=generator) * INIT_STD
         old = weights.get(f"{name}weight")
         if old is not None:
-            rows, moved = move_rows(old, decode_codes(weights[f"{name}codes"]), rows, list(codes))
+            own_donors = {
+                new: donor for new, donor in donors.items() if (len(new) == 3) == (type(codes) is LanguageTable)
+            }
+            old_codes = decode_codes(weights[f"{name}codes"])
+            rows, moved = move_rows(old, old_codes, rows, list(codes), new_rows, own_donors)
             if moved.dropped:
                 raise ValueError(f"--tables lacks codes that the checkpoint has rows for: {' '.join(moved.dropped)}")
         weights[f"{name}weight"], weights[f"{name}codes"] = rows.to(embedding.dtype), encode_codes(codes)

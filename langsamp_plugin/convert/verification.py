@@ -49,7 +49,7 @@ SENTENCES = {
 }
 
 
-class Row(NamedTuple):
+class Comparison(NamedTuple):
     """One comparison.
 
     Args:
@@ -68,7 +68,7 @@ class Row(NamedTuple):
 class Verification(NamedTuple):
     """What a comparison found."""
 
-    rows: list[Row]
+    rows: list[Comparison]
     notes: list[str]
 
     def format(self) -> str:
@@ -137,10 +137,12 @@ def verify_folder(
         hidden_theirs = model.roberta(tokens, attention_mask=real.long(), output_hidden_states=True).hidden_states
         rows = _layer_rows(hidden_ours, hidden_theirs, real)
         if len(hidden_ours) != len(hidden_theirs):
-            rows.append(Row("number of blocks", abs(len(hidden_ours) - len(hidden_theirs)), 0))
+            rows.append(Comparison("number of blocks", abs(len(hidden_ours) - len(hidden_theirs)), 0))
         if compare_logits:
             what = f"logits for {fold}" if fold else "logits"
-            rows.append(Row(what, _difference(logits_ours, model.lm_head(hidden_theirs[-1][masked])), logits_limit))
+            rows.append(
+                Comparison(what, _difference(logits_ours, model.lm_head(hidden_theirs[-1][masked])), logits_limit)
+            )
         else:
             notes.append("logits not compared: the folder has no masked-LM head")
         del model
@@ -170,7 +172,7 @@ def verify_extension(before: dict[str, Any], old: Tokenizer, after: dict[str, An
         difference = _difference(
             logits(one, tokens, masked)[:, both], logits(other, moved[tokens], masked)[:, moved[both]]
         )
-    return Verification([*rows, Row("logits of old pieces", difference, LIMIT)], notes)
+    return Verification([*rows, Comparison("logits of old pieces", difference, LIMIT)], notes)
 
 
 def encode_sentences(tokenizer: Tokenizer) -> Tensor:
@@ -217,23 +219,25 @@ def logits(model: Any, tokens: Tensor, masked: Tensor, tag: Optional[str] = None
     return model(tokens, masked_tokens=masked, lang_ids=lang_ids, script_ids=script_ids)[0]
 
 
-def compare_tokenizers(tokenizer: Tokenizer, fast: Any, text: Optional[PathLike]) -> list[Row]:
+def compare_tokenizers(tokenizer: Tokenizer, fast: Any, text: Optional[PathLike]) -> list[Comparison]:
     """Compare ids line by line: those of a folder of ``<tag>.txt``, a row per tag and one for all, or the fixed ones."""
-    rows = [Row("id of <mask>", abs(fast.mask_token_id - (tokenizer.vocab_size - 1)), 0)]
+    rows = [Comparison("id of <mask>", abs(fast.mask_token_id - (tokenizer.vocab_size - 1)), 0)]
     if text is None:
         lines = list(SENTENCES.values())
         different = _different_lines(tokenizer, fast, lines)
         detail = f"{len(lines)} sentences, {different} differ"
-        return [*rows, Row("token ids", different / len(lines), LINE_SHARE, detail)]
+        return [*rows, Comparison("token ids", different / len(lines), LINE_SHARE, detail)]
     total = total_different = 0
     for tag, path in progress(corpus_files(text).items(), desc="tokenizing", unit="language"):
         lines = list(read_lines(Path(path)))
         different = _different_lines(tokenizer, fast, lines)
         total, total_different = total + len(lines), total_different + different
         if different:
-            rows.append(Row(f"token ids, {tag}", different / len(lines), 1.0, f"{different} of {len(lines)} lines"))
+            rows.append(
+                Comparison(f"token ids, {tag}", different / len(lines), 1.0, f"{different} of {len(lines)} lines")
+            )
     share = total_different / max(total, 1)
-    return [*rows, Row("token ids, all tags", share, LINE_SHARE, f"{total_different} of {total:,} lines")]
+    return [*rows, Comparison("token ids, all tags", share, LINE_SHARE, f"{total_different} of {total:,} lines")]
 
 
 def _different_lines(tokenizer: Tokenizer, fast: Any, lines: list[str]) -> int:
@@ -261,9 +265,9 @@ def _quiet() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
-def _layer_rows(one: Sequence[Tensor], other: Sequence[Tensor], real: Tensor) -> list[Row]:
+def _layer_rows(one: Sequence[Tensor], other: Sequence[Tensor], real: Tensor) -> list[Comparison]:
     return [
-        Row("embedding" if number == 0 else f"block {number}", _difference(left[real], right[real]), LIMIT)
+        Comparison("embedding" if number == 0 else f"block {number}", _difference(left[real], right[real]), LIMIT)
         for number, (left, right) in enumerate(zip(one, other))
     ]
 

@@ -113,7 +113,7 @@ def binarize(
     valid: Optional[PathLike] = None,
     valid_lines: int = 100,
     workers: int = 1,
-    tables: str = "data",
+    tables: str = "auto",
     langs: Iterable[str] = (),
     shard: tuple[int, int] = (1, 1),
 ) -> list[dict[str, Any]]:
@@ -128,8 +128,8 @@ def binarize(
         valid_lines: lines held out per language, at most a tenth of them; of a text larger than a piece about as many,
             as its number of lines is estimated from the first piece.
         workers: processes.
-        tables: ``data`` (the codes of the corpus, after those that ``out`` has already), ``glot500``, or a folder with
-            both tables; missing codes are appended.
+        tables: ``auto`` or ``data`` (the codes of the corpus, after those that ``out`` has already), ``glot500``, or a
+            folder with both tables; missing codes are appended.
         langs: the tags to take; empty takes all.
         shard: ``(i, n)`` does the i-th of n shares of the pieces, i from 1. The job that comes last finishes the
             folder; all must see the same files.
@@ -168,7 +168,7 @@ def binarize(
         with progress(total=total, desc="binarizing", unit="B", unit_scale=True) as bar:
             for done in run(_encode_piece, mine):
                 bar.update(done)
-        with _alone(out):
+        with _folder_lock(out):
             if not all(language.rows() is not None or _is_finished(language, piece) for language, piece in everything):
                 return []
             rows = [
@@ -189,7 +189,7 @@ def _starting_tables(tables: str, out: Path) -> Tables:
     """Return the tables that the corpus's codes are appended to; a folder that has some keeps its numbering."""
     if tables == "glot500":
         return Tables.glot500()
-    if tables != "data":
+    if tables not in ("auto", "data"):
         return Tables.load(tables)
     return Tables.load(out) if (out / LanguageTable.filename).is_file() else Tables.of([], "the data")
 
@@ -214,7 +214,7 @@ def _load_tokenizer(path: Path) -> Tokenizer:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _folder_lock(out: Path) -> Iterator[None]:
     """Let one job at a time finish the folder; the system frees the lock of a killed one."""
     with open(out / ".lock", "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -129,7 +129,7 @@ def training_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: 
     return batches
 
 
-class Tuned(NamedTuple):
+class FineTunedModel(NamedTuple):
     """A fine-tuned model.
 
     Args:
@@ -165,7 +165,7 @@ def finetune(
     settings: Settings,
     seed: int,
     description: str = "fine-tuning",
-) -> Tuned:
+) -> FineTunedModel:
     """Fine-tune an encoder.
 
     AdamW without weight decay, learning rate falling linearly to 0, gradients clipped at 1; mixed precision on a GPU. An
@@ -202,7 +202,7 @@ def finetune(
     curve: list[tuple[int, float]] = []
     update = 0
 
-    def look() -> None:
+    def evaluate_dev() -> None:
         nonlocal best
         score = score_split(model, dev_encoded, dev, labels, kind, tokenizer.pad_token_id)["f1"]
         curve.append((update, score))
@@ -229,13 +229,13 @@ def finetune(
                 update += 1
                 bar.update()
                 if settings.eval_steps and update % settings.eval_steps == 0:
-                    look()
+                    evaluate_dev()
             if not curve or curve[-1][0] != update:
-                look()
+                evaluate_dev()
             bar.set_postfix_str(f"dev F1 {curve[-1][1]:.1f}, best {best[0]:.1f}")
     assert best[1] is not None
     model.load_state_dict(best[1])
-    return Tuned(model.eval(), labels, curve, best[0])
+    return FineTunedModel(model.eval(), labels, curve, best[0])
 
 
 def autocast() -> Any:

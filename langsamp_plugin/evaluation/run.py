@@ -26,11 +26,11 @@ from langsamp_plugin.evaluation.task_data import (
     Labelled,
     Pairs,
     find_labelled,
-    only,
     read_classified,
     read_tagged,
     read_tatoeba,
     read_verses,
+    select_tags,
     task_folder,
 )
 from langsamp_plugin.evaluation.tasks import CLASSIFICATION, RETRIEVAL, TAGGING, TASKS, Settings, Task
@@ -41,7 +41,7 @@ PAIR_READERS = {"sr_bible": read_verses, "sr_tatoeba": read_tatoeba}
 READERS = {CLASSIFICATION: read_classified, TAGGING: read_tagged}
 
 
-class Plan(NamedTuple):
+class TaskPlan(NamedTuple):
     """A task whose data were looked at.
 
     Args:
@@ -125,7 +125,7 @@ def evaluate(
 
 def _plan(
     task: Task, data: PathLike, cache: Cache, source: str, langs: list[str], limit: int, changes: dict[str, Any]
-) -> Plan:
+) -> TaskPlan:
     settings = task.settings._replace(**{name: value for name, value in changes.items() if value is not None})
     folder = task_folder(task, data, cache.folder / "data")
     if task.kind == RETRIEVAL:
@@ -135,11 +135,11 @@ def _plan(
         for tag in list(pairs):
             if len(pairs[tag].other) < settings.min_pairs:
                 not_scored[str(tag)] = f"only {len(pairs[tag].other)} pairs, --min-pairs is {settings.min_pairs}"
-        there = only(pairs, langs, folder)
+        there = select_tags(pairs, langs, folder)
         tags = [tag for tag in there if str(tag) not in not_scored]
         if not tags:
             raise ValueError(f"no language of {folder} has {settings.min_pairs} sentences with an English translation")
-        return Plan(
+        return TaskPlan(
             task,
             folder,
             settings,
@@ -158,7 +158,7 @@ def _plan(
         )
     not_scored = {}
     tags = []
-    for tag in only(files, langs, folder):
+    for tag in select_tags(files, langs, folder):
         if "test" not in files[tag]:
             not_scored[str(tag)] = "it has no test file"
         elif not READERS[task.kind](files[tag]["test"]).texts:  # also finds a malformed line before hours of training
@@ -167,7 +167,7 @@ def _plan(
             tags.append(tag)
     if not tags:
         raise ValueError(f"no language of {folder} has a test file with text in it")
-    return Plan(task, folder, settings, tags, {}, files, not_scored)
+    return TaskPlan(task, folder, settings, tags, {}, files, not_scored)
 
 
 def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> Path:
@@ -181,12 +181,12 @@ def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> P
     stat = model.stat()
     target = cache.folder / "exported" / hash_of(str(model.resolve()), stat.st_size, stat.st_mtime_ns, str(spm))
     if not target.is_dir():
-        export(model, target, spm)
+        export(model, target, spm=spm)
     return target
 
 
 def _retrieve(
-    plan: Plan, folder: Path, model_hash: str, name: str, cache: Cache, limit: int, layers: Sequence[int]
+    plan: TaskPlan, folder: Path, model_hash: str, name: str, cache: Cache, limit: int, layers: Sequence[int]
 ) -> Result:
     model, tokenizer = load_encoder(folder)
     main = plan.settings.layer if plan.settings.layer is not None else round(depth(model) * 8 / 12)
@@ -238,7 +238,7 @@ def _retrieve(
 
 
 def _finetune(
-    plan: Plan, folder: Path, model_hash: str, name: str, cache: Cache, source: LangScript, limit: int
+    plan: TaskPlan, folder: Path, model_hash: str, name: str, cache: Cache, source: LangScript, limit: int
 ) -> Result:
     from langsamp_plugin.evaluation.finetuning import encode, score_split
 
@@ -318,7 +318,7 @@ class _Lazy:
 
 
 def _tuned(
-    folder: Path, tokenizer: Any, plan: Plan, train: Labelled, dev: Labelled, seed: int, what: str, cache: Cache
+    folder: Path, tokenizer: Any, plan: TaskPlan, train: Labelled, dev: Labelled, seed: int, what: str, cache: Cache
 ) -> tuple[Any, list[str], list[Any]]:
     """Return a fine-tuned model, its labels and the curve of the dev score; trained once and kept."""
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification

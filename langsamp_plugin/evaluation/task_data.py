@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
 from langsamp_plugin.corpus.text import read_lines
-from langsamp_plugin.errors import naming
+from langsamp_plugin.errors import error_context
 from langsamp_plugin.evaluation.tasks import Task
 from langsamp_plugin.lang_script import LangScript
 
@@ -148,7 +148,7 @@ def read_tatoeba(folder: Path) -> tuple[dict[LangScript, Pairs], dict[str, str]]
             columns = line.split("\t")
             if len(columns) < 2:
                 raise ValueError(f"{index}, line {number}: must be code<tab>tag, but is {line[:60]!r}")
-            with naming(f"{index}, line {number}"):
+            with error_context(f"{index}, line {number}"):
                 scripts[columns[0]] = LangScript.from_spelling(columns[1])
     pairs: dict[LangScript, Pairs] = {}
     unusable = {}
@@ -164,7 +164,7 @@ def read_tatoeba(folder: Path) -> tuple[dict[LangScript, Pairs], dict[str, str]]
             raise ValueError(
                 f"{other} has {len(sentences)} lines, but {path.name} {len(english)}: they must be parallel"
             )
-        with naming(path):
+        with error_context(path):
             tag = scripts.get(code) or LangScript.from_spelling(code)
         if english:
             pairs[tag] = Pairs(english, sentences)
@@ -258,7 +258,7 @@ def read_tagged(path: PathLike) -> Labelled:
     return Labelled(texts, labels)
 
 
-def only(tags: Iterable[LangScript], langs: Iterable[str], where: Path) -> list[LangScript]:
+def select_tags(tags: Iterable[LangScript], langs: Iterable[str], where: Path) -> list[LangScript]:
     """Return the tags that are wanted, sorted; empty ``langs`` wants all.
 
     Raises:

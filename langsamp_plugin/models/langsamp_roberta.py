@@ -22,8 +22,7 @@ from fairseq.utils import safe_getattr
 from torch import Tensor
 
 from langsamp_plugin.lang_script import Tables
-from langsamp_plugin.modules.head_loss import HeadLoss, in_blocks
-from langsamp_plugin.modules.head_loss import head_loss as _head_loss
+from langsamp_plugin.modules.head_loss import TokenLosses, in_blocks, masked_lm_loss
 from langsamp_plugin.modules.sizes import check_sizes
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes, move_rows
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
@@ -222,7 +221,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
         target: Optional[Tensor] = None,
         head_loss: str = "auto",
         **unused: Any,
-    ) -> tuple[Union[Tensor, HeadLoss], dict[str, Any]]:
+    ) -> tuple[Union[Tensor, TokenLosses], dict[str, Any]]:
         """Encode, and predict unless ``features_only``.
 
         Args:
@@ -234,7 +233,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
             src_lengths: not used; part of every fairseq batch.
             target: int64 (N,), the right words of the masked positions in row-major order; with them the losses are
                 returned and logits need not all be made.
-            head_loss: how, see :func:`langsamp_plugin.modules.head_loss.head_loss`.
+            head_loss: how, see :func:`langsamp_plugin.modules.head_loss.masked_lm_loss`.
             unused: what other fairseq tasks put into their batches.
 
         Returns:
@@ -253,7 +252,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
         x_NC = self._select(features_BTC, masked_tokens, tags_BC)
         head = self.lm_head
         x_NC = head.layer_norm(head.activation_fn(head.dense(x_NC)))
-        return _head_loss(x_NC, head.weight, head.bias, target, head_loss, tied), extra
+        return masked_lm_loss(x_NC, head.weight, head.bias, target, head_loss, tied), extra
 
     def _tied_gradient(self, target: Optional[Tensor], head_loss: str) -> Optional[TiedGradient]:
         """Return what carries the head's gradient to the lookup, where that saves a tensor of the vocabulary's size."""

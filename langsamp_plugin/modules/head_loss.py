@@ -29,7 +29,7 @@ CPU_SLICE = 1024
 KINDS = ("auto", "blocks", "plain")
 
 
-class HeadLoss(NamedTuple):
+class TokenLosses(NamedTuple):
     """Losses of masked tokens.
 
     Args:
@@ -44,7 +44,7 @@ class HeadLoss(NamedTuple):
 
 
 def in_blocks(tokens: int, weight_VC: Tensor, kind: str = "auto") -> bool:
-    """Return whether :func:`head_loss` makes the logits block by block.
+    """Return whether :func:`masked_lm_loss` makes the logits block by block.
 
     Raises:
         ValueError: ``kind`` is unknown.
@@ -54,14 +54,14 @@ def in_blocks(tokens: int, weight_VC: Tensor, kind: str = "auto") -> bool:
     return kind == "blocks" or (kind == "auto" and tokens > rows_of_a_block(weight_VC) // 8)
 
 
-def head_loss(
+def masked_lm_loss(
     features_NC: Tensor,
     weight_VC: Tensor,
     bias_V: Tensor,
     target_N: Tensor,
     kind: str = "auto",
     tied: Optional[TiedGradient] = None,
-) -> HeadLoss:
+) -> TokenLosses:
     """Return the cross-entropy of ``softmax(features @ weight.T + bias)``, summed in float32.
 
     Args:
@@ -81,11 +81,11 @@ def head_loss(
         losses_N = F.nll_loss(F.log_softmax(logits_NV, dim=-1, dtype=torch.float32), target_N, reduction="none")
         with torch.no_grad():
             correct_N = logits_NV.gather(1, target_N[:, None])[:, 0] >= logits_NV.amax(-1)
-        return HeadLoss(losses_N.sum(), losses_N.detach(), correct_N)
+        return TokenLosses(losses_N.sum(), losses_N.detach(), correct_N)
     # Blocks of one size: a small last one costs as much as a full one.
     blocks = max(1, -(-len(target_N) // rows_of_a_block(weight_VC)))
     rows = max(1, -(-len(target_N) // blocks))
-    return HeadLoss(*_BlockwiseCrossEntropy.apply(features_NC, weight_VC, bias_V, target_N, rows, tied))
+    return TokenLosses(*_BlockwiseCrossEntropy.apply(features_NC, weight_VC, bias_V, target_N, rows, tied))
 
 
 def rows_of_a_block(weight_VC: Tensor) -> int:

@@ -80,7 +80,7 @@ def decode_codes(codes: Tensor) -> list[str]:
     return ["".join(map(chr, row)) for row in codes.tolist()]
 
 
-class Moved(NamedTuple):
+class RowChanges(NamedTuple):
     """What :func:`move_rows` did, for the log."""
 
     kept: list[str]
@@ -95,7 +95,7 @@ def move_rows(
     new_codes: Sequence[str],
     init: str = "random",
     donors: Mapping[str, str] | None = None,
-) -> tuple[Tensor, Moved]:
+) -> tuple[Tensor, RowChanges]:
     """Carry rows over to another inventory, each by its code.
 
     Args:
@@ -134,7 +134,7 @@ def move_rows(
         elif init == "mean" and len(old):
             moved[number] = old.float().mean(0).to(old.dtype)
     wanted = set(new_codes)
-    return moved, Moved(
+    return moved, RowChanges(
         kept=[code for code in new_codes if code in row],
         new=added,
         dropped=[code for code in old_codes if code not in wanted],

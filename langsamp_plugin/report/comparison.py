@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.errors import naming
+from langsamp_plugin.errors import error_context
 from langsamp_plugin.evaluation.results import Result
 from langsamp_plugin.evaluation.task_data import read_columns
 from langsamp_plugin.lang_script import LangScript, head_tags
@@ -48,7 +48,7 @@ class Groups:
         """
         rows = read_columns(path, ("lang_script", "head"))
         for number, row in enumerate(rows, 2):
-            with naming(f"{path}, line {number}"):
+            with error_context(f"{path}, line {number}"):
                 LangScript.parse(row["lang_script"])
                 if row["head"] not in ("0", "1"):
                     raise ValueError(f"head must be 1 or 0, but is {row['head']!r}")

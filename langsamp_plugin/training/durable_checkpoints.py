@@ -17,7 +17,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.checkpoint.loading import load_checkpoint, whole
+from langsamp_plugin.checkpoint.loading import is_intact, load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _mending(stock: Any) -> Any:
     def load(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
         if cfg.restore_file == LAST:
             if trainer.data_parallel_rank == 0:
-                mend(cfg.save_dir)
+                repair_last_checkpoint(cfg.save_dir)
             if torch.distributed.is_initialized():
                 torch.distributed.barrier()
         return stock(cfg, trainer, **kwargs)
@@ -93,7 +93,7 @@ def link(source: PathLike, target: PathLike) -> None:
     beside.unlink(missing_ok=True)  # replacing a link to the same file does nothing
 
 
-def mend(save_dir: PathLike) -> Optional[Path]:
+def repair_last_checkpoint(save_dir: PathLike) -> Optional[Path]:
     """Put the newest whole checkpoint of a folder in the place of a damaged ``checkpoint_last.pt``.
 
     What a killed save has left beside is removed. The damaged file is kept as ``checkpoint_last.pt.damaged``.
@@ -108,11 +108,11 @@ def mend(save_dir: PathLike) -> Optional[Path]:
     last = folder / LAST
     for left in folder.glob(".checkpoint*.tmp"):
         left.unlink(missing_ok=True)
-    if not last.exists() or whole(last):
+    if not last.exists() or is_intact(last):
         return None
     others = sorted(folder.glob("checkpoint*.pt"), key=lambda path: path.stat().st_mtime, reverse=True)
     for other in others:
-        if other != last and whole(other):
+        if other != last and is_intact(other):
             os.replace(last, f"{last}.damaged")
             link(other, last)
             logger.warning("%s is damaged; going on from %s, the newest whole one beside it", last, other.name)

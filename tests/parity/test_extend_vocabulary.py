@@ -6,7 +6,7 @@ from support import run, train_command
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.convert.init import make_starting_checkpoint
+from langsamp_plugin.convert.init import init_checkpoint
 from langsamp_plugin.convert.verification import verify_extension
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.errors import VerificationError
@@ -28,7 +28,7 @@ def bigger(demo, tmp_path_factory):
 @pytest.fixture(scope="module")
 def extended(demo, trained, bigger, tmp_path_factory):
     out = tmp_path_factory.mktemp("extended") / "start.pt"
-    return out, make_starting_checkpoint(trained, out, bigger, demo / "spm.model").extension
+    return out, init_checkpoint(trained, out, spm=bigger, old_spm=demo / "spm.model").extension
 
 
 def test_rows_follow_their_pieces(demo, trained, bigger, extended):
@@ -90,7 +90,7 @@ def test_verification_finds_a_row_in_the_wrong_place(demo, trained, bigger, exte
 
 @pytest.mark.parametrize("init", ["mean", "random"])
 def test_other_starts(demo, trained, bigger, tmp_path, init):
-    make_starting_checkpoint(trained, tmp_path / "start.pt", bigger, demo / "spm.model", init)
+    init_checkpoint(trained, tmp_path / "start.pt", spm=bigger, old_spm=demo / "spm.model", new_pieces=init)
     old, new = Tokenizer(demo / "spm.model"), Tokenizer(bigger)
     before, after = (load_checkpoint(path)["model"][EMBEDDING] for path in (trained, tmp_path / "start.pt"))
     rows = [number for number, piece in enumerate(new.pieces, 4) if piece not in set(old.pieces)]
@@ -126,7 +126,7 @@ def test_pieces_are_appended_behind_the_old_ones(demo, tmp_path):
 
 def test_tables_are_added(demo, trained, tmp_path):
     """Rows of codes that are there stay, the others are drawn; an inventory that would lose a row is refused."""
-    make_starting_checkpoint(trained, tmp_path / "start.pt", tables="glot500")
+    init_checkpoint(trained, tmp_path / "start.pt", tables="glot500")
     before, after = load_checkpoint(trained)["model"], load_checkpoint(tmp_path / "start.pt")["model"]
     codes = decode_codes(after["encoder.lang_embedding.codes"])
     assert len(codes) == 610 and after["encoder.script_embedding.weight"].shape == (30, 32)
@@ -137,14 +137,14 @@ def test_tables_are_added(demo, trained, tmp_path):
     (tmp_path / "languages.tsv").write_text("eng\n")
     (tmp_path / "scripts.tsv").write_text("Latn\n")
     with pytest.raises(ValueError, match="lacks codes that the checkpoint has rows for: deu"):
-        make_starting_checkpoint(trained, tmp_path / "x.pt", tables=str(tmp_path))
+        init_checkpoint(trained, tmp_path / "x.pt", tables=str(tmp_path))
 
 
 def test_wrong_input(demo, trained, bigger, tmp_path):
     with pytest.raises(ValueError, match=r"2,002 word embeddings, but .* 2,602 tokens"):
-        make_starting_checkpoint(trained, tmp_path / "x.pt", demo / "spm.model", bigger)
+        init_checkpoint(trained, tmp_path / "x.pt", spm=demo / "spm.model", old_spm=bigger)
     with pytest.raises(ValueError, match="parts, mean, random"):
-        make_starting_checkpoint(trained, tmp_path / "x.pt", bigger, demo / "spm.model", "zero")
+        init_checkpoint(trained, tmp_path / "x.pt", spm=bigger, old_spm=demo / "spm.model", new_pieces="zero")
     assert not (tmp_path / "x.pt").exists()
 
 

@@ -1,15 +1,13 @@
 """The class for transformers predicts as fairseq does, with tags and without."""
 
-import math
-
 import pytest
 import torch
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.convert.export import export
-from langsamp_plugin.convert.verification import SENTENCES, encode_sentences, logits
-from langsamp_plugin.hf import LangSampConfig, LangSampForMaskedLM, pseudo_perplexity
+from langsamp_plugin.convert.verification import encode_sentences, logits
+from langsamp_plugin.hf import LangSampConfig, LangSampForMaskedLM
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
@@ -81,24 +79,3 @@ def test_trains_and_starts_from_a_configuration():
     assert model.lang_embedding.weight.grad.abs().sum(1).gt(0).tolist() == [True, bool((labels[1] != -100).any())]
     with pytest.raises(ValueError, match="'fra' is not among the 2 codes"):
         model.tag_ids(["fra_Latn"])
-
-
-def test_pseudo_perplexity(exported):
-    from transformers import AutoTokenizer
-
-    model, tokenizer = LangSampForMaskedLM.from_pretrained(exported), AutoTokenizer.from_pretrained(exported)
-    sentence = SENTENCES["deu_Latn"]
-    ids = tokenizer(sentence, return_tensors="pt")["input_ids"]
-    total = 0.0
-    for place in range(1, ids.shape[1] - 1):  # one token at a time, by hand
-        masked = ids.clone()
-        masked[0, place] = tokenizer.mask_token_id
-        with torch.no_grad():
-            scores = model.eval()(masked, None, *model.tag_ids(["deu_Latn"])).logits[0, place]
-        total -= scores.log_softmax(-1)[ids[0, place]].item()
-    (found,) = pseudo_perplexity(model, tokenizer, [sentence], "deu_Latn", batch_size=5)
-    assert found == pytest.approx(math.exp(total / (ids.shape[1] - 2)), rel=1e-4)
-    (other,) = pseudo_perplexity(model, tokenizer, [sentence], "hin_Deva")
-    assert abs(other - found) > 1e-5 * found
-    with pytest.raises(ValueError, match="without any token"):
-        pseudo_perplexity(model, tokenizer, [""])

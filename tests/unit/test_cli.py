@@ -1,5 +1,7 @@
 """The command line: help for everything, one line for every mistake."""
 
+import re
+
 import pytest
 from support import run
 
@@ -21,7 +23,6 @@ COMMANDS = [
     "analyze tags",
     "user-dir",
     "doctor",
-    "version",
 ]
 
 
@@ -130,3 +131,30 @@ def test_info_previews_the_sampling(demo):
     assert output.splitlines()[-1].startswith("7 languages, ") and "draws an epoch" in output.splitlines()[-1]
     assert "scheme must be" in wrong("info", demo / "data-bin", "--sampling", "uniform")
     assert "must be blocks or lines" in wrong("info", demo / "data-bin", "--counts", "bytes")
+
+
+def test_version():
+    import langsamp_plugin
+
+    assert run("langsamp", "--version").strip() == langsamp_plugin.__version__
+
+
+def test_commands_are_listed_in_the_order_of_work_and_nothing_is_cut_off(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run("langsamp", "--help")
+    listed = re.findall(r"^  ([a-z-]+)  +(.*)$", text[text.index("Commands:") :], re.M)
+    order = "corpus check tokenizer binarize init import export evaluate report analyze info doctor user-dir"
+    assert [name for name, _ in listed] == order.split()
+    for help_ in (text, run("langsamp", "tokenizer", "--help"), run("langsamp", "analyze", "--help")):
+        assert "..." not in help_.partition("Commands:")[2] and max(map(len, help_.splitlines())) <= 80
+    assert all(summary.endswith(".") for _, summary in listed)
+
+
+def test_shell_completion():
+    assert "--install-completion" in run("langsamp", "--help")
+
+
+def test_tables_have_one_set_of_values():
+    help_ = [" ".join(run("langsamp", command, "--help").split()) for command in ("init", "binarize")]
+    for text in help_:
+        assert all(word in text for word in ("auto (", "data (", "glot500 (", "languages.tsv and scripts.tsv"))

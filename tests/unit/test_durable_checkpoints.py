@@ -8,7 +8,8 @@ import torch
 from fairseq import checkpoint_utils
 from support import Evil
 
-from langsamp_plugin.training.durable_checkpoints import LAST, link, mend, whole
+from langsamp_plugin.checkpoint.loading import is_intact
+from langsamp_plugin.training.durable_checkpoints import LAST, link, repair_last_checkpoint
 
 
 def save(path, value):
@@ -23,7 +24,7 @@ def value_of(path):
 def test_whole(tmp_path, damage):
     path = tmp_path / LAST
     save(path, 1)
-    assert whole(path)
+    assert is_intact(path)
     data = bytearray(path.read_bytes())
     if damage == "a bit":
         data[len(data) // 2] ^= 1
@@ -34,18 +35,18 @@ def test_whole(tmp_path, damage):
     )
     if damage == "missing":
         path.unlink()
-    assert not whole(path)
+    assert not is_intact(path)
 
 
 def test_newest_whole_one_takes_the_place_of_a_damaged_last(tmp_path, caplog):
     for number, name in enumerate(("checkpoint_1_10.pt", "checkpoint_1_20.pt", "checkpoint_1_30.pt", LAST)):
         save(tmp_path / name, number)
         os.utime(tmp_path / name, (number, number))
-    assert mend(tmp_path) is None and value_of(tmp_path / LAST) == 3
+    assert repair_last_checkpoint(tmp_path) is None and value_of(tmp_path / LAST) == 3
     for name in (LAST, "checkpoint_1_30.pt"):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-100])
     (tmp_path / f".{LAST}.77.tmp").write_bytes(b"a save that was killed")
-    assert mend(tmp_path) == tmp_path / "checkpoint_1_20.pt" and value_of(tmp_path / LAST) == 1
+    assert repair_last_checkpoint(tmp_path) == tmp_path / "checkpoint_1_20.pt" and value_of(tmp_path / LAST) == 1
     assert f"{tmp_path / LAST} is damaged; going on from checkpoint_1_20.pt" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "checkpoint_1_10.pt", "checkpoint_1_20.pt", "checkpoint_1_30.pt", LAST, f"{LAST}.damaged",
@@ -53,8 +54,8 @@ def test_newest_whole_one_takes_the_place_of_a_damaged_last(tmp_path, caplog):
     for path in tmp_path.glob("*.pt"):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="no other checkpoint beside it is whole: remove it to start anew"):
-        mend(tmp_path)
-    assert mend(tmp_path / "nowhere") is None
+        repair_last_checkpoint(tmp_path)
+    assert repair_last_checkpoint(tmp_path / "nowhere") is None
 
 
 def test_last_is_the_same_file_and_outlives_the_other_name(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from langsamp_plugin.modules import head_loss as module
-from langsamp_plugin.modules.head_loss import head_loss, in_blocks, rows_of_a_block
+from langsamp_plugin.modules.head_loss import in_blocks, masked_lm_loss, rows_of_a_block
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
 
 # Largest difference allowed, relative to the largest entry of the reference: a few roundings of the dtype.
@@ -38,7 +38,7 @@ def test_blocks_equal_float64(dtype, tokens, scale, monkeypatch):
     logits = F.linear(exact[0], exact[1], exact[2])
     losses = F.cross_entropy(logits, target, reduction="none")
     reference = torch.autograd.grad(losses.sum() * scale, exact)
-    found = head_loss(features, weight, bias, target, "blocks")
+    found = masked_lm_loss(features, weight, bias, target, "blocks")
     assert found.total.dtype == found.losses_N.dtype == torch.float32
     assert difference(found.losses_N, losses) < TOLERANCE[dtype]
     assert found.total.item() == pytest.approx(float(found.losses_N.double().sum()), rel=1e-6)
@@ -57,7 +57,7 @@ def test_blocks_equal_plain_and_a_wrong_target_does_not(monkeypatch):
         ("blocks", "blocks", target),
         ("wrong", "blocks", target + 1),
     ):
-        found = head_loss(features, weight, bias, right % 500, kind)
+        found = masked_lm_loss(features, weight, bias, right % 500, kind)
         results[name] = (found.losses_N, *torch.autograd.grad(found.total, (features, weight, bias)), found.correct_N)
     assert all(difference(one, other) < 3e-6 for one, other in zip(results["blocks"][:4], results["plain"][:4]))
     assert torch.equal(results["blocks"][4], results["plain"][4])
@@ -75,7 +75,7 @@ def test_small_gradients_survive_float16(monkeypatch):
     exact[target] -= features[0].double()
     exact, errors = exact.detach(), {}
     for scale in (1.0, 8192.0):
-        found = head_loss(features, weight, bias, target, "blocks").total * scale
+        found = masked_lm_loss(features, weight, bias, target, "blocks").total * scale
         gradient = torch.autograd.grad(found, weight)[0].double() / scale
         errors[scale] = float(((gradient - exact).abs() / exact.abs()).median())
     assert errors[8192.0] < 2e-3 < 1e-2 < errors[1.0]
@@ -84,13 +84,13 @@ def test_small_gradients_survive_float16(monkeypatch):
 def test_nothing_masked_and_no_gradients():
     features, weight, bias, target = make(0, 8, 100, torch.float32)
     for kind in ("plain", "blocks"):
-        found = head_loss(features, weight, bias, target, kind)
+        found = masked_lm_loss(features, weight, bias, target, kind)
         assert found.total == 0 and len(found.losses_N) == len(found.correct_N) == 0
         gradients = torch.autograd.grad(found.total, (features, weight, bias))
         assert [tuple(g.shape) for g in gradients] == [(0, 8), (100, 8), (100,)] and not gradients[1].any()
     features, weight, bias, target = make(9, 8, 100, torch.float32)
     with torch.no_grad():
-        assert not head_loss(features, weight, bias, target, "blocks").total.requires_grad
+        assert not masked_lm_loss(features, weight, bias, target, "blocks").total.requires_grad
 
 
 def test_never_more_than_a_block_of_logits(monkeypatch):
@@ -111,7 +111,7 @@ def test_never_more_than_a_block_of_logits(monkeypatch):
         counter = Count()
         counter.kind = kind
         with counter:
-            head_loss(features, weight, bias, target, kind).total.backward()
+            masked_lm_loss(features, weight, bias, target, kind).total.backward()
     assert sizes == {"plain": 200 * 3000, "blocks": max(10 * 3000, weight.numel())}
 
 
@@ -122,8 +122,8 @@ def test_choice():
     assert [in_blocks(154, table) for table in (large, small)] == [True, False]
     assert [in_blocks(154, small, kind) for kind in ("plain", "blocks")] == [False, True]
     with pytest.raises(ValueError, match="head loss must be one of auto, blocks, plain, but is fast"):
-        head_loss(*make(2, 2, 5, torch.float32), "fast")
-    found = head_loss(*make(2, 2, 5, torch.float32)[:4], "blocks").total
+        masked_lm_loss(*make(2, 2, 5, torch.float32), "fast")
+    found = masked_lm_loss(*make(2, 2, 5, torch.float32)[:4], "blocks").total
     found.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="one backward pass only"):
         found.backward()
@@ -137,7 +137,7 @@ def test_against_torchs_own():
     features, weight, bias, target = make(50, 16, 700, torch.float32)
     options = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=16)
     theirs = F.linear_cross_entropy(features, weight, target, linear_bias=bias, reduction="sum", options=options)
-    ours = head_loss(features, weight, bias, target, "blocks").total
+    ours = masked_lm_loss(features, weight, bias, target, "blocks").total
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     parts = (features, weight, bias)
     for one, other in zip(torch.autograd.grad(ours, parts), torch.autograd.grad(theirs, parts)):
@@ -153,7 +153,7 @@ def test_tied_embedding(dtype, scale):
     results = []
     for tied in (TiedGradient(), None):
         rows = F.embedding(tokens, weight, 1) if tied is None else tied_lookup(tokens, weight, 1, tied)
-        total = head_loss(rows.reshape(-1, 8) * 2, weight, bias, target, "blocks", tied).total * scale
+        total = masked_lm_loss(rows.reshape(-1, 8) * 2, weight, bias, target, "blocks", tied).total * scale
         results.append((rows.detach(), *torch.autograd.grad(total, (weight, bias))))
     assert torch.equal(results[0][0], results[1][0]) and results[0][1].dtype == dtype
     assert difference(results[0][1], results[1][1]) < TOLERANCE[dtype]
@@ -178,5 +178,5 @@ def test_one_gradient_of_the_vocabularys_size():
     for tied in (TiedGradient(), None):
         with Count():
             rows = F.embedding(tokens, weight, 1) if tied is None else tied_lookup(tokens, weight, 1, tied)
-            head_loss(rows.reshape(-1, 8), weight, bias, target, "blocks", tied).total.backward()
+            masked_lm_loss(rows.reshape(-1, 8), weight, bias, target, "blocks", tied).total.backward()
     assert len(addresses[True] - {weight.data_ptr()}) == 1 < len(addresses[False] - {weight.data_ptr()})

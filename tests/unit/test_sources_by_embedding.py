@@ -5,7 +5,7 @@ import pytest
 import torch
 from support import QUICK, run
 
-from langsamp_plugin.analysis.sources import analyze_sources, choose_sources
+from langsamp_plugin.analysis.source_languages import analyze_sources, choose_sources
 from langsamp_plugin.checkpoint.tables import TagTables
 from langsamp_plugin.evaluation.results import load_result
 from langsamp_plugin.evaluation.run import evaluate

@@ -1,4 +1,4 @@
-"""Checkpoints in and out: Hugging Face both ways, other vocabularies."""
+"""Starting checkpoints, and Hugging Face folders both ways."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import app, split_list
+from langsamp_plugin.commands.app import TABLES, app, split_list
 
 ALLOW_PICKLE = typer.Option(
     False, "--allow-pickle", help="Read weights that are only there as pytorch_model.bin, still without running code."
@@ -18,27 +18,6 @@ VERIFY = typer.Option(
     help="Put sentences in 17 languages through both sides and compare every layer; fail if they differ.",
 )
 TEXT = typer.Option(None, help="With --verify: a folder of <tag>.txt whose every line is tokenized on both sides.")
-
-
-@app.command("import")
-def import_(
-    folder: Path = typer.Argument(..., help="Hugging Face folder: XLM-R, Glot500-m, or an exported one."),
-    out: Path = typer.Option(..., help="Checkpoint to write; dict.txt and the SentencePiece model go beside it."),
-    spm: Optional[Path] = typer.Option(None, help="SentencePiece model; by default the one in the folder."),
-    allow_pickle: bool = ALLOW_PICKLE,
-    verify: bool = VERIFY,
-    text: Optional[Path] = TEXT,
-) -> None:
-    """Turn a Hugging Face folder into a checkpoint that fairseq-train --restore-file takes.
-
-    Example: langsamp import xlm-roberta-base --out xlmr/model.pt --verify
-    """
-    from langsamp_plugin.convert.init import import_checkpoint
-
-    done = import_checkpoint(folder, out, spm, allow_pickle, verify, text)
-    if done.verification is not None:
-        print(done.verification.format())
-    print("\n".join([f"{out}: imported from {folder}", *done.notes]))
 
 
 @app.command()
@@ -57,19 +36,32 @@ def init(
     new_pieces: str = typer.Option(
         "parts", help="How rows of new pieces start: parts (mean of the old pieces it splits into), mean, random."
     ),
-    tables: Optional[str] = typer.Option(
-        None, help="Add tables: glot500, or a folder with languages.tsv and scripts.tsv; by default training adds them."
-    ),
+    tables: str = TABLES,
+    new_rows: str = typer.Option("random", help="How rows of new codes start: random, or the mean of the old rows."),
+    donors: str = typer.Option("", help="Codes whose new row copies another's: gsw=deu,Copt=Grek. Needs --tables."),
     allow_pickle: bool = ALLOW_PICKLE,
     verify: bool = VERIFY,
 ) -> None:
-    """Make a starting checkpoint with another vocabulary: old rows kept by piece, <mask> moved, new rows made.
+    """Make a starting checkpoint with another vocabulary or tables.
+
+    Old rows are kept by piece or code, <mask> moves with its meaning, new rows are made.
 
     Example: langsamp init xlm-roberta-base --spm extended.model --out start/model.pt --verify
     """
-    from langsamp_plugin.convert.init import make_starting_checkpoint
+    from langsamp_plugin.convert.init import init_checkpoint
 
-    done = make_starting_checkpoint(source, out, spm, old_spm, new_pieces, tables, allow_pickle, verify)
+    done = init_checkpoint(
+        source,
+        out,
+        spm=spm,
+        old_spm=old_spm,
+        new_pieces=new_pieces,
+        tables=tables,
+        new_rows=new_rows,
+        donors=split_list(donors),
+        allow_pickle=allow_pickle,
+        verify=verify,
+    )
     if done.verification is not None:
         print(done.verification.format())
     change = done.extension
@@ -79,6 +71,29 @@ def init(
         else "the vocabulary is the old one"
     )
     print("\n".join([f"{out}: {what}", *done.notes]))
+
+
+@app.command("import")
+def import_(
+    folder: Path = typer.Argument(..., help="Hugging Face folder: XLM-R, Glot500-m, or an exported one."),
+    out: Path = typer.Option(..., help="Checkpoint to write; dict.txt and the SentencePiece model go beside it."),
+    spm: Optional[Path] = typer.Option(None, help="SentencePiece model; by default the one in the folder."),
+    allow_pickle: bool = ALLOW_PICKLE,
+    verify: bool = VERIFY,
+    text: Optional[Path] = TEXT,
+) -> None:
+    """Turn a Hugging Face folder into a fairseq checkpoint.
+
+    The checkpoint is for --restore-file or --finetune-from-model of fairseq-train.
+
+    Example: langsamp import xlm-roberta-base --out xlmr/model.pt --verify
+    """
+    from langsamp_plugin.convert.init import import_checkpoint
+
+    done = import_checkpoint(folder, out, spm=spm, allow_pickle=allow_pickle, verify=verify, text=text)
+    if done.verification is not None:
+        print(done.verification.format())
+    print("\n".join([f"{out}: imported from {folder}", *done.notes]))
 
 
 @app.command()
@@ -102,7 +117,7 @@ def export(
     from langsamp_plugin.convert.export import export as run
 
     tags = split_list(fold)
-    found = run(checkpoint, out, spm, tags, half, verify, text)
+    found = run(checkpoint, out, spm=spm, fold=tags, half=half, verify=verify, text=text)
     if found is not None:
         print(found.format())
     print(f"{out}: exported from {checkpoint}" + (f", head folded for {' '.join(tags)}" if tags else ""))

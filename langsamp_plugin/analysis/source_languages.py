@@ -15,7 +15,7 @@ from langsamp_plugin.convert.tables_file import load_tables
 from langsamp_plugin.evaluation.cache import Cache
 from langsamp_plugin.evaluation.results import Result
 from langsamp_plugin.evaluation.run import evaluate
-from langsamp_plugin.evaluation.task_data import ENGLISH, find_labelled, only, task_folder
+from langsamp_plugin.evaluation.task_data import ENGLISH, find_labelled, select_tags, task_folder
 from langsamp_plugin.evaluation.tasks import RETRIEVAL, TASKS
 from langsamp_plugin.lang_script import LangScript
 
@@ -117,8 +117,8 @@ def analyze_sources(
     folder = task_folder(TASKS[task], data, Cache(out / ".cache").folder / "data")
     files = find_labelled(folder)
     able = [tag for tag, splits in files.items() if {"train", "dev"} <= splits.keys()]
-    sources = only(able, candidates, folder)
-    targets = only([tag for tag, splits in files.items() if "test" in splits], langs, folder)
+    sources = select_tags(able, candidates, folder)
+    targets = select_tags([tag for tag, splits in files.items() if "test" in splits], langs, folder)
     choices, unknown = choose_sources(load_tables(model), targets, sources, with_script)
     with atomic_write(out / "sources.tsv") as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")

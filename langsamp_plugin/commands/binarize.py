@@ -1,0 +1,53 @@
+"""From text to the data folder that training reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from langsamp_plugin.commands.app import LANGS, TABLES, WORKERS, app, split_list
+
+
+@app.command()
+def binarize(
+    corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),
+    spm: Path = typer.Option(..., help="SentencePiece model."),
+    out: Path = typer.Option(..., help="Data folder to write."),
+    valid: Optional[Path] = typer.Option(
+        None, help="Folder of <tag>.txt with held-out text; by default lines of the corpus are held out."
+    ),
+    valid_lines: int = typer.Option(100, min=0, help="Lines to hold out per language, at most a tenth of them."),
+    workers: int = WORKERS,
+    tables: str = TABLES,
+    shard: str = typer.Option(
+        "1/1",
+        help="I/N does the I-th of N shares, for the jobs of an array; the one that ends last finishes the folder.",
+    ),
+    langs: str = LANGS,
+) -> None:
+    """Turn text into the data folder that fairseq-train reads.
+
+    Run again, it resumes where it stopped.
+
+    Example: langsamp binarize runs/corpus/train --valid runs/corpus/valid --spm runs/spm.model --out runs/data-bin
+    """
+    from langsamp_plugin.data.binarizer import binarize as run
+
+    rows = run(corpus, spm, out, valid, valid_lines, workers, tables, split_list(langs), _shard(shard))
+    if not rows:
+        print(f"{out}: share {shard} is done; the job that ends last will finish the folder")
+    for split in ("train", "valid") if rows else ():
+        part = [row for row in rows if row["split"] == split]
+        tokens, unknown = sum(row["tokens"] for row in part), sum(row["unknown"] for row in part)
+        print(
+            f"{split}: {len(part)} languages, {sum(row['lines'] for row in part):,} lines, {tokens:,} tokens, {unknown:,} of them unknown"
+        )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"--shard must be I/N with I from 1 to N, such as 1/4, but is {text!r}")
+    return int(number), int(count)
