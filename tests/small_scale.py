@@ -19,8 +19,8 @@ APPENDED = {
     "langsamp analyze sources": "--candidates eng_Latn,rus_Cyrl,hin_Deva --seeds 42 --epochs 1 --limit 24",
     "langsamp tokenizer extend": "--vocab-size 600",
     "python finetune.py": "--epochs 1",
-    "python benchmark_train.py": "--words 2002 --shapes 2x16 --updates 1 --sides langsamp",
-    "python benchmark_head.py": "--words 2000 --width 16 --tokens 16 --ways blocks --megabytes 16",
+    "python train.py": "--words 2002 --shapes 2x16 --updates 1 --sides langsamp",
+    "python head.py": "--words 2000 --width 16 --tokens 16 --ways blocks --megabytes 16",
     "run.sh": "--updates 6",
 }
 GPU_ONLY = {"--fp16", "--bf16"}

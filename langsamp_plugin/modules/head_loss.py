@@ -20,7 +20,7 @@ from langsamp_plugin.modules.tied_embedding import TiedGradient
 
 BLOCK_BYTES = {"cpu": 2**27, "cuda": 2**31}
 """Size of a block of logits in float32. Each block costs a pass over the projection's gradient: on two cores at 250,002
-words 128 MB lose a tenth against one block, 16 MB take more than twice as long (scripts/benchmark_head.py --megabytes).
+words 128 MB lose a tenth against one block, 16 MB take more than twice as long (scripts/benchmarks/head.py --megabytes).
 For a GPU the size is reckoned and not measured: 1,338 rows at 401,145 words, enough to fill the device."""
 
 CPU_SLICE = 1024

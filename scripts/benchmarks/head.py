@@ -1,8 +1,8 @@
 """Loss and gradients of the masked-LM head alone, every way of making them, in one run.
 
-    python scripts/benchmark_head.py                          # two CPU cores, some minutes
-    python scripts/benchmark_head.py --precision bf16 --tokens 1200,4915 --words 250002,401145     # a GPU
-    python scripts/benchmark_head.py --ways blocks --megabytes 16,32,64,128,256                    # sizes of a block
+    python scripts/benchmarks/head.py                          # two CPU cores, some minutes
+    python scripts/benchmarks/head.py --precision bf16 --tokens 1200,4915 --words 250002,401145     # a GPU
+    python scripts/benchmarks/head.py --ways blocks --megabytes 16,32,64,128,256                    # sizes of a block
 
 Ways: plain makes all logits; blocks is this plugin's; torch-N is torch.nn.functional.linear_cross_entropy with N rows a
 chunk, torch-default with its defaults; cce is cut_cross_entropy, where that package and a GPU are there. Each runs in a
@@ -11,9 +11,6 @@ the three gradients from plain's, relative to the largest entry.
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,16 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from measuring import RECORD_HELP, ROOT, SideFailed, Table, conditions, device_name, give_result, resident, run_side
+
 sys.path.insert(0, str(ROOT))
 WAYS = ("plain", "blocks", "torch-256", "torch-default", "cce")
 RUNS = 4
-
-
-def resident(field: str) -> int:
-    """Return resident memory (``VmRSS``) or its peak (``VmHWM``) in bytes."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields[field].split()[0]) * 1024
 
 
 def loss_of(way: str) -> Callable[..., Any]:
@@ -98,7 +90,7 @@ def measure(way: str, tokens: int, words: int, options: argparse.Namespace) -> N
     elif reference.is_file():
         right = torch.load(reference, weights_only=True)
         differences = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(found[1:], right[1:])]
-    print("RESULT " + json.dumps([min(seconds), peak - before - grads, max(differences, default=None)]))
+    give_result(seconds=min(seconds), extra=peak - before - grads, difference=max(differences, default=None))
 
 
 def main() -> None:
@@ -112,48 +104,38 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--megabytes", default="", help="sizes of a block to try, for the way blocks")
+    parser.add_argument("--record", help=RECORD_HELP)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         measure(options.child, int(options.tokens), int(options.words), options)
         return
-    print(f"{os.cpu_count()} CPU cores" if not _cuda() else _cuda(), options.precision, f"width {options.width}")
-    print(f"{'way':<16} {'words':>8} {'tokens':>7} {'seconds':>8} {'extra MB':>9} {'difference':>11}")
+    print(f"{device_name()}, {options.precision}, width {options.width}")
+    columns = {"way": 16, "words": 8, "tokens": 7, "seconds": 8, "extra MB": 9, "difference": 11, "note": 30}
+    table = Table({**columns, "conditions": 0}, options.record)
     with tempfile.TemporaryDirectory() as folder:
         for words in options.words.split(","):
             for tokens in options.tokens.split(","):
                 for way in options.ways.split(","):
                     for size in options.megabytes.split(",") if way == "blocks" else [""]:
-                        _line(way, tokens, words, size, folder, options)
+                        table.add(**_row(way, tokens, words, size, folder, options))
 
 
-def _line(way: str, tokens: str, words: str, size: str, folder: str, options: argparse.Namespace) -> None:
-    command = [
-        sys.executable, __file__, "--child", way, "--words", words, "--tokens", tokens, "--width", str(options.width),
-        "--precision", options.precision, "--folder", folder, "--megabytes", size,
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = [line[7:] for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    name = f"{way} {size} MB" if size else way
-    if not found:
-        print(
-            f"{name:<16} {int(words):>8,} {int(tokens):>7,} not here: {done.stderr.strip().splitlines()[-1][:80]}",
-            flush=True,
-        )
-        return
-    seconds, extra, difference = json.loads(found[-1])
-    print(
-        f"{name:<16} {int(words):>8,} {int(tokens):>7,} {seconds:>8.3f} {extra / 2**20:>9,.0f} "
-        f"{'' if difference is None else f'{difference:.1e}':>11}",
-        flush=True,
-    )
-
-
-def _cuda() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+def _row(way: str, tokens: str, words: str, size: str, folder: str, options: argparse.Namespace) -> dict[str, Any]:
+    row = {"way": f"{way} {size} MB" if size else way, "words": words, "tokens": tokens, "conditions": conditions()}
+    try:
+        found = run_side(
+            __file__, "--child", way, "--words", words, "--tokens", tokens, "--width", options.width,
+            "--precision", options.precision, "--folder", folder, "--megabytes", size,
+        )  # fmt: skip
+    except SideFailed as error:
+        return {**row, "note": f"not measured: {error}"}
+    difference = found["difference"]
+    return {
+        **row, "seconds": f"{found['seconds']:.3f}", "extra MB": f"{found['extra'] / 2**20:.0f}",
+        "difference": "" if difference is None else f"{difference:.1e}",
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

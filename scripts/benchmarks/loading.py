@@ -1,7 +1,7 @@
 """Start-up, memory and throughput of the training data, ours against fairseq's multilingual_masked_lm, in one run.
 
-    python scripts/benchmark_loading.py                       # 610 languages, 61 and 6.1 million sentences
-    python scripts/benchmark_loading.py --sentences 6100000   # smaller
+    python scripts/benchmarks/loading.py                       # 610 languages, 61 and 6.1 million sentences
+    python scripts/benchmarks/loading.py --sentences 6100000   # smaller
 
 Each side runs in a process of its own, on the same data folder: the time and resident memory from the finished imports
 and dictionary to the first batch; then tokens a second into padded and masked batches, on one core. The text is random
@@ -9,9 +9,7 @@ ids of sentences of 5 to 15 tokens, as loading and masking do not depend on what
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,7 +18,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from measuring import RECORD_HELP, ROOT, SideFailed, Table, conditions, give_result, resident, run_side
+
 LANGUAGES = 610
 TYPES = 250_000
 TOKENS_PER_SAMPLE = 512
@@ -46,12 +45,6 @@ def generate(folder: Path, sentences: int) -> None:
         tokens.tofile(buffer_path(path / "train"))
         write_index(index_path(path / "train"), [sizes], dtype)
     (folder / "dict.txt").write_text("".join(f"w{number} 1\n" for number in range(TYPES)))
-
-
-def resident() -> float:
-    """Return the process's resident memory in MB."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields["VmRSS"].split()[0]) / 1024
 
 
 def measure(side: str, folder: str, batches: int) -> None:
@@ -81,19 +74,19 @@ def measure(side: str, folder: str, batches: int) -> None:
             train_subset="train", mask_multiple_length=1, mask_stdev=0.0,
         )  # fmt: skip
         task = TASK_REGISTRY["multilingual_masked_lm"].setup_task(config)
-    before, start = resident(), time.perf_counter()
+    before, start = resident() / 2**20, time.perf_counter()
     task.load_dataset("train", epoch=1)
     iterator = task.get_batch_iterator(
         task.dataset("train"), max_sentences=BATCH, max_positions=TOKENS_PER_SAMPLE, seed=1, num_workers=0, epoch=1
     ).next_epoch_itr(shuffle=True)
     first = next(iterator)
-    seconds, memory = time.perf_counter() - start, resident() - before
+    seconds, memory = time.perf_counter() - start, resident() / 2**20 - before
     tokens, start = 0, time.perf_counter()
     for batch in islice(iterator, batches):
         tokens += int(batch["ntokens"])
     rate = tokens / (time.perf_counter() - start)
     shape = list(first["net_input"]["src_tokens"].shape)
-    print(json.dumps({"seconds": seconds, "memory": memory, "rate": rate, "shape": shape}))
+    give_result(seconds=seconds, memory=memory, rate=rate, shape=shape)
 
 
 def main() -> None:
@@ -102,30 +95,35 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=61_000_000, help="of the larger data folder")
     parser.add_argument("--batches", type=int, default=300, help="batches to time")
     parser.add_argument("--folder", type=Path, help="where to write the data; a temporary folder by default")
+    parser.add_argument("--record", help=RECORD_HELP)
     parser.add_argument("--measure", nargs=2, metavar=("SIDE", "DATA"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
         measure(args.measure[0], args.measure[1], args.batches)
         return
     print(f"{LANGUAGES} languages, batches of {BATCH} x {TOKENS_PER_SAMPLE}, vocabulary {TYPES + 5:,}, one core")
-    print(f"{'sentences':>12} {'side':>6} {'first batch':>12} {'memory':>9} {'tokens/s':>12}")
+    table = Table(
+        {"sentences": 11, "side": 6, "first batch s": 13, "memory MB": 9, "tokens/s": 11, "conditions": 0}, args.record
+    )
     results = {}
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         for sentences in (args.sentences // 10, args.sentences):
             data = Path(folder, str(sentences))
             generate(data, sentences)
             for side in ("ours", "stock"):
-                done = subprocess.run(
-                    [sys.executable, __file__, "--measure", side, str(data), "--batches", str(args.batches)],
-                    capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-                )  # fmt: skip
-                if done.returncode:
-                    sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
-                found = results[sentences, side] = json.loads(done.stdout.strip().splitlines()[-1])
-                print(
-                    f"{sentences:>12,} {side:>6} {found['seconds']:>10.2f} s {found['memory']:>+6.0f} MB {found['rate']:>12,.0f}",
-                    flush=True,
-                )
+                try:
+                    found = run_side(
+                        __file__, "--measure", side, data, "--batches", args.batches,
+                        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"},
+                    )  # fmt: skip
+                except SideFailed as error:
+                    sys.exit(f"{side} failed: {error}")
+                results[sentences, side] = found
+                table.add(**{
+                    "sentences": sentences, "side": side, "first batch s": f"{found['seconds']:.2f}",
+                    "memory MB": f"{found['memory']:+.0f}", "tokens/s": f"{found['rate']:.0f}",
+                    "conditions": conditions(),
+                })  # fmt: skip
     ours, stock = (results[args.sentences, side] for side in ("ours", "stock"))
     print(
         f"ratio at {args.sentences:,}: first batch {stock['seconds'] / ours['seconds']:.1f}, "

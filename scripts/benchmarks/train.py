@@ -1,8 +1,8 @@
 """The training step: this plugin, stock fairseq and Hugging Face on the same batches, in one run.
 
-    python scripts/benchmark_train.py DATA-BIN --shapes 8x128 --words 250002        # two CPU cores, half an hour
-    python scripts/benchmark_train.py DATA-BIN --precision bf16 --shapes 8x512,16x512,32x512,64x512   # a GPU, minutes
-    python scripts/benchmark_train.py DATA-BIN --shapes 8x128 --words 250002 --profile --sides langsamp
+    python scripts/benchmarks/train.py DATA-BIN --shapes 8x128 --words 250002        # two CPU cores, half an hour
+    python scripts/benchmarks/train.py DATA-BIN --precision bf16 --shapes 8x512,16x512,32x512,64x512   # a GPU, minutes
+    python scripts/benchmarks/train.py DATA-BIN --shapes 8x128 --words 250002 --profile --sides langsamp
 
 DATA-BIN is a binarized folder; a vocabulary of another size is padded to --words. Each side runs in a process of its own:
 fairseq's two through fairseq's Trainer, Hugging Face's as run_mlm.py does (logits of all positions, torch's fused AdamW,
@@ -15,11 +15,6 @@ what the side itself keeps between updates). FLOPs are the least that the step n
 """
 
 import argparse
-import csv
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,16 +22,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmark_profile import BLOCKS, HEADS, INNER, WIDTH, attach_timers, bandwidth, flops, show_profile
+from measuring import RECORD_HELP, ROOT, SideFailed, Table, device_name, give_result, resident, run_side
+from step_profile import BLOCKS, HEADS, INNER, WIDTH, attach_timers, bandwidth, flops, show_profile
 
-ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 Step = Callable[[dict[str, Any]], float]
 SIDES = ("langsamp", "fairseq", "huggingface")
-FIELDS = (
-    "side", "words", "shape", "precision", "tokens_per_s", "extra_mb", "mfu_percent", "first_loss", "last_loss",
-    "largest_difference", "updates", "settings",
-)  # fmt: skip
+# The columns of the record, and how wide each is printed.
+COLUMNS = {
+    "side": 12, "words": 8, "shape": 8, "precision": 9, "tokens_per_s": 12, "extra_mb": 9, "mfu_percent": 11,
+    "first_loss": 10, "last_loss": 10, "largest_difference": 18, "updates": 0, "settings": 0, "note": 30,
+}  # fmt: skip
 # Dense tensor-core peak of half precision, from the vendor's data sheets; any other device is measured.
 PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
 
@@ -141,12 +137,6 @@ def huggingface_step(options: argparse.Namespace, words: int) -> tuple[Step, Any
     return step, model, None
 
 
-def resident(field: str = "VmRSS") -> int:
-    """Return resident memory, or its peak (``VmHWM``), in bytes."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(fields[field].split()[0]) * 1024
-
-
 def measure(side: str, folder: str, data: str, options: argparse.Namespace) -> None:
     """Train on the batches and print JSON. Runs in a process of its own."""
     import torch
@@ -182,16 +172,15 @@ def measure(side: str, folder: str, data: str, options: argparse.Namespace) -> N
     else:
         peak = resident("VmHWM") - before - 16 * count
     timed = sorted(seconds[options.warm_up :])
-    result = {
-        "losses": losses, "seconds": timed[len(timed) // 2], "mean_seconds": sum(timed) / len(timed), "extra": peak, "parameters": count,
-        "masked": sum(int(batch["target"].ne(1).sum()) for batch in batches) / len(batches),
-        "peak_flops": peak_flops(options),
-        "parts": {name: value / len(timed) for name, value in (timers or {}).items()},
-        "bandwidth": bandwidth() if options.profile else None,
-        "device": torch.cuda.get_device_name() if options.cuda else f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        "torch": torch.__version__, "threads": torch.get_num_threads(),
-    }  # fmt: skip
-    print("RESULT " + json.dumps(result))
+    give_result(
+        losses=losses, seconds=timed[len(timed) // 2], mean_seconds=sum(timed) / len(timed), extra=peak, parameters=count,
+        masked=sum(int(batch["target"].ne(1).sum()) for batch in batches) / len(batches),
+        peak_flops=peak_flops(options),
+        parts={name: value / len(timed) for name, value in (timers or {}).items()},
+        bandwidth=bandwidth() if options.profile else None,
+        device=device_name(),
+        torch=torch.__version__, threads=torch.get_num_threads(),
+    )  # fmt: skip
 
 
 def peak_flops(options: argparse.Namespace) -> float:
@@ -224,7 +213,9 @@ def padded(data: Path, words: int, folder: Path) -> Path:
     lines = (data / "dict.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
     wanted = words - 5  # <s>, <pad>, </s>, <unk>, <mask>
     if len(lines) > wanted:
-        raise SystemExit(f"benchmark_train.py: {data / 'dict.txt'} has {len(lines):,} types, more than {words:,} words")
+        raise SystemExit(
+            f"scripts/benchmarks/train.py: {data / 'dict.txt'} has {len(lines):,} types, more than {words:,} words"
+        )
     lines += [f"madeupword{number:07d} 0" for number in range(wanted - len(lines))]
     (made / "dict.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for language in sorted(path for path in data.iterdir() if path.is_dir()):
@@ -235,21 +226,17 @@ def padded(data: Path, words: int, folder: Path) -> Path:
 
 
 def child(step: str, folder: Path, data: Path, options: argparse.Namespace, words: int, shape: str) -> dict[str, Any]:
-    """Run a step in a process of its own and return what it found."""
-    command = [
-        sys.executable, __file__, str(data), "--child", step, "--folder", str(folder), "--words", str(words), "--shapes", shape,
-        "--precision", options.precision, "--updates", str(options.updates), "--head-loss", options.head_loss,
-        "--optimizer", options.optimizer, *(["--compile"] if options.compile else []), *(["--profile"] if options.profile else []),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"benchmark_train.py: {step} failed\n{done.stderr[-2000:]}")
-    found = [line[7:] for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-    return json.loads(found[-1]) if found else {}
+    """Run a step in a process of its own and return what it found; see :func:`run_side`."""
+    return run_side(
+        __file__, data, "--child", step, "--folder", folder, "--words", words, "--shapes", shape,
+        "--precision", options.precision, "--updates", options.updates, "--head-loss", options.head_loss,
+        "--optimizer", options.optimizer, *(["--compile"] if options.compile else []),
+        *(["--profile"] if options.profile else []),
+    )  # fmt: skip
 
 
 def main() -> None:
-    """Measure all sides at all sizes, print a table, and write a CSV."""
+    """Measure all sides at all sizes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="binarized folder")
     parser.add_argument("--words", default="250002,401145", help="sizes of the vocabulary")
@@ -261,7 +248,7 @@ def main() -> None:
     parser.add_argument("--optimizer", default="fused_adamw", help="the plugin's")
     parser.add_argument("--compile", action="store_true", help="the plugin's layers")
     parser.add_argument("--profile", action="store_true", help="say where the plugin's time goes")
-    parser.add_argument("--csv", help="file to write")
+    parser.add_argument("--record", help=RECORD_HELP)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -278,20 +265,22 @@ def main() -> None:
         else:
             measure(options.child, options.folder, options.data, options)
         return
-    rows = []
+    table = Table(COLUMNS, options.record)
     for count in words:
         for shape in shapes:
             with tempfile.TemporaryDirectory() as folder:
                 data = padded(Path(options.data), count, Path(folder))
                 child("batches", Path(folder), data, options, count, shape)
                 size = shape_of(shape)
-                results = {}
+                results: dict[str, Any] = {}
                 for side in options.sides.split(","):
-                    results[side] = child(side, Path(folder), data, options, count, shape)
-                    rows.append(row_of(side, results, count, size, options))
-                    print(line_of(rows[-1]) if len(rows) > 1 else header() + "\n" + line_of(rows[-1]), flush=True)
-                    if options.csv:
-                        write_rows(rows, options.csv)
+                    try:
+                        results[side] = child(side, Path(folder), data, options, count, shape)
+                    except SideFailed as error:  # out of memory is a result, and other sides are still to come
+                        note = "out of memory" if "out of memory" in str(error).lower() else f"failed: {error}"
+                        table.add(side=side, words=count, shape=shape, precision=options.precision, note=note)
+                        continue
+                    table.add(**row_of(side, results, count, size, options))
                     if options.profile and side == "langsamp":
                         show_profile(results[side], count, size)
 
@@ -302,20 +291,11 @@ def shape_of(text: str) -> tuple[int, int]:
     return int(sentences), int(tokens)
 
 
-def write_rows(rows: list[dict[str, Any]], path: str) -> None:
-    """Write the CSV; called after each side, so that a run that is stopped leaves what it has."""
-    from langsamp_plugin.atomic import atomic_write
-
-    with atomic_write(path) as stream:
-        writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
 def row_of(side: str, results: dict[str, Any], words: int, shape: tuple[int, int], options: argparse.Namespace) -> dict:
     """Return a line of the CSV."""
     result = results[side]
     tokens = shape[0] * shape[1]
+    work = sum(flops(words, shape, result["masked"]).values())
     difference = ""
     if side == "fairseq" and "langsamp" in results:
         pairs = zip(results["langsamp"]["losses"], result["losses"])
@@ -326,23 +306,10 @@ def row_of(side: str, results: dict[str, Any], words: int, shape: tuple[int, int
     return {
         "side": side, "words": words, "shape": f"{shape[0]}x{shape[1]}", "precision": options.precision,
         "tokens_per_s": f"{tokens / result['seconds']:.1f}", "extra_mb": f"{result['extra'] / 2**20:.0f}",
-        "mfu_percent": f"{100 * sum(flops(words, shape, result['masked']).values()) / result['seconds'] / result['peak_flops']:.1f}",
+        "mfu_percent": f"{100 * work / result['seconds'] / result['peak_flops']:.1f}",
         "first_loss": f"{result['losses'][0]:.5f}", "last_loss": f"{result['losses'][-1]:.5f}",
         "largest_difference": difference, "updates": options.updates, "settings": settings,
     }  # fmt: skip
-
-
-def header() -> str:
-    """Return the head of the printed table."""
-    return f"{'side':<12} {'words':>8} {'shape':>8} {'tokens/s':>10} {'extra MB':>9} {'MFU':>6} {'loss':>17} {'difference':>11}"
-
-
-def line_of(row: dict[str, Any]) -> str:
-    """Return a line of the printed table."""
-    return (
-        f"{row['side']:<12} {row['words']:>8,} {row['shape']:>8} {row['tokens_per_s']:>10} {row['extra_mb']:>9} "
-        f"{row['mfu_percent']:>5}% {row['first_loss']:>8}-{row['last_loss']:>8} {row['largest_difference']:>11}"
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and the least that it needs; used by benchmark_train.py."""
+"""Where the time of a training step goes, and the least that it needs; used by scripts/benchmarks/train.py."""
 
 import time
 from typing import Any

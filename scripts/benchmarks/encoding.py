@@ -1,6 +1,6 @@
 """Sentences a second into vectors: ours against the authors' way, the same sentences, in one run.
 
-    python scripts/benchmark_encoding.py MODEL SENTENCES.txt [--limit N]
+    python scripts/benchmarks/encoding.py MODEL SENTENCES.txt [--limit N]
 
 The authors' script (Glot500, evaluation/retrieval) takes batches of 128 in the order of the file, padded to the longest,
 asks the model for the states of all layers, and keeps the mean vectors of every layer in files. Ours sorts by length,
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measuring import RECORD_HELP, Table, conditions
 
 from langsamp_plugin.corpus.text import read_lines
 from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, longest_input, mean_pooled
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("sentences", type=Path, nargs="+", help="text files, a sentence a line")
     parser.add_argument("--limit", type=int, default=2000, help="sentences")
     parser.add_argument("--rounds", type=int, default=2, help="how often; the faster round counts")
+    parser.add_argument("--record", help=RECORD_HELP)
     args = parser.parse_args()
     sentences = [line.partition("\t")[2] or line for path in args.sentences for line in read_lines(path)][: args.limit]
     model, tokenizer = load_encoder(args.model)
@@ -64,14 +66,16 @@ def main() -> None:
             theirs = authors_way(sentences, model, tokenizer, limit, Path(folder))
             seconds["authors"].append(time.perf_counter() - start)
     tokens = sum(map(len, tokenizer(sentences, truncation=True, max_length=limit)["input_ids"]))
-    print(
-        f"{len(sentences):,} sentences, {tokens:,} tokens, block {layer} of {depth(model)}, {torch.get_num_threads()} threads"
-    )
+    print(f"{len(sentences):,} sentences, {tokens:,} tokens, block {layer} of {depth(model)}")
+    print(f"{torch.get_num_threads()} threads")
+    table = Table({"side": 8, "seconds": 8, "sentences/s": 11, "tokens/s": 9, "ratio": 6, "conditions": 0}, args.record)
     for side, found in seconds.items():
-        print(
-            f"{side:<8} {min(found):7.1f} s  {len(sentences) / min(found):7.1f} sentences/s  {tokens / min(found):9.0f} tokens/s"
-        )
-    print(f"ratio    {min(seconds['authors']) / min(seconds['ours']):7.2f}")
+        best = min(found)
+        table.add(**{
+            "side": side, "seconds": f"{best:.1f}", "sentences/s": f"{len(sentences) / best:.1f}",
+            "tokens/s": f"{tokens / best:.0f}", "ratio": f"{min(seconds['authors']) / best:.2f}",
+            "conditions": conditions(),
+        })  # fmt: skip
     difference = np.abs(ours[0] - theirs[layer]).max()
     print(f"largest difference of a vector's component: {difference:.1e}")
     if difference > 1e-4:

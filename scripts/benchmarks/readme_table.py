@@ -1,13 +1,13 @@
-"""Write the README's table of training speed from the CSV files that scripts/benchmark_train.py wrote.
+"""Write the README's table of training speed from the CSV files that scripts/benchmarks/train.py wrote.
 
-python scripts/benchmark_table.py            # examples/benchmarks/*.csv -> README.md
+python scripts/benchmarks/readme_table.py            # examples/benchmarks/*.csv -> README.md
 """
 
 import csv
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 BEGIN, END = "<!-- benchmark table: begin -->\n", "<!-- benchmark table: end -->\n"
 NAMES = {"langsamp": "this plugin", "fairseq": "stock fairseq `masked_lm`", "huggingface": "Hugging Face, as `run_mlm`"}

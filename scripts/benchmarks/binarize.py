@@ -1,6 +1,6 @@
 """Time of `langsamp binarize` against SentencePiece to text plus fairseq-preprocess, on the same corpus, in one run.
 
-    python scripts/benchmark_binarize.py CORPUS --spm sentencepiece.bpe.model
+    python scripts/benchmarks/binarize.py CORPUS --spm sentencepiece.bpe.model
 
 Both sides are timed as whole processes with the same number of workers. The stock side encodes all languages to text
 in one process and then calls fairseq-preprocess once per language, which is how a multilingual data folder is made.
@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from measuring import RECORD_HELP, Table, conditions
 from tqdm import tqdm
 
 BIN = Path(sys.executable).parent
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--spm", type=Path, required=True, help="SentencePiece model")
     parser.add_argument("--workers", type=int, default=1, help="processes on either side")
     parser.add_argument("--limit", type=int, help="only so many languages, spread over the list")
+    parser.add_argument("--record", help=RECORD_HELP)
     args = parser.parse_args()
     files = sorted(args.corpus.glob("*.txt"))
     if args.limit:
@@ -77,11 +79,18 @@ def main() -> None:
         shutil.rmtree(stock)
     stock_time = encode_time + preprocess_time
     print(f"{len(files)} languages, {size / 1e6:.1f} MB, {tokens:,} tokens, {args.workers} worker(s)")
-    print(f"langsamp binarize                {ours_time:8.1f} s  {size / 1e6 / ours_time:6.2f} MB/s")
-    print(f"SentencePiece to text            {encode_time:8.1f} s")
-    print(f"fairseq-preprocess, per language {preprocess_time:8.1f} s")
-    print(f"ratio                            {stock_time / ours_time:8.1f}")
-    print(f"files that differ                {len(different):8d}  {' '.join(different[:5])}")
+    table = Table({"step": 33, "seconds": 8, "MB/s": 7, "ratio": 6, "conditions": 0}, args.record)
+    for step, seconds in (
+        ("langsamp binarize", ours_time),
+        ("SentencePiece to text", encode_time),
+        ("fairseq-preprocess, per language", preprocess_time),
+        ("the two stock steps", stock_time),
+    ):
+        table.add(**{
+            "step": step, "seconds": f"{seconds:.1f}", "MB/s": f"{size / 1e6 / seconds:.2f}",
+            "ratio": f"{seconds / ours_time:.1f}", "conditions": conditions(),
+        })  # fmt: skip
+    print(f"files that differ: {len(different)} {' '.join(different[:5])}")
     sys.exit(bool(different))
 
 
