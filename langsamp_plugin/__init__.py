@@ -4,17 +4,18 @@ Importing the package registers its model, task, criterion and optimizer whereve
 so that ``fairseq-train --user-dir`` finds them. The ``langsamp`` command skips that: it would
 spend seconds on importing fairseq before it could print its help.
 
-Where to begin:
+Where to begin, in the order of the data's way:
 
 - the tag of a text and the tables of codes: :mod:`langsamp_plugin.lang_script`
-- the model, in the order of its tensors: :mod:`langsamp_plugin.models.langsamp_roberta`; its two tables:
-  :mod:`langsamp_plugin.modules.tag_embedding`; its loss: :mod:`langsamp_plugin.modules.head_loss`
-- what training reads: :mod:`langsamp_plugin.tasks`, :mod:`langsamp_plugin.data.block_dataset`,
+- raw text: :mod:`langsamp_plugin.corpus`; vocabularies: :mod:`langsamp_plugin.vocabulary`
+- what training reads: :mod:`langsamp_plugin.data.binarizer`, :mod:`langsamp_plugin.data.block_dataset`,
   :mod:`langsamp_plugin.data.sampling`, :mod:`langsamp_plugin.data.masking`
-- checkpoints to Hugging Face and back: :mod:`langsamp_plugin.convert.export`,
-  :mod:`langsamp_plugin.convert.import_hf`, :mod:`langsamp_plugin.convert.key_map`
+- the two tables: :mod:`langsamp_plugin.modules.tag_embedding`; the loss: :mod:`langsamp_plugin.modules.head_loss`; the
+  model, in the order of its tensors: :mod:`langsamp_plugin.models.langsamp_roberta`
+- checkpoints: :mod:`langsamp_plugin.checkpoint`; to Hugging Face and back: :mod:`langsamp_plugin.convert`
 - a masked LM for ``transformers`` that knows the language: :mod:`langsamp_plugin.hf`
-- zero-shot evaluation: :mod:`langsamp_plugin.evaluation.tasks`, :mod:`langsamp_plugin.evaluation.run`
+- zero-shot evaluation: :mod:`langsamp_plugin.evaluation.tasks`, :mod:`langsamp_plugin.evaluation.run`; its tables:
+  :mod:`langsamp_plugin.report`; what the model's tables know: :mod:`langsamp_plugin.analysis`
 - the ``langsamp`` command: :mod:`langsamp_plugin.cli`, :mod:`langsamp_plugin.commands`
 """
 
