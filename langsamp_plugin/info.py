@@ -83,7 +83,9 @@ def _data_folder(path: Path, sampling: Sampling) -> Iterator[str]:
             f"{sum(buffer.num_tokens for buffer in found):,} tokens"
             for split, found in buffers.items()
         )
-        blocks = LanguageBlocks(tag, buffers.get("train", []), sampling.tokens_per_sample - 1, "none", 1, 2, types)
+        blocks = LanguageBlocks(
+            tag, buffers.get("train", []), block_size=sampling.tokens_per_sample - 1, vocab_size=types
+        )
         train += [blocks] if len(blocks) else []
     yield f"{len(languages)} language-scripts; every index and buffer is whole"
     yield "shards: " + ", ".join(f"{name} of {count} languages" for name, count in sorted(parts.items()))

@@ -22,8 +22,8 @@ class LangSampMaskedLMCriterionConfig(FairseqDataclass):
     head_loss: ChoiceEnum(list(KINDS)) = field(  # type: ignore[valid-type]
         default="auto",
         metadata={
-            "help": "plain makes the logits of all masked tokens at once, as stock fairseq does; blocks makes them block "
-            "by block, with the same result up to rounding; auto is blocks where that saves memory"
+            "help": "plain makes the logits of all masked tokens at once, as stock fairseq does; blocks makes them "
+            "block by block, with the same result up to rounding; auto is blocks where that saves memory"
         },
     )
 
@@ -32,9 +32,9 @@ class LangSampMaskedLMCriterionConfig(FairseqDataclass):
 class LangSampMaskedLMCriterion(FairseqCriterion):
     """Cross-entropy of the masked tokens, summed over the batch.
 
-    The value is stock ``masked_lm``'s, up to rounding where it is computed in blocks. In validation the logging output also has ``tag_sums``, float64
-    ``(tags, 3)``: per tag the summed loss in nats, the masked tokens, and how many of them were predicted right.
-    Sums of a fixed shape are what fairseq adds up across workers in one reduction.
+    The value is stock ``masked_lm``'s, up to rounding where it is computed in blocks. In validation the logging output
+    also has ``tag_sums``, float64 ``(tags, 3)``: per tag the summed loss in nats, the masked tokens, and how many of
+    them were predicted right. Sums of a fixed shape are what fairseq adds up across workers in one reduction.
     """
 
     def __init__(self, task: Any, head_loss: str = "auto"):

@@ -16,7 +16,8 @@ from langsamp_plugin.data.masking import Masking, mask_batch
 from langsamp_plugin.data.sampling import BlockSampler
 from langsamp_plugin.lang_script import UNKNOWN_ID
 
-_MASK, _TAG_DROPOUT = 3, 4  # which use a key is for; 1 and 2 are the sampler's
+# Names of streams of random numbers; 1 and 2 are the sampler's.
+_MASK, _TAG_DROPOUT = 3, 4
 
 
 class Block(NamedTuple):
@@ -46,13 +47,14 @@ class BlockDataset(FairseqDataset):
         bos_id: id of ``<s>``, put before each block.
         seed: the run's seed.
         sampler: the order of an epoch; ``None`` is every block once, language after language (validation).
-        num_shards: data folders that epochs take turns with, to know how often this one was visited.
+        num_folders: data folders that epochs take turns with, to know how often this one was visited.
         tag_dropout: probability that a block's tag is replaced by the unknown one.
     """
 
     def __init__(
         self,
         languages: Sequence[LanguageBlocks],
+        *,
         tag_ids: ArrayLike,
         lang_ids: ArrayLike,
         script_ids: ArrayLike,
@@ -60,7 +62,7 @@ class BlockDataset(FairseqDataset):
         bos_id: int,
         seed: int,
         sampler: Optional[BlockSampler] = None,
-        num_shards: int = 1,
+        num_folders: int = 1,
         tag_dropout: float = 0.0,
     ):
         assert all(len(language) for language in languages)
@@ -73,7 +75,7 @@ class BlockDataset(FairseqDataset):
         self.bos_id = bos_id
         self.seed = seed
         self.sampler = sampler
-        self.num_shards = num_shards
+        self.num_folders = num_folders
         self.tag_dropout = tag_dropout
         self.epoch = 1
         self._ends = np.cumsum([len(language) for language in languages], dtype=np.int64)
@@ -91,19 +93,10 @@ class BlockDataset(FairseqDataset):
     def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Map positions of the current epoch to ``(language, block)``."""
         if self.sampler is not None:
-            return self.sampler.locate((self.epoch - 1) // self.num_shards, positions)
+            return self.sampler.locate((self.epoch - 1) // self.num_folders, positions)
         language = np.searchsorted(self._ends, positions, side="right")
         starts = np.concatenate([np.zeros(1, np.int64), self._ends])
         return language, positions - starts[language]
-
-    def lengths(self) -> np.ndarray:
-        """Return the length with ``<s>`` of every position of the epoch; not for break mode none at scale."""
-        language, block = self.locate(np.arange(len(self), dtype=np.int64))
-        out = np.empty(len(self), dtype=np.int64)
-        for number, blocks in enumerate(self.languages):
-            here = language == number
-            out[here] = blocks.lengths()[block[here]] + 1
-        return out
 
     def __getitem__(self, position: int) -> Block:
         return self.__getitems__([position])[0]

@@ -12,7 +12,6 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
-import numpy as np
 import torch
 from fairseq.data.iterators import BufferedIterator, CountingIterator, EpochBatchIterating
 
@@ -42,52 +41,10 @@ class PositionBatches:
         return min(self.start + number * self.batch_size, self.stop)
 
 
-class LengthBatches:
-    """Batches of blocks of similar length, for break modes whose blocks differ, in an order drawn per epoch.
-
-    Memory grows with the number of blocks. The list of batches does not depend on the number of workers.
-
-    Args:
-        dataset: the blocks, with its epoch set.
-        start: batches that were consumed before.
-        max_tokens, max_sentences, multiple: limits of a batch, as in fairseq.
-    """
-
-    def __init__(
-        self, dataset: BlockDataset, start: int, max_tokens: Optional[int], max_sentences: Optional[int], multiple: int
-    ):
-        from fairseq.data import data_utils
-
-        lengths = dataset.lengths()
-        generator = np.random.default_rng((dataset.seed, dataset.epoch))
-        order = np.lexsort((generator.permutation(len(lengths)), lengths))
-        batches = data_utils.batch_by_size(
-            order,
-            num_tokens_fn=lambda index: lengths[index],
-            num_tokens_vec=lengths[order],
-            max_tokens=max_tokens,
-            max_sentences=max_sentences,
-            required_batch_size_multiple=multiple,
-        )
-        shuffled = generator.permutation(len(batches))
-        self.batches = [batches[index].tolist() for index in shuffled[start:]]
-        self.start = start
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, number: int) -> list[int]:
-        return self.batches[number]
-
-    def consumed(self, number: int) -> int:
-        """Return how many batches of the epoch are behind after ``number`` more."""
-        return self.start + min(number, len(self.batches))
-
-
 class WorkerBatches(torch.utils.data.Sampler):
     """The batches of one worker; the last round is filled with empty batches, which fairseq runs as dummies."""
 
-    def __init__(self, batches: Any, num_shards: int, shard_id: int):
+    def __init__(self, batches: PositionBatches, num_shards: int, shard_id: int):
         self.batches, self.num_shards, self.shard_id = batches, num_shards, shard_id
 
     def __len__(self) -> int:
@@ -104,9 +61,7 @@ class BlockIterator(EpochBatchIterating):
 
     Args:
         dataset: the blocks.
-        break_mode: ``none`` uses :class:`PositionBatches`, any other :class:`LengthBatches`.
-        tokens_per_sample: length of a full block with ``<s>``.
-        max_tokens, max_sentences, multiple: limits of a batch, as in fairseq.
+        batch_size: blocks of a batch, see :func:`blocks_per_batch`.
         num_shards, shard_id: data-parallel workers, and which one this is.
         num_workers: loader processes.
         epoch: the first epoch, from 1.
@@ -117,11 +72,8 @@ class BlockIterator(EpochBatchIterating):
     def __init__(
         self,
         dataset: BlockDataset,
-        break_mode: str,
-        tokens_per_sample: int,
-        max_tokens: Optional[int],
-        max_sentences: Optional[int],
-        multiple: int = 1,
+        *,
+        batch_size: int,
         num_shards: int = 1,
         shard_id: int = 0,
         num_workers: int = 0,
@@ -130,9 +82,7 @@ class BlockIterator(EpochBatchIterating):
         fingerprint: Optional[dict[str, str]] = None,
     ):
         self.dataset = dataset
-        self.break_mode = break_mode
-        self.limits = (max_tokens, max_sentences, multiple)
-        self.batch_size = _batch_size(tokens_per_sample, max_tokens, max_sentences, multiple)
+        self.batch_size = batch_size
         self.num_shards, self.shard_id = num_shards, shard_id
         self.num_workers = num_workers
         self.buffer_size = buffer_size
@@ -142,10 +92,8 @@ class BlockIterator(EpochBatchIterating):
         self._resumed: Optional[CountingIterator] = None
         self._rounds_before = 0
 
-    def _batches(self, start: int = 0) -> Any:
-        if self.break_mode == "none":
-            return PositionBatches(start, len(self.dataset), self.batch_size)
-        return LengthBatches(self.dataset, start, *self.limits)
+    def _batches(self, start: int = 0) -> PositionBatches:
+        return PositionBatches(start, len(self.dataset), self.batch_size)
 
     def __len__(self) -> int:
         """Return the number of rounds in an epoch."""
@@ -174,7 +122,7 @@ class BlockIterator(EpochBatchIterating):
     def next_epoch_itr(
         self, shuffle: bool = True, fix_batches_to_gpus: bool = False, set_dataset_epoch: bool = True
     ) -> CountingIterator:
-        """Start the next epoch, or go on in a resumed one.
+        """Start the next epoch, or continue a resumed one.
 
         The order is the sampler's: fairseq's ``shuffle`` and ``fix_batches_to_gpus`` have nothing to decide.
         """
@@ -190,7 +138,7 @@ class BlockIterator(EpochBatchIterating):
     def _iterator(self, start: int, rounds_before: int) -> CountingIterator:
         self._running = self._batches(start)
         self._rounds_before = rounds_before
-        # The iterator counts from 0 also after a restart: fairseq groups rounds by --update-freq, which may have changed.
+        # The iterator counts from 0 also after a restart: fairseq groups rounds by --update-freq, which may change.
         loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
             self.dataset,
             collate_fn=self.dataset.collater,
@@ -207,7 +155,7 @@ class BlockIterator(EpochBatchIterating):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the data; the same on all workers."""
-        state = {"version": 2, "shuffle": True, "fingerprint": self.fingerprint, "break_mode": self.break_mode}
+        state = {"version": 2, "shuffle": True, "fingerprint": self.fingerprint}
         if self.end_of_epoch():
             return {**state, "epoch": self.epoch + 1, "iterations_in_epoch": 0, "consumed": 0}
         rounds, consumed = self.iterations_in_epoch, 0
@@ -219,7 +167,7 @@ class BlockIterator(EpochBatchIterating):
         """Go to the place where another run stopped.
 
         Raises:
-            ValueError: the data, the sampling or the break mode are not those of the other run.
+            ValueError: the data or the sampling are not those of the other run.
         """
         if "consumed" not in state_dict:  # of another task, or a starting checkpoint
             if state_dict.get("iterations_in_epoch", 0):
@@ -249,8 +197,18 @@ class BlockIterator(EpochBatchIterating):
             self._resumed = self._iterator(state_dict["consumed"], state_dict["iterations_in_epoch"])
 
 
-def _batch_size(tokens_per_sample: int, max_tokens: Optional[int], max_sentences: Optional[int], multiple: int) -> int:
-    """Return how many full blocks fit, rounded down to the multiple as fairseq does it."""
+def blocks_per_batch(
+    tokens_per_sample: int, max_tokens: Optional[int], max_sentences: Optional[int], multiple: int = 1
+) -> int:
+    """Return how many full blocks fit into a batch, rounded down to the multiple as fairseq does it.
+
+    Args:
+        tokens_per_sample: length of a full block with ``<s>``.
+        max_tokens, max_sentences, multiple: limits of a batch, as in fairseq.
+
+    Raises:
+        ValueError: there is no limit, or not one block fits.
+    """
     if not max_tokens and not max_sentences:
         raise ValueError("give the size of a batch: --batch-size or --max-tokens")
     limits = [limit for limit in (max_sentences, max_tokens and max_tokens // tokens_per_sample) if limit is not None]

@@ -15,7 +15,7 @@ from langsamp_plugin.data.hashing import key
 from langsamp_plugin.data.permutation import permute
 
 MOST = 2**62  # blocks of an epoch: places in it are int64
-_ORDER, _PASS = 1, 2  # which use a key is for
+_ORDER, _PASS = 1, 2  # names of streams of random numbers
 
 
 def draws_per_epoch(
@@ -38,7 +38,7 @@ def draws_per_epoch(
         head: bool of shape ``(languages,)``; for ``glot500``.
         scale: repeats of the smallest language, for ``glot500``.
         lines: int64 of shape ``(languages,)``, sentences that each language has. With it the scheme counts lines, as
-            the Glot500 authors did, and a language gives so many blocks that its text repeats as often as the scheme
+            the Glot500 authors did, and a language's blocks repeat as often as the scheme
             repeats its lines; in scheme ``alpha`` the epoch still has as many blocks as the data.
 
     Returns:
@@ -80,8 +80,8 @@ class BlockSampler:
     """The order of an epoch.
 
     Positions of an epoch go through a pseudo-random permutation, which mixes the languages; a language's draws then
-    walk through whole passes over its blocks, each pass in an order of its own, and go on where the last epoch
-    stopped. So an upsampled language repeats whole passes, and a downsampled one is seen whole before any block
+    walk through complete passes over its blocks, each pass in an order of its own, and resume where the last epoch
+    stopped. So an upsampled language repeats complete passes, and all of a downsampled one is seen before any block
     comes twice.
 
     Args:

@@ -19,9 +19,9 @@ from langsamp_plugin.evaluation.encoding import batches_by_length, device, load_
 from langsamp_plugin.evaluation.metrics import classification_scores, tagging_scores
 from langsamp_plugin.evaluation.task_data import Labelled
 from langsamp_plugin.evaluation.tasks import TAGGING, Settings
+from langsamp_plugin.modules.ignored import IGNORED
 from langsamp_plugin.progress import progress
 
-IGNORED = -100
 POOL = 50  # batches' worth of sentences that are sorted by length together
 
 

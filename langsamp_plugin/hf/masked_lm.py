@@ -24,10 +24,10 @@ from langsamp_plugin.convert.tables_file import (
     save_tables,
 )
 from langsamp_plugin.lang_script import LangScript, LanguageTable, ScriptTable, Tables
+from langsamp_plugin.modules.ignored import IGNORED
 from langsamp_plugin.modules.tag_embedding import TagEmbedding
 
 TABLES = ("lang_embedding.", "script_embedding.")
-IGNORED = -100
 
 
 class LangSampConfig(XLMRobertaConfig):

@@ -21,15 +21,13 @@ from fairseq.models.roberta.model import RobertaEncoder, RobertaModel, base_arch
 from fairseq.utils import safe_getattr
 from torch import Tensor
 
-from langsamp_plugin.lang_script import Tables
+from langsamp_plugin.lang_script import CODE_TABLES, Tables
 from langsamp_plugin.modules.head_loss import TokenLosses, in_blocks, masked_lm_loss
 from langsamp_plugin.modules.sizes import check_sizes
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes, move_rows
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
 
 logger = logging.getLogger(__name__)
-
-TABLES = ("lang_embedding", "script_embedding")
 
 
 @register_model("langsamp_roberta")
@@ -61,16 +59,6 @@ class LangSampRobertaModel(RobertaModel):
             "features need ids too; for comparison (default: output)",
         )
         parser.add_argument(
-            "--new-rows",
-            choices=["random", "mean"],
-            help="how rows start that a restored checkpoint lacks: N(0, 0.02), or the mean of its rows (default: random)",
-        )
-        parser.add_argument(
-            "--donors",
-            metavar="NEW=OLD,...",
-            help="codes that a restored checkpoint lacks and whose row to copy, e.g. gsw=deu,Copt=Grek",
-        )
-        parser.add_argument(
             "--layer-norm-eps",
             type=float,
             help="added to the variance in every LayerNorm; an imported model may need another than XLM-R's, which "
@@ -79,8 +67,8 @@ class LangSampRobertaModel(RobertaModel):
         parser.add_argument(
             "--compile",
             action="store_true",
-            help="compile the transformer blocks with torch.compile: the first updates take a minute or two; checkpoints "
-            "are the same with and without",
+            help="compile the transformer blocks with torch.compile: the first updates take a minute or two; "
+            "checkpoints are the same with and without",
         )
 
     @classmethod
@@ -111,8 +99,9 @@ class LangSampRobertaModel(RobertaModel):
         super().upgrade_state_dict_named(state_dict, name)
         prefix = f"{name}." if name else ""
         check_sizes(state_dict, self.state_dict(), prefix)
-        for table in TABLES:
-            self._fit_table(state_dict, f"{prefix}encoder.{table}.", getattr(self.encoder, table), table.split("_")[0])
+        for kind in CODE_TABLES:
+            name = f"{kind.short}_embedding"
+            self._fit_table(state_dict, f"{prefix}encoder.{name}.", getattr(self.encoder, name), kind.noun)
 
     def _fit_table(self, state_dict: dict[str, Any], prefix: str, table: Optional[TagEmbedding], noun: str) -> None:
         old, old_codes = state_dict.pop(f"{prefix}weight", None), state_dict.pop(f"{prefix}codes", None)
@@ -125,19 +114,14 @@ class LangSampRobertaModel(RobertaModel):
             logger.info("%s table: the checkpoint has none, all %d rows start as N(0, 0.02)", noun, len(codes))
             weight = table.weight.detach()
         else:
-            donors = _donors(safe_getattr(self.args, "donors", None), table.codes.shape[1])
-            weight, moved = move_rows(
-                old,
-                decode_codes(old_codes),
-                table.weight.detach(),
-                codes,
-                safe_getattr(self.args, "new_rows", "random"),
-                donors,
-            )
+            weight, moved = move_rows(old, decode_codes(old_codes), table.weight.detach(), codes)
             logger.info("%s table: %d rows carried over by code", noun, len(moved.kept))
             if moved.new:
-                how = [f"{code} as {donors[code]}" if code in donors else code for code in moved.new]
-                logger.info("%s table: %d new rows (%s): %s", noun, len(how), self.args.new_rows, " ".join(how))
+                logger.info(
+                    "%s table: %d rows that the checkpoint lacks start as N(0, 0.02) (other starts: `langsamp init "
+                    "CHECKPOINT --tables ... --new-rows mean --donors NEW=OLD`): %s",
+                    noun, len(moved.new), " ".join(moved.new),
+                )  # fmt: skip
             if moved.dropped:
                 logger.warning(
                     "%s table: %d rows of the checkpoint are not in this run's inventory and are lost: %s",
@@ -145,14 +129,6 @@ class LangSampRobertaModel(RobertaModel):
                 )  # fmt: skip
         state_dict[f"{prefix}weight"] = weight
         state_dict[f"{prefix}codes"] = table.codes
-
-
-def _donors(text: Optional[str], code_length: int) -> dict[str, str]:
-    """Read ``NEW=OLD,...`` and keep the pairs of one table (languages have 3 letters, scripts 4)."""
-    pairs = [pair.split("=") for pair in (text or "").split(",") if pair]
-    if any(len(pair) != 2 or len(pair[0]) != len(pair[1]) for pair in pairs):
-        raise ValueError(f"--donors must be NEW=OLD,... with codes of one kind, but is {text!r}")
-    return {new: donor for new, donor in pairs if len(new) == code_length}
 
 
 class LangSampRobertaEncoder(RobertaEncoder):
@@ -175,11 +151,9 @@ class LangSampRobertaEncoder(RobertaEncoder):
                 block.compile()
         self.tables_at = args.embed_tags_at
         wanted, width = args.embed_tags, args.encoder_embed_dim
-        self.lang_embedding = self.script_embedding = None
-        if tables is not None and wanted in ("both", "lang"):
-            self.lang_embedding = TagEmbedding(tables.languages, width)
-        if tables is not None and wanted in ("both", "script"):
-            self.script_embedding = TagEmbedding(tables.scripts, width)
+        for kind, codes in zip(CODE_TABLES, tables or (None, None)):
+            table = TagEmbedding(codes, width) if codes is not None and wanted in ("both", kind.short) else None
+            setattr(self, f"{kind.short}_embedding", table)
 
     def tag_embedding(self, lang_ids: Optional[Tensor], script_ids: Optional[Tensor]) -> Optional[Tensor]:
         """Return ``E_lang + E_script`` of each sentence.
@@ -194,16 +168,14 @@ class LangSampRobertaEncoder(RobertaEncoder):
             ValueError: a table is switched on and its ids are absent.
         """
         total: Optional[Tensor] = None
-        for noun, table, ids in (
-            ("lang", self.lang_embedding, lang_ids),
-            ("script", self.script_embedding, script_ids),
-        ):
+        for kind, ids in zip(CODE_TABLES, (lang_ids, script_ids)):
+            table = getattr(self, f"{kind.short}_embedding")
             if table is None:
                 continue
             if ids is None:
                 raise ValueError(
-                    f"{noun}_ids are needed because the model has a {noun} table: train with --task langsamp_masked_lm, "
-                    "or use features_only=True, which needs no ids"
+                    f"{kind.short}_ids are needed because the model has a {kind.noun} table: train with "
+                    "--task langsamp_masked_lm, or use features_only=True, which needs no ids"
                 )
             rows_BC = table(ids)
             total = rows_BC if total is None else total + rows_BC
@@ -234,7 +206,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
             target: int64 (N,), the right words of the masked positions in row-major order; with them the losses are
                 returned and logits need not all be made.
             head_loss: how, see :func:`langsamp_plugin.modules.head_loss.masked_lm_loss`.
-            unused: what other fairseq tasks put into their batches.
+            unused: what other fairseq tasks put into their batches (``prev_output_tokens`` of sentence prediction).
 
         Returns:
             ``(x, extra)``: ``x`` is ``h`` (B, T, C), or logits (N, vocabulary) of the masked positions in row-major
@@ -285,7 +257,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
         return self._encode(src_tokens, return_all_hiddens, tags_BC, None)
 
     def output_layer(
-        self, features: Tensor, masked_tokens: Optional[Tensor] = None, tags: Optional[Tensor] = None, **unused: Any
+        self, features: Tensor, masked_tokens: Optional[Tensor] = None, tags: Optional[Tensor] = None
     ) -> Tensor:
         """Add the tags at the positions to predict, and predict.
 
@@ -315,8 +287,6 @@ def langsamp_roberta_architecture(args: Any) -> None:
     args.max_positions = safe_getattr(args, "max_positions", None) or 512
     args.embed_tags = safe_getattr(args, "embed_tags", "both") or "both"
     args.embed_tags_at = safe_getattr(args, "embed_tags_at", "output") or "output"
-    args.new_rows = safe_getattr(args, "new_rows", "random") or "random"
-    args.donors = safe_getattr(args, "donors", None)
     args.layer_norm_eps = safe_getattr(args, "layer_norm_eps", None) or 1e-5
     args.compile = safe_getattr(args, "compile", False)
     base_architecture(args)

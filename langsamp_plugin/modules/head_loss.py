@@ -100,8 +100,8 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
     ``(e - s * onehot) / s``. ``1 / s`` is applied to the narrow side of each product that follows, so that no further
     pass over the block is needed.
 
-    In float16 the gradients have to be scaled before they are rounded, or small ones are lost; the scale is only known in
-    the backward pass, which therefore makes the logits of each block anew.
+    In float16 the gradients have to be scaled before they are rounded, or small ones are lost; the scale is only known
+    in the backward pass, which therefore makes the logits of each block anew.
     """
 
     @staticmethod

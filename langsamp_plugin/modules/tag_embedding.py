@@ -59,8 +59,8 @@ class TagEmbedding(nn.Module):
             lowest, highest = int(ids.min()), int(ids.max())
             if lowest < UNKNOWN_ID or highest >= len(self.weight):
                 raise ValueError(
-                    f"ids must be < {len(self.weight)} (or {UNKNOWN_ID} for unknown), but lie in [{lowest}, {highest}]: "
-                    "the data was tagged with another table; see `langsamp info DATA-BIN`"
+                    f"ids must be < {len(self.weight)} (or {UNKNOWN_ID} for unknown), but lie in [{lowest}, "
+                    f"{highest}]: the data was tagged with another table; see `langsamp info DATA-BIN`"
                 )
         known = ids != UNKNOWN_ID
         return nn.functional.embedding(ids.clamp_min(0), self.weight) * known.unsqueeze(-1).to(self.weight.dtype)

@@ -1,5 +1,5 @@
 """Importing registers the optimizer with fairseq."""
 
-from langsamp_plugin.optim.fused_adamw import FairseqAdam
+from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW
 
-__all__ = ["FairseqAdam"]
+__all__ = ["FairseqFusedAdamW"]

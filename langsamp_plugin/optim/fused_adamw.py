@@ -63,11 +63,11 @@ class FusedAdamW(torch.optim.AdamW):
 
 
 @register_optimizer("fused_adamw", dataclass=FusedAdamWConfig)
-class FairseqAdam(FairseqOptimizer):
+class FairseqFusedAdamW(FairseqOptimizer):
     """fairseq's view of :class:`FusedAdamW`.
 
-    It bears the name of fairseq's own class because fairseq compares that name when it resumes, and because a checkpoint
-    of either can be continued by the other: both hold ``step``, ``exp_avg`` and ``exp_avg_sq`` per parameter.
+    A checkpoint of fairseq's ``adam`` can be continued by this class and the other way round: both hold ``step``,
+    ``exp_avg`` and ``exp_avg_sq`` per parameter.
 
     Factors for the gradients (the mean over masked tokens, clipping) are not multiplied into them one by one, but once,
     within the update.
@@ -123,3 +123,7 @@ class FairseqAdam(FairseqOptimizer):
             for row, values in state["state"].items()
         }
         return state
+
+
+# A checkpoint names the class of its optimizer, and fairseq continues it only by a class of that name: adam's.
+FairseqFusedAdamW.__name__ = "FairseqAdam"

@@ -1,8 +1,8 @@
 """Masked language modelling over folders of tagged languages."""
 
+from __future__ import annotations
+
 import logging
-from dataclasses import dataclass, field
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Optional
 
@@ -10,93 +10,21 @@ import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.tasks import FairseqTask, register_task
-from omegaconf import II, MISSING
 
 from langsamp_plugin.criterions.tag_losses import group_losses, report_validation, tag_losses
 from langsamp_plugin.data.block_dataset import BlockDataset
-from langsamp_plugin.data.block_iterator import BlockIterator
-from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
-from langsamp_plugin.data.language_blocks import LanguageBlocks
-from langsamp_plugin.data.masking import Masking
-from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
+from langsamp_plugin.data.block_iterator import BlockIterator, blocks_per_batch
+from langsamp_plugin.data.data_folder import data_languages
+from langsamp_plugin.data.sampling import BlockSampler
 from langsamp_plugin.data.split_table import SplitTable
-from langsamp_plugin.data.token_buffer import TokenBuffer
-from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
+from langsamp_plugin.lang_script import LanguageTable, Tables
+from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
+from langsamp_plugin.tasks.datasets import build_masking, fingerprint, read_languages, training_draws
 from langsamp_plugin.training import ending
 from langsamp_plugin.vocabulary.dictionary import read_dictionary
 
 logger = logging.getLogger(__name__)
-
-BREAK_MODES = ChoiceEnum(["none", "complete", "complete_doc", "eos"])
-SAMPLING = ChoiceEnum(["alpha", "glot500"])
-COUNTS = ChoiceEnum(["blocks", "lines"])
-
-
-@dataclass
-class LangSampMaskedLMConfig(FairseqDataclass):
-    """The flags of ``multilingual_masked_lm`` with their meaning, and those of the tags."""
-
-    data: str = field(
-        default=MISSING, metadata={"help": "colon separated data folders, visited in turns, an epoch each"}
-    )
-    sample_break_mode: BREAK_MODES = field(  # type: ignore[valid-type]
-        default="none",
-        metadata={
-            "help": "none fills each sample with tokens-per-sample tokens and needs no per-sentence index; complete ends "
-            "samples at sentence ends, complete_doc also at document ends, eos has one sentence per sample"
-        },
-    )
-    tokens_per_sample: int = field(default=512, metadata={"help": "most tokens in a sample, <s> included"})
-    mask_prob: float = field(default=0.15, metadata={"help": "share of tokens that are predicted"})
-    leave_unmasked_prob: float = field(
-        default=0.1, metadata={"help": "share of predicted tokens that stay as they are"}
-    )
-    random_token_prob: float = field(
-        default=0.1, metadata={"help": "share of predicted tokens that become random ones"}
-    )
-    freq_weighted_replacement: bool = field(
-        default=False, metadata={"help": "draw random tokens by their frequency in dict.txt"}
-    )
-    mask_whole_words: bool = field(
-        default=False, metadata={"help": "choose whole words; a word begins with SentencePiece's marker in dict.txt"}
-    )
-    multilang_sampling_alpha: float = field(
-        default=1.0,
-        metadata={
-            "help": "languages are drawn by p ~ count ** alpha; for --multilang-sampling glot500 over the tail only"
-        },
-    )
-    multilang_sampling: SAMPLING = field(  # type: ignore[valid-type]
-        default="alpha", metadata={"help": "alpha: fairseq's and XLM-R's; glot500: head languages fixed, tail by alpha"}
-    )
-    multilang_sampling_scale: float = field(
-        default=30.0, metadata={"help": "for glot500: how often the smallest language comes in an epoch"}
-    )
-    multilang_sampling_counts: COUNTS = field(  # type: ignore[valid-type]
-        default="blocks",
-        metadata={"help": "what the sampling counts: blocks of tokens, or lines as Glot500 did"},
-    )
-    tables: str = field(
-        default="auto",
-        metadata={
-            "help": "inventory of languages and scripts: auto (languages.tsv and scripts.tsv of the first data folder, "
-            "else glot500), glot500 (the published 610 and 30), data (what the data has), or a folder with both files"
-        },
-    )
-    tag_map: Optional[str] = field(
-        default=None,
-        metadata={"help": "file of lines FOLDER<tab>TAG, for data folders not named like eng_Latn, en_XX or zh-Hant"},
-    )
-    tag_dropout: float = field(
-        default=0.0, metadata={"help": "probability that a training sample's tag is replaced by the unknown one"}
-    )
-    seed: int = II("common.seed")
-    train_subset: str = II("dataset.train_subset")
-    save_dir: str = II("checkpoint.save_dir")
-    no_save: bool = II("checkpoint.no_save")
-    tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")
 
 
 @register_task("langsamp_masked_lm", dataclass=LangSampMaskedLMConfig)
@@ -113,8 +41,7 @@ class LangSampMaskedLMTask(FairseqTask):
 
     def __init__(self, cfg: LangSampMaskedLMConfig, dictionary: Dictionary):
         super().__init__(cfg)
-        if not 0.0 <= cfg.tag_dropout <= 1.0:
-            raise ValueError(f"--tag-dropout must lie between 0 and 1, but is {cfg.tag_dropout}")
+        _check_flags(cfg)
         self.dictionary = dictionary
         self.mask_idx = dictionary.add_symbol("<mask>")
         self.paths = [Path(path) for path in utils.split_paths(cfg.data)]
@@ -130,11 +57,11 @@ class LangSampMaskedLMTask(FairseqTask):
                 "tags": [str(tag) for tag in self.tags],
             }
         )
-        self._masking = self._build_masking()
+        self._masking = build_masking(dictionary, cfg)
         self._tag_sums = np.zeros((len(self.tags), 3))
 
     @classmethod
-    def setup_task(cls, cfg: LangSampMaskedLMConfig, **kwargs: Any) -> "LangSampMaskedLMTask":
+    def setup_task(cls, cfg: LangSampMaskedLMConfig, **kwargs: Any) -> LangSampMaskedLMTask:
         """Load the dictionary of the first data folder and build the task."""
         paths = utils.split_paths(cfg.data)
         path = Path(paths[0]) / "dict.txt"
@@ -158,39 +85,6 @@ class LangSampMaskedLMTask(FairseqTask):
         logger.info("tables: %d languages, %d scripts (%s)", len(tables.languages), len(tables.scripts), choice)
         return tables
 
-    def _build_masking(self) -> Masking:
-        size = len(self.dictionary)
-        special = np.zeros(size, dtype=bool)
-        special[: self.dictionary.nspecial] = True
-        special[self.mask_idx] = True
-        weights = (
-            np.array(self.dictionary.count, dtype=np.float64) if self.cfg.freq_weighted_replacement else np.ones(size)
-        )
-        padding = np.array([symbol.startswith("madeupword") for symbol in self.dictionary.symbols])
-        weights[special | padding] = 0.0
-        if weights.sum() <= 0:
-            raise ValueError("no token can be drawn as a random one: dict.txt has no pieces, or counts of 0 throughout")
-        begins = None
-        if self.cfg.mask_whole_words:
-            begins = np.array([symbol.startswith("\u2581") for symbol in self.dictionary.symbols])
-            if not begins.any():
-                raise ValueError(
-                    "--mask-whole-words needs SentencePiece pieces, but no symbol of dict.txt begins with \u2581"
-                )
-        cumulative = np.cumsum(weights)
-        masking = Masking(
-            special=special,
-            mask_id=self.mask_idx,
-            pad_id=self.dictionary.pad(),
-            replacements=cumulative / cumulative[-1],
-            word_begins=begins,
-            mask_prob=self.cfg.mask_prob,
-            leave_unmasked_prob=self.cfg.leave_unmasked_prob,
-            random_token_prob=self.cfg.random_token_prob,
-        )
-        masking.check()
-        return masking
-
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
         """Load a split of the data folder whose turn it is.
 
@@ -204,65 +98,39 @@ class LangSampMaskedLMTask(FairseqTask):
             ValueError: a file is damaged.
         """
         turn = (epoch - 1) % len(self.paths)
-        languages: list[LanguageBlocks] = []
-        missing: list[LanguageBlocks] = []
-        for tag, folders in sorted(self.folders[turn].items()):
-            for folder in folders:
-                check_types(folder, len(self.dictionary))
-            prefixes = [prefix for folder in folders for prefix in split_parts(folder, split, combine)]
-            blocks = LanguageBlocks(
-                tag,
-                [TokenBuffer(prefix) for prefix in prefixes],
-                self.cfg.tokens_per_sample - 1,  # one less for <s>
-                str(self.cfg.sample_break_mode),
-                self.dictionary.pad(),
-                self.dictionary.eos(),
-                len(self.dictionary),
-            )
-            (languages if len(blocks) else missing).append(blocks)
+        languages, missing = read_languages(
+            self.folders[turn],
+            split,
+            combine=combine,
+            tokens_per_sample=self.cfg.tokens_per_sample,
+            vocab_size=len(self.dictionary),
+        )
         if not languages:
             raise FileNotFoundError(f"no language of {self.paths[turn]} has a {split} split")
+        training = split == self.cfg.train_subset
+        draws = counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
         sampler = None
-        counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
-        draws = counts
-        if split == self.cfg.train_subset:
-            head = np.array([str(blocks.tag) in head_tags() for blocks in languages])
-            lines = None
-            if str(self.cfg.multilang_sampling_counts) == "lines":
-                lines = np.array([blocks.num_sentences for blocks in languages], dtype=np.int64)
-            draws = draws_per_epoch(
-                counts,
-                str(self.cfg.multilang_sampling),
-                self.cfg.multilang_sampling_alpha,
-                head,
-                self.cfg.multilang_sampling_scale,
-                lines,
-            )
-            sampler = BlockSampler(
-                counts, draws, np.array([blocks.key for blocks in languages], dtype=np.uint64), self.cfg.seed
-            )
-        tag_ids = [self.tags.index(blocks.tag) for blocks in languages]
-        elsewhere = set(self.tags) - set(self.folders[turn])
+        if training:
+            draws = training_draws(languages, self.cfg)
+            keys = np.array([blocks.key for blocks in languages], dtype=np.uint64)
+            sampler = BlockSampler(counts, draws, keys, self.cfg.seed)
         table = SplitTable(languages, draws, self.tables)
-        logger.info(
-            "%s split of %s\n%s",
-            split,
-            self.paths[turn],
-            table.format(split, [blocks.tag for blocks in missing], elsewhere),
-        )
-        if sampler is not None and not self.cfg.no_save and _is_first_worker():
+        elsewhere = set(self.tags) - set(self.folders[turn])
+        logger.info("%s split of %s\n%s", split, self.paths[turn], table.format(split, missing, elsewhere))
+        if training and not self.cfg.no_save and _is_first_worker():
             table.save(Path(self.cfg.save_dir) / ("sampling.tsv" if turn == 0 else f"sampling{turn}.tsv"))
+        tag_ids = [self.tags.index(blocks.tag) for blocks in languages]
         self.datasets[split] = BlockDataset(
             languages,
-            tag_ids,
-            self.tag_rows[tag_ids, 0],
-            self.tag_rows[tag_ids, 1],
-            self._masking,
-            self.dictionary.bos(),
-            self.cfg.seed,
-            sampler,
-            len(self.paths),
-            self.cfg.tag_dropout if sampler is not None else 0.0,
+            tag_ids=tag_ids,
+            lang_ids=self.tag_rows[tag_ids, 0],
+            script_ids=self.tag_rows[tag_ids, 1],
+            masking=self._masking,
+            bos_id=self.dictionary.bos(),
+            seed=self.cfg.seed,
+            sampler=sampler,
+            num_folders=len(self.paths),
+            tag_dropout=self.cfg.tag_dropout if training else 0.0,
         )
 
     def get_batch_iterator(
@@ -271,6 +139,7 @@ class LangSampMaskedLMTask(FairseqTask):
         max_tokens: Optional[int] = None,
         max_sentences: Optional[int] = None,
         max_positions: Any = None,
+        ignore_invalid_inputs: bool = False,
         required_batch_size_multiple: int = 1,
         seed: int = 1,
         num_shards: int = 1,
@@ -278,53 +147,54 @@ class LangSampMaskedLMTask(FairseqTask):
         num_workers: int = 0,
         epoch: int = 1,
         data_buffer_size: int = 0,
-        **unused: Any,
+        **fairseqs: Any,
     ) -> Any:
-        """Return the iterator of a split; data of other kinds (inference) goes to fairseq's own."""
+        """Return the iterator of a split; data of other kinds (inference) goes to fairseq's own.
+
+        Args:
+            dataset: what :meth:`load_dataset` made, or another one.
+            max_tokens, max_sentences, required_batch_size_multiple: limits of a batch.
+            max_positions: most tokens of a sample that the model takes.
+            ignore_invalid_inputs, seed: for other data sets; here no block is too long, and the seed is the task's.
+            num_shards, shard_id: data-parallel workers, and which one this is.
+            num_workers: loader processes.
+            epoch: the first epoch, from 1.
+            data_buffer_size: batches to keep ready.
+            fairseqs: settings of fairseq's iterators, which differ by its version, for other data sets.
+        """
         if not isinstance(dataset, BlockDataset):
             return super().get_batch_iterator(
-                dataset, max_tokens=max_tokens, max_sentences=max_sentences, max_positions=max_positions,
-                required_batch_size_multiple=required_batch_size_multiple, seed=seed, num_shards=num_shards,
-                shard_id=shard_id, num_workers=num_workers, epoch=epoch, data_buffer_size=data_buffer_size, **unused,
-            )  # fmt: skip
+                dataset,
+                max_tokens=max_tokens,
+                max_sentences=max_sentences,
+                max_positions=max_positions,
+                ignore_invalid_inputs=ignore_invalid_inputs,
+                required_batch_size_multiple=required_batch_size_multiple,
+                seed=seed,
+                num_shards=num_shards,
+                shard_id=shard_id,
+                num_workers=num_workers,
+                epoch=epoch,
+                data_buffer_size=data_buffer_size,
+                **fairseqs,
+            )
         longest = min(max_positions) if isinstance(max_positions, (tuple, list)) else max_positions
-        if longest is not None and self.cfg.tokens_per_sample > longest:
+        tokens_per_sample = self.cfg.tokens_per_sample
+        if longest is not None and tokens_per_sample > longest:
             raise ValueError(
-                f"--tokens-per-sample must be <= --max-positions ({longest}), but is {self.cfg.tokens_per_sample}"
+                f"--tokens-per-sample must be <= --max-positions ({longest}), but is {tokens_per_sample}: lower it"
             )
         dataset.set_epoch(epoch)
         return BlockIterator(
             dataset,
-            str(self.cfg.sample_break_mode),
-            self.cfg.tokens_per_sample,
-            max_tokens,
-            max_sentences,
-            required_batch_size_multiple,
-            num_shards,
-            shard_id,
-            num_workers,
-            epoch,
-            data_buffer_size,
-            self._fingerprint(dataset),
+            batch_size=blocks_per_batch(tokens_per_sample, max_tokens, max_sentences, required_batch_size_multiple),
+            num_shards=num_shards,
+            shard_id=shard_id,
+            num_workers=num_workers,
+            epoch=epoch,
+            buffer_size=data_buffer_size,
+            fingerprint=fingerprint(dataset, self.dictionary, self.tables, self.cfg),
         )
-
-    def _fingerprint(self, dataset: BlockDataset) -> dict[str, str]:
-        """Return short hashes of everything that the meaning of a position depends on."""
-        draws = dataset.sampler.draws if dataset.sampler is not None else np.empty(0)
-
-        def short(*parts: Any) -> str:
-            return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
-
-        return {
-            "the data": short(
-                [(str(blocks.tag), blocks.num_tokens, len(blocks)) for blocks in dataset.languages],
-                self.cfg.tokens_per_sample,
-            ),
-            "the dictionary": short(self.dictionary.symbols),
-            "the sampling": short(draws.tolist(), self.cfg.seed),
-            "the language table": short(self.tables.languages.codes),
-            "the script table": short(self.tables.scripts.codes),
-        }
 
     def train_step(self, *args: Any, **kwargs: Any) -> Any:
         """Do one micro-batch; from the first one on SIGTERM means: save and stop."""
@@ -382,3 +252,13 @@ class LangSampMaskedLMTask(FairseqTask):
 
 def _is_first_worker() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _check_flags(cfg: LangSampMaskedLMConfig) -> None:
+    if str(cfg.sample_break_mode) != "none":
+        raise ValueError(
+            f"--sample-break-mode must be none, but is {cfg.sample_break_mode}: other modes keep a list of "
+            "all sentences in memory; leave the flag out"
+        )
+    if not 0.0 <= cfg.tag_dropout <= 1.0:
+        raise ValueError(f"--tag-dropout must lie between 0 and 1, but is {cfg.tag_dropout}")

@@ -1,4 +1,4 @@
-"""What a long run needs of fairseq's trainer and fairseq does not have: checkpoints that outlive a crash, SIGTERM, errors."""
+"""Patches to fairseq's trainer for long runs: checkpoints that outlive a crash, SIGTERM, errors that say what to do."""
 
 from langsamp_plugin.training import durable_checkpoints, ending, not_finite
 

@@ -115,8 +115,9 @@ def repair_last_checkpoint(save_dir: PathLike) -> Optional[Path]:
         if other != last and is_intact(other):
             os.replace(last, f"{last}.damaged")
             link(other, last)
-            logger.warning("%s is damaged; going on from %s, the newest whole one beside it", last, other.name)
+            logger.warning("%s is damaged; continuing from %s, the newest complete one in its folder", last, other.name)
             return other
     raise ValueError(
-        f"{last} is damaged and no other checkpoint beside it is whole: remove it to start anew, or name one by --restore-file"
+        f"{last} is damaged and no other checkpoint in its folder is complete: remove it to start anew, or name one by "
+        "--restore-file"
     )

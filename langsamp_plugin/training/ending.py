@@ -1,4 +1,4 @@
-"""Ending a run: SIGTERM, and a job that is started again after it was done.
+"""Ending a run: SIGTERM, and restarting a finished job.
 
 SIGTERM is what clusters send before they kill: save after the update that is running, and exit with status 0.
 

@@ -49,15 +49,16 @@ def explain(cfg: Any, updates: int, overflow: bool, broken: list[str]) -> str:
         broken: names of the weights that are not finite.
     """
     if overflow:
-        happened = f"update {updates + 1} overflows fp16 at the smallest loss scale (--min-loss-scale {cfg.common.min_loss_scale})"
+        smallest = cfg.common.min_loss_scale
+        happened = f"update {updates + 1} overflows fp16 at the smallest loss scale (--min-loss-scale {smallest})"
     else:
         happened = f"the gradients of update {updates + 1} are infinite or not a number"
     folder = Path(cfg.checkpoint.save_dir)
     if broken:
         names = ", ".join(broken[:SHOWN]) + (f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else "")
         return (
-            f"{happened}, because weights are, too ({names}): the checkpoint it started from has them so, or an earlier "
-            f"update broke them; `langsamp info` tells, go on from an older one of {folder} by --restore-file"
+            f"{happened}, because weights are, too ({names}): the checkpoint it started from has them so, or an "
+            f"earlier update broke them; `langsamp info` tells; start from an older one of {folder} by --restore-file"
         )
     lr, clip = cfg.optimization.lr[0], cfg.optimization.clip_norm
     changes = [f"a lower --lr (it is {lr:g})", "a longer --warmup-updates"]
@@ -65,8 +66,8 @@ def explain(cfg: Any, updates: int, overflow: bool, broken: list[str]) -> str:
         changes.append("--clip-norm 1.0 (it is off)")
     if cfg.common.fp16:
         changes.append("--bf16 instead of --fp16 where the GPU has it")
-    begin = f"Go on from {folder / LAST}, which was saved before" if (folder / LAST).is_file() else "Start again"
+    begin = f"Continue from {folder / LAST}, which was saved before" if (folder / LAST).is_file() else "Start again"
     return (
-        f"{happened}; the loss is probably exploding. {begin}, with {', or '.join(changes)}. {folder / 'crash.pt'} has the "
-        "state of this moment, for a look, and may be removed"
+        f"{happened}; the loss is probably exploding. {begin}, with {', or '.join(changes)}. {folder / 'crash.pt'} has "
+        "the state of this moment, for a look, and may be removed"
     )

@@ -59,7 +59,7 @@ def test_a_damaged_last_checkpoint(demo, whole, tmp_path):
     last = tmp_path / "checkpoint_last.pt"
     last.write_bytes(last.read_bytes()[:-1000])
     output = run(*command)
-    assert "checkpoint_last.pt is damaged; going on from checkpoint_1_12.pt" in output.replace(
+    assert "checkpoint_last.pt is damaged; continuing from checkpoint_1_12.pt" in output.replace(
         "checkpoint_2", "checkpoint_1"
     )
     assert same(tmp_path, whole)

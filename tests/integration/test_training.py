@@ -115,7 +115,7 @@ def test_stock_roberta_checkpoint_is_continued(demo, tmp_path):
                 demo / "data-bin", folder, 13 if resets else 1, flag, stock, *resets, "--lr", 0, "--max-positions", 32
             )
         )
-        assert "lang table: the checkpoint has none" in log
+        assert "language table: the checkpoint has none" in log
         restored = weights(folder / "checkpoint_last.pt")
         for name, weight in weights(stock).items():
             assert torch.equal(restored[name], weight), name
@@ -132,7 +132,11 @@ def test_other_inventory_moves_rows_by_code(demo, trained, tmp_path):
             demo / "data-bin", tmp_path, 1, "--finetune-from-model", trained, "--tables", "glot500", "--lr", 0
         )
     )
-    assert "rows carried over by code" in log and "604 new rows (random)" in log
+    assert (
+        "rows carried over by code" in log
+        and "604 rows that the checkpoint lacks start as N(0, 0.02)" in log
+        and "`langsamp init" in log
+    )
     before, after = weights(trained), weights(tmp_path / "checkpoint_last.pt")
     for noun, table in zip(("lang", "script"), Tables.glot500()):
         old_codes = decode_codes(before[f"encoder.{noun}_embedding.codes"])
@@ -203,8 +207,7 @@ def test_uneven_data_folder(demo, tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        ("--sample-break-mode", "complete"),
-        ("--sample-break-mode", "eos", "--max-tokens", 400, "--mask-whole-words"),
+        ("--max-tokens", 400, "--mask-whole-words"),
         (
             "--multilang-sampling",
             "glot500",
@@ -224,6 +227,11 @@ def test_other_ways_through_the_data(demo, tmp_path, options):
     run(*train_command(demo / "data-bin", tmp_path / "parts", 4, *options))
     run(*train_command(demo / "data-bin", tmp_path / "parts", 9, *options))
     assert_same(weights(tmp_path / "whole" / "checkpoint_last.pt"), weights(tmp_path / "parts" / "checkpoint_last.pt"))
+
+
+def test_break_modes_of_stock_fairseq_are_refused(demo, tmp_path):
+    log = run(*train_command(demo / "data-bin", tmp_path, 1, "--sample-break-mode", "complete"), expect=1)
+    assert "--sample-break-mode must be none, but is complete" in log and "leave the flag out" in log
 
 
 def test_sampling_is_saved(demo, tmp_path):

@@ -125,7 +125,7 @@ def test_stock_trains_alike():
     """Twenty updates from the same weights and seed: stock's criterion with fairseq's Adam, ours with the fast parts."""
     from fairseq.optim.adam import FairseqAdam as Stock
 
-    from langsamp_plugin.optim.fused_adamw import FairseqAdam as Fused
+    from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW as Fused
 
     model, batch = build(embed_tags="none"), make_batch()
     reference = copy.deepcopy(model)

@@ -3,7 +3,7 @@ import pytest
 from support import VOCAB, make_masking
 
 from langsamp_plugin.data.block_dataset import BlockDataset
-from langsamp_plugin.data.block_iterator import BlockIterator, PositionBatches
+from langsamp_plugin.data.block_iterator import BlockIterator, PositionBatches, blocks_per_batch
 from langsamp_plugin.data.hashing import key
 from langsamp_plugin.data.sampling import BlockSampler
 
@@ -20,22 +20,31 @@ class FakeLanguage:
     def block(self, block):
         return np.full(3 + block % 3, 10 + block, dtype=np.int64)
 
-    def lengths(self):
-        return 3 + np.arange(self.count) % 3
-
 
 def make_dataset(counts=(20, 7, 33), draws=(20, 15, 30), train=True, tag_dropout=0.0, seed=1):
     sampler = BlockSampler(np.array(counts), np.array(draws), key(np.arange(len(counts))), seed) if train else None
     ids = list(range(len(counts)))
     return BlockDataset(
-        [FakeLanguage(count, number + 1) for number, count in enumerate(counts)], ids, [5 + i for i in ids], [8 + i for i in ids],
-        make_masking(), 0, seed, sampler, tag_dropout=tag_dropout,
-    )  # fmt: skip
+        [FakeLanguage(count, number + 1) for number, count in enumerate(counts)],
+        tag_ids=ids,
+        lang_ids=[5 + i for i in ids],
+        script_ids=[8 + i for i in ids],
+        masking=make_masking(),
+        bos_id=0,
+        seed=seed,
+        sampler=sampler,
+        tag_dropout=tag_dropout,
+    )
 
 
-def make_iterator(dataset=None, batch=4, shards=1, shard=0, epoch=1, mode="none", fingerprint=None):
+def make_iterator(dataset=None, batch=4, shards=1, shard=0, epoch=1, fingerprint=None):
     return BlockIterator(
-        dataset or make_dataset(), mode, 8, None, batch, 1, shards, shard, 0, epoch, 0, fingerprint or {"data": "a"}
+        dataset or make_dataset(),
+        batch_size=batch,
+        num_shards=shards,
+        shard_id=shard,
+        epoch=epoch,
+        fingerprint=fingerprint or {"data": "a"},
     )
 
 
@@ -119,18 +128,6 @@ def test_resume_on_other_data_is_refused():
         make_iterator().load_state_dict({"epoch": 3, "iterations_in_epoch": 7, "version": 2})
 
 
-@pytest.mark.parametrize("mode", ["complete", "eos"])
-def test_length_batches_cover_the_epoch_and_resume(mode):
-    whole = positions(make_iterator(mode=mode).next_epoch_itr())
-    assert sorted(sum(whole, [])) == list(range(65))
-    iterator = make_iterator(mode=mode)
-    running = iterator.next_epoch_itr()
-    seen = [next(running)["id"].tolist() for _ in range(5)]
-    resumed = make_iterator(mode=mode)
-    resumed.load_state_dict(iterator.state_dict())
-    assert seen + positions(resumed.next_epoch_itr()) == whole
-
-
 def test_validation_takes_every_block_once_and_always_alike():
     iterator = make_iterator(make_dataset(train=False))
     first = [batch for batch in iterator.next_epoch_itr(set_dataset_epoch=False)]
@@ -171,13 +168,13 @@ def test_batch_sizes():
         (100, None, 8, 8),
         (None, 16, 8, 16),
     ]:
-        assert BlockIterator(make_dataset(), "none", 8, max_tokens, max_sentences, multiple).batch_size == expected
+        assert blocks_per_batch(8, max_tokens, max_sentences, multiple) == expected
     for limits, message in [
         ((None, None), "--batch-size or --max-tokens"),
         ((7, None), "must be >= --tokens-per-sample"),
     ]:
         with pytest.raises(ValueError, match=message):
-            BlockIterator(make_dataset(), "none", 8, *limits)
+            blocks_per_batch(8, *limits)
 
 
 def test_batches_of_a_huge_epoch_cost_nothing():

@@ -47,13 +47,13 @@ def test_newest_whole_one_takes_the_place_of_a_damaged_last(tmp_path, caplog):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-100])
     (tmp_path / f".{LAST}.77.tmp").write_bytes(b"a save that was killed")
     assert repair_last_checkpoint(tmp_path) == tmp_path / "checkpoint_1_20.pt" and value_of(tmp_path / LAST) == 1
-    assert f"{tmp_path / LAST} is damaged; going on from checkpoint_1_20.pt" in caplog.text
+    assert f"{tmp_path / LAST} is damaged; continuing from checkpoint_1_20.pt" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "checkpoint_1_10.pt", "checkpoint_1_20.pt", "checkpoint_1_30.pt", LAST, f"{LAST}.damaged",
     ]  # fmt: skip
     for path in tmp_path.glob("*.pt"):
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match="no other checkpoint beside it is whole: remove it to start anew"):
+    with pytest.raises(ValueError, match="no other checkpoint in its folder is complete: remove it to start anew"):
         repair_last_checkpoint(tmp_path)
     assert repair_last_checkpoint(tmp_path / "nowhere") is None
 

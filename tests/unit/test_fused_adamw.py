@@ -10,7 +10,7 @@ from fairseq.optim.adam import FairseqAdam as Stock
 from fairseq.optim.fp16_optimizer import FP16Optimizer, MemoryEfficientFP16Optimizer
 from omegaconf import OmegaConf
 
-from langsamp_plugin.optim.fused_adamw import FairseqAdam as Fused
+from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW as Fused
 
 SETTINGS = {"lr": [1e-2], "adam_betas": "(0.9, 0.98)", "adam_eps": 1e-8, "weight_decay": 0.1}
 

@@ -114,8 +114,8 @@ def test_damage_inside_the_index_is_named(tmp_path):
         TokenBuffer(prefix).check()
 
 
-def blocks(buffers, size=5, mode="none", vocab=100):
-    return LanguageBlocks(TAG, buffers, size, mode, 1, 2, vocab)
+def blocks(buffers, size=5, vocab=100):
+    return LanguageBlocks(TAG, buffers, block_size=size, vocab_size=vocab)
 
 
 def test_blocks_keep_every_token(tmp_path):
@@ -124,19 +124,8 @@ def test_blocks_keep_every_token(tmp_path):
         TokenBuffer(write(tmp_path / "train1", SENTENCES[:2])),
     ]
     cut = blocks(buffers)
-    assert [len(cut.block(i)) for i in range(len(cut))] == [5, 5, 5, 5, 1, 5, 1] == cut.lengths().tolist()
+    assert [len(cut.block(i)) for i in range(len(cut))] == [5, 5, 5, 5, 1, 5, 1]
     assert np.concatenate([cut.block(i) for i in range(len(cut))]).tolist() == sum(SENTENCES + SENTENCES[:2], [])
-
-
-@pytest.mark.parametrize("mode", ["complete", "eos"])
-def test_other_break_modes_end_at_sentences(tmp_path, mode):
-    buffer = TokenBuffer(write(tmp_path / "train", SENTENCES))
-    cut = blocks([buffer], size=6, mode=mode)
-    pieces = [cut.block(i).tolist() for i in range(len(cut))]
-    assert sum(pieces, []) == sum(SENTENCES, [])
-    assert max(map(len, pieces)) <= 6 and cut.lengths().tolist() == [len(piece) for piece in pieces]
-    # Only the sentence of eleven tokens, which fits into no block, is cut elsewhere than at its end.
-    assert sum(piece[-1] != 2 for piece in pieces) == 1
 
 
 def test_id_outside_the_dictionary_is_named(tmp_path):
