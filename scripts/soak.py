@@ -26,10 +26,12 @@ def command(data: str, folder: Path, updates: int) -> list[str]:
     return [
         str(Path(sys.executable).parent / "fairseq-train"), data, "--user-dir", str(ROOT / "langsamp_plugin"), "--cpu",
         "--task", "langsamp_masked_lm", "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta_tiny",
-        "--encoder-layers", "2", "--encoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128", "--tokens-per-sample", "64",
+        "--encoder-layers", "2", "--encoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128", "--tokens-per-sample",
+        "64",
         "--batch-size", "8", "--optimizer", "fused_adamw", "--lr", "1e-3", "--lr-scheduler", "polynomial_decay",
         "--total-num-update", str(updates), "--max-update", str(updates), "--seed", "1", "--num-workers", "1",
-        "--save-interval-updates", "5", "--keep-interval-updates", "2", "--no-epoch-checkpoints", "--disable-validation",
+        "--save-interval-updates", "5", "--keep-interval-updates", "2", "--no-epoch-checkpoints",
+        "--disable-validation",
         "--log-format", "simple", "--log-interval", "1", "--save-dir", str(folder),
     ]  # fmt: skip
 
@@ -103,7 +105,8 @@ def main() -> None:
     ]
     left = [name for name in left if name != "sampling.tsv"]
     print(
-        f"{options.kills} kills, {len(found)} differences, {len(left)} files left behind, torch {torch.__version__}, {os.cpu_count()} cores"
+        f"{options.kills} kills, {len(found)} differences, {len(left)} files left behind, "
+        f"torch {torch.__version__}, {os.cpu_count()} cores"
     )
     if found or left:
         print("\n".join([*found[:20], *left]))

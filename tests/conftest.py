@@ -85,7 +85,8 @@ def made_once(tmp_path_factory, name, make):
 
 @pytest.fixture(scope="session")
 def encoder(shared, tmp_path_factory):
-    """A published multilingual encoder (multilingual-e5-small, 12 layers, XLM-R's vocabulary) as a Hugging Face folder."""
+    """A published multilingual encoder (multilingual-e5-small, 12 layers, XLM-R's vocabulary) as a Hugging Face
+    folder."""
     build = shared / "tools" / "build_e5_xlmr.py"
     return made_once(tmp_path_factory, "encoder", lambda out: run(sys.executable, build, "--out", out))
 

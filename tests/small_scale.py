@@ -1,4 +1,5 @@
-"""Stands in the way of a command in a README and runs it with its sizes turned down: ``small_scale.py NAME ARGUMENT...``.
+"""Stands in the way of a command in a README and runs it with its sizes turned down: ``small_scale.py NAME
+ARGUMENT...``.
 
 What is appended replaces what a README says; what needs a GPU is left out. Everything else is run as it stands.
 """
@@ -12,7 +13,8 @@ SIZES = "--encoder-layers 2 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64 --
 TRAINING = f"--cpu {SIZES} --tokens-per-sample 32 --batch-size 4 --update-freq 1 --max-update 2 --num-workers 0"
 APPENDED = {
     "fairseq-train": TRAINING,
-    "fairseq-hydra-train": "common.cpu=true common.fp16=false task.tokens_per_sample=32 dataset.batch_size=4 dataset.num_workers=0 "
+    "fairseq-hydra-train": "common.cpu=true common.fp16=false task.tokens_per_sample=32 "
+    "dataset.batch_size=4 dataset.num_workers=0 "
     "optimization.update_freq=[1] optimization.max_update=2 +model.encoder_layers=2 +model.encoder_embed_dim=32 "
     "+model.encoder_ffn_embed_dim=64 +model.encoder_attention_heads=2",
     "langsamp evaluate": "--limit 24 --seeds 42 --epochs 1",

@@ -40,9 +40,11 @@ def train_command(data, save_dir, updates, *more, arch="langsamp_roberta_tiny", 
         "fairseq-train", data, "--user-dir", ROOT / "langsamp_plugin", "--task", task, "--arch", arch, "--cpu",
         "--criterion", "langsamp_masked_lm" if task == "langsamp_masked_lm" else "masked_lm",
         "--encoder-layers", 2, "--encoder-embed-dim", 32, "--encoder-ffn-embed-dim", 64, "--encoder-attention-heads", 2,
-        "--tokens-per-sample", 32, "--batch-size", 16, "--optimizer", "adam", "--adam-betas", "(0.9,0.999)", "--lr", "2e-3",
+        "--tokens-per-sample", 32, "--batch-size", 16, "--optimizer", "adam", "--adam-betas", "(0.9,0.999)", "--lr",
+        "2e-3",
         "--lr-scheduler", "fixed", "--max-update", updates, "--save-dir", save_dir, "--seed", 3, "--num-workers", 0,
-        "--log-format", "simple", "--log-interval", 5, "--no-epoch-checkpoints", "--validate-interval", 100, "--save-interval", 100,
+        "--log-format", "simple", "--log-interval", 5, "--no-epoch-checkpoints", "--validate-interval", 100,
+        "--save-interval", 100,
         *more,
     ]  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""Starts ``fairseq-train`` as a fork of a process that has imported fairseq already, which takes five seconds each time."""
+"""Starts ``fairseq-train`` as a fork of a process that has imported fairseq already, which takes five seconds each
+time."""
 
 import multiprocessing
 import os

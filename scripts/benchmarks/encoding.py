@@ -2,9 +2,9 @@
 
     python scripts/benchmarks/encoding.py MODEL SENTENCES.txt [--limit N]
 
-The authors' script (Glot500, evaluation/retrieval) takes batches of 128 in the order of the file, padded to the longest,
-asks the model for the states of all layers, and keeps the mean vectors of every layer in files. Ours sorts by length,
-fills batches by tokens, stops at the highest layer that is asked for, and keeps that one.
+The authors' script (Glot500, evaluation/retrieval) takes batches of 128 in the order of the file, padded to the
+longest, asks the model for the states of all layers, and keeps the mean vectors of every layer in files. Ours sorts by
+length, fills batches by tokens, stops at the highest layer that is asked for, and keeps that one.
 """
 
 import argparse

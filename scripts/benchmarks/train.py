@@ -4,10 +4,10 @@
     python scripts/benchmarks/train.py DATA-BIN --precision bf16 --shapes 8x512,16x512,32x512,64x512   # a GPU, minutes
     python scripts/benchmarks/train.py DATA-BIN --shapes 8x128 --words 250002 --profile --sides langsamp
 
-DATA-BIN is a binarized folder; a vocabulary of another size is padded to --words. Each side runs in a process of its own:
-fairseq's two through fairseq's Trainer, Hugging Face's as run_mlm.py does (logits of all positions, torch's fused AdamW,
-autocast). All have XLM-R base's sizes, dropout 0.1, Adam, clipping at 1. Sentences are given to the plugin as of unknown
-language, so that its loss can be compared with fairseq's: the tables are looked up and add zero.
+DATA-BIN is a binarized folder; a vocabulary of another size is padded to --words. Each side runs in a separate
+process: fairseq's two through fairseq's Trainer, Hugging Face's as run_mlm.py does (logits of all positions, torch's fused
+AdamW, autocast). All have XLM-R base's sizes, dropout 0.1, Adam, clipping at 1. Sentences are given to the plugin as of
+unknown language, so that its loss can be compared with fairseq's: the tables are looked up and add zero.
 
 Peak memory is what is above parameters, gradients and optimizer state (in float32; under fp16 and bf16 what is above
 what the side itself keeps between updates). FLOPs are the least that the step needs, whatever a side computes:
@@ -42,7 +42,8 @@ def fairseq_arguments(side: str, data: str, options: argparse.Namespace) -> list
     rows, columns = options.shape
     own = {
         "langsamp": ["--user-dir", str(ROOT / "langsamp_plugin"), "--task", "langsamp_masked_lm", "--tables", "data",
-                     "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta", "--optimizer", options.optimizer,
+                     "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta", "--optimizer",
+                     options.optimizer,
                      "--head-loss", options.head_loss, *(["--compile"] if options.compile else [])],
         "fairseq": ["--task", "masked_lm", "--criterion", "masked_lm", "--arch", "roberta_base", "--optimizer", "adam"],
     }[side]  # fmt: skip
@@ -50,7 +51,8 @@ def fairseq_arguments(side: str, data: str, options: argparse.Namespace) -> list
     return [
         data, *own, *precision, *([] if options.cuda else ["--cpu"]), "--adam-betas", "(0.9,0.999)", "--lr", "5e-5",
         "--lr-scheduler", "fixed", "--clip-norm", "1.0", "--batch-size", str(rows), "--tokens-per-sample", str(columns),
-        "--max-positions", "512", "--seed", "1", "--num-workers", "0", "--max-update", "1000000", "--log-format", "none",
+        "--max-positions", "512", "--seed", "1", "--num-workers", "0", "--max-update", "1000000", "--log-format",
+        "none",
     ]  # fmt: skip
 
 
@@ -173,7 +175,8 @@ def measure(side: str, folder: str, data: str, options: argparse.Namespace) -> N
         peak = resident("VmHWM") - before - 16 * count
     timed = sorted(seconds[options.warm_up :])
     give_result(
-        losses=losses, seconds=timed[len(timed) // 2], mean_seconds=sum(timed) / len(timed), extra=peak, parameters=count,
+        losses=losses, seconds=timed[len(timed) // 2], mean_seconds=sum(timed) / len(timed), extra=peak,
+        parameters=count,
         masked=sum(int(batch["target"].ne(1).sum()) for batch in batches) / len(batches),
         peak_flops=peak_flops(options),
         parts={name: value / len(timed) for name, value in (timers or {}).items()},

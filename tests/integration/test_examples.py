@@ -15,7 +15,8 @@ def test_finetune_with_the_stock_trainer(trained, shared, tmp_path):
         wanted = [member for member in archive if member.name.split("/")[1:2] in (["eng_Latn"], ["deu_Latn"])]
         archive.extractall(tmp_path, wanted, filter="data")
     output = run(
-        sys.executable, ROOT / "examples" / "finetune_hf" / "finetune.py", tmp_path / "hf", "--data", tmp_path / "sib200",
+        sys.executable, ROOT / "examples" / "finetune_hf" / "finetune.py", tmp_path / "hf", "--data",
+        tmp_path / "sib200",
         "--epochs", 2, "--lr", "1e-3", "--langs", "eng_Latn,deu_Latn", "--out", tmp_path / "out",
     )  # fmt: skip
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())["f1"]

@@ -10,7 +10,10 @@ from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 HALF = ("--fp16", "--memory-efficient-fp16")
 # fairseq makes a tensor on the GPU after an overflow, whatever it trains on.
-ON_CPU = "import torch, sys; torch.Tensor.cuda = lambda self, *_, **__: self; from fairseq_cli.train import cli_main; cli_main()"
+ON_CPU = (
+    "import torch, sys; torch.Tensor.cuda = lambda self, *_, **__: self; "
+    "from fairseq_cli.train import cli_main; cli_main()"
+)
 
 
 def train(*arguments, **kwargs):

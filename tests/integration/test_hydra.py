@@ -15,10 +15,12 @@ def test_yaml_and_flags_give_the_same_weights(demo, tmp_path):
     run(
         "fairseq-hydra-train", "--config-dir", ROOT / "examples" / "pretrain", "--config-name", "langsamp_base",
         f"common.user_dir={ROOT / 'langsamp_plugin'}", f"task.data={demo / 'data-bin'}",
-        *(f"+model.{name}={value}" for name, value in SMALL.items()), "common.cpu=true", "common.fp16=false", "common.seed=3",
+        *(f"+model.{name}={value}" for name, value in SMALL.items()), "common.cpu=true", "common.fp16=false",
+        "common.seed=3",
         "task.tokens_per_sample=32", "task.multilang_sampling=alpha", "task.multilang_sampling_alpha=1.0",
         "dataset.batch_size=16", "dataset.num_workers=0", "optimization.update_freq=[1]", "optimization.clip_norm=0.0",
-        "optimization.lr=[0.002]", "lr_scheduler._name=fixed", "~lr_scheduler.total_num_update", "optimization.max_update=3",
+        "optimization.lr=[0.002]", "lr_scheduler._name=fixed", "~lr_scheduler.total_num_update",
+        "optimization.max_update=3",
         f"checkpoint.save_dir={tmp_path / 'yaml'}", f"hydra.run.dir={tmp_path / 'hydra'}",
     )  # fmt: skip
     run(*train_command(demo / "data-bin", tmp_path / "flags", 3))

@@ -91,15 +91,18 @@ def table(lines):
 def result(name, score):
     """What `langsamp evaluate` writes."""
     return {
-        "task": "sib200", "model": name, "metric": "f1", "source": "eng_Latn", "seeds": [42, 43], "settings": {"lr": 1e-5},
-        "scores": {tag: {"f1": [score, score + 1]} for tag in TAGS}, "sizes": dict.fromkeys(TAGS, 204), "not_scored": {},
+        "task": "sib200", "model": name, "metric": "f1", "source": "eng_Latn", "seeds": [42, 43],
+        "settings": {"lr": 1e-5},
+        "scores": {tag: {"f1": [score, score + 1]} for tag in TAGS}, "sizes": dict.fromkeys(TAGS, 204),
+        "not_scored": {},
         "notes": [], "by_layer": {}, "curves": {}, "provenance": {"data_hash": "x"},
     }  # fmt: skip
 
 
 @pytest.fixture
 def langsamp(gallery, tmp_path, monkeypatch, capfd):
-    """Prepare a setup's inputs in ``in``, damage them, run its command; return status, output and the files around it."""
+    """Prepare a setup's inputs in ``in``, damage them, run its command; return status, output and the files around
+    it."""
 
     def run(setup, damage, arguments):
         work = tmp_path / "outer" / "work"

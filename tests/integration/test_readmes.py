@@ -51,8 +51,10 @@ def inputs(demo, exported, trained, eval_data, tmp_path_factory):
     (folder / "xlmr.base").mkdir()
     shutil.copy(trained, folder / "xlmr.base" / "model.pt")
     named = {
-        "Glot500": folder / "text", "corpus": folder / "text", "xlm-roberta-base": exported, "glot500.model": folder / "extended.model",
-        "spm.model": demo / "spm.model", "data-bin": demo / "data-bin", "hf": exported, "hf_baseline": exported, "eval": folder / "eval",
+        "Glot500": folder / "text", "corpus": folder / "text", "xlm-roberta-base": exported,
+        "glot500.model": folder / "extended.model",
+        "spm.model": demo / "spm.model", "data-bin": demo / "data-bin", "hf": exported, "hf_baseline": exported,
+        "eval": folder / "eval",
         "sib200": folder / "eval" / "sib200", "checkpoints": trained.parent, "xlmr.base": folder / "xlmr.base",
         "runs": folder / "runs",
     }  # fmt: skip

@@ -54,7 +54,8 @@ def test_log_checkpoint_and_validation_table(demo, tmp_path):
 
 
 def test_resume_at_any_update_equals_an_uninterrupted_run(demo, tmp_path):
-    """Stopped in the first epoch, exactly at its end, and in the second (the epoch has 19 rounds of 2 batches or so)."""
+    """Stopped in the first epoch, exactly at its end, and in the second (the epoch has 19 rounds of 2 batches or
+    so)."""
     whole = train_command(demo / "data-bin", tmp_path / "whole", 45)
     run(*whole)
     for stop in (7, 31):

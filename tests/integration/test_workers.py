@@ -37,7 +37,8 @@ def start_two_workers(data, folder, updates, *more, backend="legacy_ddp"):
     else:
         command[:1] = [sys.executable, "-c", TORCH_DDP_ON_CPU]
     distributed = [
-        "--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend", backend,
+        "--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend",
+        backend,
         "--distributed-init-method", f"tcp://127.0.0.1:{port}",
     ]  # fmt: skip
     return [

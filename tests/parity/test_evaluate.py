@@ -1,4 +1,5 @@
-"""`langsamp evaluate` against a few plain lines that do the same, and what it says of data that are not as they should be."""
+"""`langsamp evaluate` against a few plain lines that do the same, and what it says of data that are not as they should
+be."""
 
 import json
 import shutil

@@ -16,7 +16,8 @@ def test_same_bytes(demo, tmp_path, tag):
         (tmp_path / split).write_text("\n".join(pieces) + "\n", encoding="utf-8")
     run(
         "fairseq-preprocess", "--only-source", "--srcdict", demo / "data-bin" / "dict.txt", "--dataset-impl", "mmap",
-        "--trainpref", tmp_path / "train", "--validpref", tmp_path / "valid", "--destdir", tmp_path / "stock", "--workers", 1,
+        "--trainpref", tmp_path / "train", "--validpref", tmp_path / "valid", "--destdir", tmp_path / "stock",
+        "--workers", 1,
     )  # fmt: skip
     for name in ("train.bin", "train.idx", "valid.bin", "valid.idx"):
         assert (tmp_path / "stock" / name).read_bytes() == (demo / "data-bin" / tag / name).read_bytes(), name

@@ -49,8 +49,8 @@ def step(model, batch, kind):
 def worst(one, other):
     """The largest difference of two sets of gradients, relative to each tensor's largest entry.
 
-    The keys' biases are left out: a softmax does not change when all its inputs are shifted, so that their gradients are
-    zero but for rounding.
+    The keys' biases are left out: a softmax does not change when all its inputs are shifted, so that their gradients
+    are zero but for rounding.
     """
     names = [name for name in other if not name.endswith("k_proj.bias")]
     return max(float((one[name] - other[name]).abs().max() / other[name].abs().max()) for name in names)
@@ -122,7 +122,8 @@ def test_compiled_blocks_give_the_same_gradients():
 
 
 def test_stock_trains_alike():
-    """Twenty updates from the same weights and seed: stock's criterion with fairseq's Adam, ours with the fast parts."""
+    """Twenty updates from the same weights and seed: stock's criterion with fairseq's Adam, ours with the fast
+    parts."""
     from fairseq.optim.adam import FairseqAdam as Stock
 
     from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW as Fused

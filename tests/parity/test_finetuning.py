@@ -18,7 +18,8 @@ from langsamp_plugin.lang_script import LangScript
 
 
 def by_a_plain_loop(folder, kind, train, dev, tests, seed, lr, epochs, max_length):
-    """The fine-tuning that anybody would write: batches of 8, one sentence at a time for testing; F1 of dev and tests."""
+    """The fine-tuning that anybody would write: batches of 8, one sentence at a time for testing; F1 of dev and
+    tests."""
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -105,7 +106,8 @@ def test_finetuning_by_an_independent_script(eval_data, exported, tmp_path, task
     "task, model", [("sib200", "encoder"), ("taxi1500", "exported"), ("pos", "exported"), ("ner", "encoder")]
 )
 def test_real_data(shared, request, tmp_path, task, model):
-    """Sixteen sentences of the published sets, one epoch, a published encoder or a small one: the plain loop's numbers."""
+    """Sixteen sentences of the published sets, one epoch, a published encoder or a small one: the plain loop's
+    numbers."""
     encoder = request.getfixturevalue(model)
     source, other = (
         ("pcm_Latn", "hau_Latn") if task == "ner" else ("eng_Latn", "hye_Armn" if task != "sib200" else "deu_Latn")
@@ -179,7 +181,8 @@ def test_accumulation_is_one_large_batch(eval_data, exported, monkeypatch):
 
 
 def test_words_keep_their_labels(exported):
-    """Labels sit on first pieces; long sentences are split between words; a word without a piece still has its place."""
+    """Labels sit on first pieces; long sentences are split between words; a word without a piece still has its
+    place."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(exported)

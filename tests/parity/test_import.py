@@ -99,7 +99,8 @@ def test_a_folder_as_others_have_it(exported, tmp_path, demo):
     for said in (
         "no masked-LM head",
         "token-type row is folded",
-        "train with --encoder-layers 2 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64 --encoder-attention-heads 2 --layer-norm-eps 0.001",
+        "train with --encoder-layers 2 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64 --encoder-attention-heads 2 "
+        "--layer-norm-eps 0.001",
         "logits not compared",
         "block 2",
     ):

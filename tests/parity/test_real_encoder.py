@@ -1,4 +1,5 @@
-"""Conversions of real weights: in, out, in again; a longer vocabulary; training from it; stock classes on the result."""
+"""Conversions of real weights: in, out, in again; a longer vocabulary; training from it; stock classes on the
+result."""
 
 import re
 import sys

@@ -195,7 +195,8 @@ def test_labels_never_overlap(tmp_path):
     boxes = {}
     for node in drawn.iter("{http://www.w3.org/2000/svg}text"):
         if node.text in codes:
-            size, place = (re.search(pattern, ElementTree.tostring(node, "unicode")) for pattern in (r"([\d.]+)px", r"translate\(([\d.]+) ([\d.]+)\)|x=\"([\d.]+)\" y=\"([\d.]+)\""))  # fmt: skip
+            size, place = (re.search(pattern, ElementTree.tostring(node, "unicode")) for pattern in (r"([\d.]+)px",
+            r"translate\(([\d.]+) ([\d.]+)\)|x=\"([\d.]+)\" y=\"([\d.]+)\""))  # fmt: skip
             x, y = (float(value) for value in place.groups() if value)
             boxes[node.text] = (x, y - 0.7 * float(size[1]), x + 1.5 * float(size[1]), y)
     assert 9 < len(boxes) < 200 and set(codes[:9]) <= set(boxes)

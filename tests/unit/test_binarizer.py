@@ -151,7 +151,8 @@ def test_shards_make_one_folder(demo, tmp_path, small_pieces, order):
 
 
 def test_shards_at_the_same_time(demo, tmp_path):
-    command = ["langsamp", "binarize", demo / "corpus" / "train", "--spm", demo / "spm.model", "--out", tmp_path / "data",
+    command = ["langsamp", "binarize", demo / "corpus" / "train", "--spm", demo / "spm.model", "--out",
+    tmp_path / "data",
                "--valid", demo / "corpus" / "valid", "--shard"]  # fmt: skip
     with ThreadPoolExecutor() as pool:
         outputs = list(pool.map(lambda shard: run(*command, shard), ["1/2", "2/2"]))
@@ -201,7 +202,8 @@ def test_goes_on_after_the_last_finished_piece(demo, tmp_path, monkeypatch, smal
 
 
 def test_killed_with_its_workers(demo, tmp_path, monkeypatch):
-    """SIGKILL in the middle: no process stays behind, no half file is taken for a whole one, the same command ends it."""
+    """SIGKILL in the middle: no process stays behind, no half file is taken for a whole one, the same command ends
+    it."""
     (tmp_path / "corpus").mkdir()
     for tag in ("hin_Deva", "rus_Cyrl"):
         text = (demo / "corpus" / "train" / f"{tag}.txt").read_bytes()

@@ -9,8 +9,9 @@ import pytest
 import langsamp_plugin
 
 NAME = "langsamp_plugin"
-# The way of the data: a module may import those of its own layer and of the layers above it in this list. Training comes
-# after checkpoint, because it checks and mends checkpoint files; criterion and task hear from it when a run shall end.
+# The way of the data: a module may import those of its own layer and of the layers above it in this list. Training
+# comes after checkpoint, because it checks and mends checkpoint files; criterion and task hear from it when a run shall
+# end.
 LAYERS = [
     ("atomic", "errors", "lang_script", "progress"),
     ("corpus",),

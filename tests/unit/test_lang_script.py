@@ -6,9 +6,11 @@ from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript, LanguageTable, S
 @pytest.mark.parametrize(
     ("spelling", "tag"),
     [
-        ("eng_Latn", "eng_Latn"), ("en_XX", "eng_Latn"), ("zh-Hant", "zho_Hani"), ("zh_CN", "zho_Hani"), ("sr@latin", "srp_Latn"),
+        ("eng_Latn", "eng_Latn"), ("en_XX", "eng_Latn"), ("zh-Hant", "zho_Hani"), ("zh_CN", "zho_Hani"), ("sr@latin",
+        "srp_Latn"),
         ("sr", "srp_Cyrl"), ("uz@Cyrl", "uzb_Cyrl"), ("ko_KR", "kor_Hang"), ("az_IR", "aze_Arab"), ("iw", "heb_Hebr"),
-        ("lvs_Latn", "lvs_Latn"), ("und_Latn", "und_Latn"), ("und", "und_Zyyy"), ("ca@valencia", "cat_Latn"), ("bcc", "bcc_Arab"),
+        ("lvs_Latn", "lvs_Latn"), ("und_Latn", "und_Latn"), ("und", "und_Zyyy"), ("ca@valencia", "cat_Latn"), ("bcc",
+        "bcc_Arab"),
     ],
 )  # fmt: skip
 def test_spellings(spelling, tag):

@@ -35,7 +35,8 @@ def test_pair_scores_against_two_loops():
 
 
 def space(shared, own, collapse=0.0, languages=4, sentences=80, width=24):
-    """Vectors of sentences: a common meaning, a constant of the language, noise, and one direction that swallows all."""
+    """Vectors of sentences: a common meaning, a constant of the language, noise, and one direction that swallows
+    all."""
     generator = np.random.default_rng(1)
     meaning = generator.normal(size=(sentences, width)) * shared
     constants = generator.normal(size=(languages, 1, width)) * own

@@ -17,7 +17,8 @@ def result(model, values, task="sib200", **changes):
     """A result with a list of values (one per seed) per language."""
     fields = {
         "task": task, "model": model, "metric": "f1", "source": "eng_Latn", "seeds": [42, 43], "settings": {"lr": 1e-5},
-        "scores": {tag: {"f1": row, "accuracy": row} for tag, row in zip(TAGS, values)}, "sizes": dict.fromkeys(TAGS, 204),
+        "scores": {tag: {"f1": row, "accuracy": row} for tag, row in zip(TAGS, values)}, "sizes": dict.fromkeys(TAGS,
+        204),
         "not_scored": {}, "notes": [], "by_layer": {}, "curves": {}, "provenance": {"data_hash": "x"},
     }  # fmt: skip
     return Result(**{**fields, **changes})
