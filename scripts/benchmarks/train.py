@@ -5,9 +5,9 @@
     python scripts/benchmarks/train.py DATA-BIN --shapes 8x128 --words 250002 --profile --sides langsamp
 
 DATA-BIN is a binarized folder; a vocabulary of another size is padded to --words. Each side runs in a separate
-process: fairseq's two through fairseq's Trainer, Hugging Face's as run_mlm.py does (logits of all positions, torch's fused
-AdamW, autocast). All have XLM-R base's sizes, dropout 0.1, Adam, clipping at 1. Sentences are given to the plugin as of
-unknown language, so that its loss can be compared with fairseq's: the tables are looked up and add zero.
+process: fairseq's two through fairseq's Trainer, Hugging Face's as run_mlm.py does (logits of all positions, torch's
+fused AdamW, autocast). All have XLM-R base's sizes, dropout 0.1, Adam, clipping at 1. Sentences are given to the plugin
+as of unknown language, so that its loss can be compared with fairseq's: the tables are looked up and add zero.
 
 Peak memory is what is above parameters, gradients and optimizer state (in float32; under fp16 and bf16 what is above
 what the side itself keeps between updates). FLOPs are the least that the step needs, whatever a side computes:
