@@ -26,7 +26,7 @@ class Block(NamedTuple):
     Args:
         position: where it stands in the epoch.
         language: index into the dataset's languages.
-        key: uint64, the hash of (seed, epoch, tag, block) that all its randomness comes from.
+        key: uint64, the hash of (seed, epoch, tag, block, pass) that all its randomness comes from.
         tokens: int64 of shape ``(length,)``, ``<s>`` first.
     """
 
@@ -90,13 +90,13 @@ class BlockDataset(FairseqDataset):
             return len(self.sampler)
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Map positions of the current epoch to ``(language, block)``."""
+    def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Map positions of the current epoch to ``(language, block, pass)``, int64 each."""
         if self.sampler is not None:
             return self.sampler.locate((self.epoch - 1) // self.num_folders, positions)
         language = np.searchsorted(self._ends, positions, side="right")
         starts = np.concatenate([np.zeros(1, np.int64), self._ends])
-        return language, positions - starts[language]
+        return language, positions - starts[language], np.zeros_like(positions)
 
     def __getitem__(self, position: int) -> Block:
         return self.__getitems__([position])[0]
@@ -105,8 +105,9 @@ class BlockDataset(FairseqDataset):
         """Read the blocks at ``positions``; torch's DataLoader calls this with a whole batch."""
         if not len(positions):
             return []
-        language, block = self.locate(np.asarray(positions, dtype=np.int64))
-        keys = key(self.seed, self.epoch, self.keys[language], block)
+        language, block, passes = self.locate(np.asarray(positions, dtype=np.int64))
+        # The pass is part of it: a language that is upsampled within an epoch is masked anew each time.
+        keys = key(self.seed, self.epoch, self.keys[language], block, passes)
         bos = np.array([self.bos_id], dtype=np.int64)
         return [
             Block(position, number, number_key, np.concatenate([bos, self.languages[number].block(number_block)]))

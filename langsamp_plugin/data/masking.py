@@ -2,7 +2,7 @@
 
 Devlin et al. 2019, section 3.1: 15 % of the tokens are predicted; of these 80 % become ``<mask>``, 10 % a random
 token, 10 % stay. Special tokens are never chosen and never drawn. All randomness is a function of a key per block
-(seed, epoch, language, block), so the same block is masked in the same way wherever it lands in a batch.
+(seed, epoch, language, block, pass), so the same block is masked in the same way wherever it lands in a batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which block is trained on when: a pure function of (seed, epoch, position) and the table of counts.
 
 Stage 1, :func:`draws_per_epoch`: how many blocks each language gives an epoch.
-Stage 2, :class:`BlockSampler`: position in the epoch -> (language, block). Nothing is materialised, so memory and
+Stage 2, :class:`BlockSampler`: position in the epoch -> (language, block, pass). Nothing is materialised, so memory and
 start-up grow with the number of languages and not of blocks, and a run resumes at a position without replaying.
 """
 
@@ -103,7 +103,7 @@ class BlockSampler:
         """Return the number of positions in an epoch."""
         return int(self.ends[-1]) if len(self.ends) else 0
 
-    def locate(self, visit: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def locate(self, visit: int, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Map positions to blocks.
 
         Args:
@@ -111,7 +111,8 @@ class BlockSampler:
             positions: int64 of shape ``(n,)``, each in ``[0, len(self))``.
 
         Returns:
-            ``(language, block)``, both int64 of shape ``(n,)``.
+            ``(language, block, pass)``, each int64 of shape ``(n,)``. The pass counts how often the language was gone
+            through before, over all epochs: no (language, block, pass) ever comes twice.
         """
         positions = np.asarray(positions, dtype=np.int64)
         shuffled = permute(positions, np.array(len(self), dtype=np.int64), key(self.seed, _ORDER, visit))
@@ -120,4 +121,4 @@ class BlockSampler:
         count = self.counts[language]
         passes = draw // count
         block = permute(draw % count, count, key(self.seed, _PASS, self.keys[language], passes))
-        return language, block
+        return language, block, passes

@@ -159,6 +159,30 @@ def test_tag_dropout_is_a_function_of_the_block():
     assert again == ids[1][7]
 
 
+class LongLanguage(FakeLanguage):
+    """Blocks long enough that two masks are never equal by chance."""
+
+    def block(self, block):
+        return np.full(200, 10 + block, dtype=np.int64)
+
+
+@pytest.mark.parametrize("tag_dropout", [0.0, 0.5])
+def test_an_upsampled_language_is_masked_anew_in_each_pass(tag_dropout, monkeypatch):
+    def passes():
+        dataset = make_dataset((20, 3), (20, 330), tag_dropout=tag_dropout)
+        dataset.languages = [LongLanguage(len(language), language.key) for language in dataset.languages]
+        batch = dataset.collater(dataset.__getitems__(range(350)))
+        rows = [(int(row.max()), tuple((row != 1).tolist())) for row in batch["target"] if 10 <= row.max() < 13]
+        return rows, (batch["net_input"]["lang_ids"] == -1).float().mean()
+
+    rows, dropped = passes()
+    assert len(set(rows)) == len(rows) >= 330 and abs(dropped - tag_dropout) < 0.12
+    assert passes()[0] == rows, "and all of it is a function of the position"
+    # The control: without the pass in the key a block of the small language has one mask, 110 times.
+    monkeypatch.setattr(BlockDataset, "locate", lambda self, at: (*self.sampler.locate(0, at)[:2], np.zeros_like(at)))
+    assert len(set(passes()[0])) <= 6
+
+
 def test_batch_sizes():
     for max_tokens, max_sentences, multiple, expected in [
         (None, 12, 8, 8),

@@ -60,7 +60,7 @@ def test_every_token_once_a_pass(sizes_of, block_size, alpha, seed, workers, dat
             positions = np.arange(worker, len(sampler), workers)
             if not len(positions):
                 continue
-            for number, block in zip(*(part.tolist() for part in sampler.locate(epoch, positions))):
+            for number, block, _ in zip(*(part.tolist() for part in sampler.locate(epoch, positions))):
                 seen[number][languages[number].block(block)] += 1
     for times, count, draw in zip(seen, counts, draws):
         assert times.min() >= 1, "every token is reached"
@@ -76,5 +76,5 @@ def test_blocks_of_a_corpus_too_large_for_memory():
     assert len(blocks) == 2 * half
     assert blocks.span(half - 1) == (0, (half - 1) * 511, 10**12 + 5) and blocks.span(half) == (1, 0, 511)
     sampler = BlockSampler(np.array([2 * half]), np.array([2 * half]), np.array([7], dtype=np.uint64), 1)
-    _, found = sampler.locate(0, np.arange(2 * half - 1000, 2 * half))
+    _, found, _ = sampler.locate(0, np.arange(2 * half - 1000, 2 * half))
     assert len(set(found.tolist())) == 1000 and found.min() >= 0 and found.max() < 2 * half

@@ -100,7 +100,7 @@ def test_every_block_once_per_pass(languages, seed, epochs):
     sampler = make_sampler(counts, draws, seed)
     located = [sampler.locate(visit, np.arange(len(sampler))) for visit in range(epochs)]
     for number, (count, draw) in enumerate(languages):
-        seen = np.concatenate([block[language == number] for language, block in located])
+        seen = np.concatenate([block[language == number] for language, block, _ in located])
         assert len(seen) == draw * epochs
         times = np.bincount(seen, minlength=count)
         assert len(times) == count and times.max() - times.min() <= 1
@@ -110,6 +110,15 @@ def test_passes_have_orders_of_their_own():
     sampler = make_sampler([50], [50])
     first, second = (sampler.locate(visit, np.arange(50))[1] for visit in (0, 1))
     assert sorted(first) == sorted(second) and (first == second).mean() < 0.2
+
+
+@given(st.integers(1, 30), st.integers(1, 300), st.integers(1, 4))
+def test_no_block_comes_twice_in_a_pass(count, draw, visits):
+    sampler = make_sampler([count, 11], [draw, 5])
+    located = [np.stack(sampler.locate(visit, np.arange(len(sampler)))) for visit in range(visits)]
+    seen = np.concatenate(located, axis=1).T
+    assert len(np.unique(seen, axis=0)) == len(seen) == visits * (draw + 5)
+    assert seen[seen[:, 0] == 0, 2].max() == (visits * draw - 1) // count
 
 
 def test_order_is_a_function_of_position():
@@ -124,5 +133,5 @@ def test_order_is_a_function_of_position():
 
 def test_languages_are_mixed():
     sampler = make_sampler([500, 500], [500, 500])
-    language, _ = sampler.locate(0, np.arange(1000))
+    language = sampler.locate(0, np.arange(1000))[0]
     assert 0.4 < language[:500].mean() < 0.6
