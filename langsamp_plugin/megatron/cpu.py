@@ -1,0 +1,50 @@
+"""Megatron-Core on a CPU over gloo, for tests and for a first look without a GPU.
+
+Megatron-Core 0.16 trains on a CPU but for places that name CUDA: schedules, clipping and gradient buffers make their
+tensors there. Inside :func:`on_cpu` these are made on the CPU, and its random number tracker, which is CUDA's, forks
+nothing. Nothing is changed where a GPU is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+class _MadeOnCpu(TorchFunctionMode):
+    """Sends what is made on ``cuda`` to the CPU."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if str(kwargs.get("device", "")).startswith("cuda"):
+            kwargs["device"] = "cpu"
+        return func(*args, **kwargs)
+
+
+class _NoTracker:
+    """Stands in for Megatron's tracker of CUDA's random number states."""
+
+    def fork(self, *names: Any) -> Any:
+        return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def on_cpu() -> Iterator[None]:
+    """Run Megatron-Core on the CPU inside the block; does nothing where torch sees a GPU."""
+    if torch.cuda.is_available():
+        yield
+        return
+    from megatron.core import tensor_parallel
+
+    with (
+        mock.patch.object(torch.cuda, "current_device", lambda: torch.device("cpu")),
+        mock.patch.object(torch.cuda, "synchronize", lambda *args: None),
+        mock.patch.object(tensor_parallel, "get_cuda_rng_tracker", _NoTracker),
+        _MadeOnCpu(),
+    ):
+        yield
