@@ -53,6 +53,7 @@ HF_DROPPED = {
     r"roberta\.pooler\.dense\.(weight|bias)": "XLM-R's pooler was never trained",
     r"roberta\.embeddings\.(position_ids|token_type_ids)": "constants, no weights",
     r"roberta\.embeddings\.token_type_embeddings\.weight": "fairseq has none; its one row is added to the positions",
+    r"roberta\.(lang|script)_embedding\.(weight|codes)": "the tables, which are read from langsamp.safetensors",
     r"lm_head\.decoder\.(weight|bias)": "second names of the word embedding and of the head's bias",
 }
 """What an import leaves out on purpose, and why."""

@@ -38,10 +38,20 @@ class TagEmbedding(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(len(codes), embed_dim))
         self.register_buffer("codes", encode_codes(codes))
-        # A generator of its own: with or without the tables, the backbone draws the same initial weights from a seed.
+        self.reset_parameters(codes)
+
+    def reset_parameters(self, codes: Sequence[str]) -> None:
+        """Draw the rows and write the codes; nothing on the meta device, which holds no values.
+
+        A generator of its own: with or without the tables, the backbone draws the same initial weights from a seed.
+        """
+        if self.weight.is_meta:
+            return
         seed = (torch.initial_seed() + self.codes.shape[1]) % 2**63
+        drawn = torch.empty(self.weight.shape).normal_(std=INIT_STD, generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():
-            self.weight.normal_(std=INIT_STD, generator=torch.Generator().manual_seed(seed))
+            self.weight.copy_(drawn)
+            self.codes.copy_(encode_codes(codes))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Look up rows.
@@ -53,9 +63,10 @@ class TagEmbedding(nn.Module):
             ``(*ids.shape, embed_dim)``; exactly zero, without a gradient, for the unknown id.
 
         Raises:
-            ValueError: an id is out of range (checked on the CPU only, where it costs no synchronisation).
+            ValueError: an id is out of range (checked on the CPU only, where it costs no synchronisation, and
+                not in a compiled model).
         """
-        if ids.device.type == "cpu" and ids.numel():
+        if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
             lowest, highest = int(ids.min()), int(ids.max())
             if lowest < UNKNOWN_ID or highest >= len(self.weight):
                 raise ValueError(

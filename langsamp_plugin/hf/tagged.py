@@ -1,0 +1,217 @@
+"""What makes a masked LM of transformers a LangSAMP model: ``o_i = h_i + E_lang + E_script`` goes into its head."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import MaskedLMOutput
+
+from langsamp_plugin.hf.heads import find_head
+from langsamp_plugin.hf.loss import tied_input, token_losses
+from langsamp_plugin.hf.tagged_folder import TABLES, TaggedFolder
+from langsamp_plugin.lang_script import LangScript, LanguageTable, ScriptTable, Tables
+from langsamp_plugin.modules.ignored import IGNORED
+from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes
+
+Ids = tuple[Optional[Tensor], Optional[Tensor]]
+ABSENT = object()
+OWN = ("lang_ids", "script_ids", "num_items_in_batch", "skip_logits")
+"""Arguments of ``forward`` that the stock classes do not have, by keyword only."""
+
+
+class TaggedMaskedLM(TaggedFolder):
+    """Goes before a masked LM's own class among the bases; see :func:`langsamp_plugin.hf.any_masked_lm.tagged_class`.
+
+    The two tables are modules of the model, so that everything which handles its weights handles them: the Trainer's
+    checkpoints, sharding, ``device_map``, dtypes. Without ids it is the stock model.
+
+    Attributes:
+        lang_embedding, script_embedding: the tables, or ``None``.
+        tables: the inventories.
+    """
+
+    accepts_loss_kwargs = True  # of the Trainer: forward divides by num_items_in_batch
+
+    lang_embedding: Optional[TagEmbedding]
+    script_embedding: Optional[TagEmbedding]
+    config: Any
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any):
+        super().__init__(config, *args, **kwargs)
+        self._set_tables(getattr(config, "languages", ()), getattr(config, "scripts", ()))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Give ``forward`` the stock class's signature with our arguments at its end: the Trainer reads it."""
+        super().__init_subclass__(**kwargs)
+        stock = next((base for base in cls.__mro__[1:] if _is_stock(base)), None)
+        if stock is None:
+            return
+        parameters = list(inspect.signature(stock.forward).parameters.values())
+        cls._positional = [
+            parameter.name for parameter in parameters[1:] if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+        ]
+        named = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        named += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in OWN]
+
+        def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return self._forward(args, kwargs)
+
+        forward.__doc__ = TaggedMaskedLM._forward.__doc__
+        forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [*named, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
+        )
+        cls.forward = forward
+
+    def _set_tables(self, languages: Sequence[str], scripts: Sequence[str]) -> None:
+        """Make both tables anew, drawn at random; no codes leave one out."""
+        head = find_head(self)
+        width = self.config.hidden_size
+        self.config.languages, self.config.scripts = list(languages), list(scripts)
+        self.lang_embedding = TagEmbedding(list(languages), width) if languages else None
+        self.script_embedding = TagEmbedding(list(scripts), width) if scripts else None
+        for table in (self.lang_embedding, self.script_embedding):
+            if table is not None and not head.weight.is_meta:
+                table.to(head.weight.device, head.weight.dtype)
+
+    @property
+    def tables(self) -> Tables:
+        """The inventories; an empty one for a table that the model does not have."""
+        return Tables(LanguageTable(self.config.languages, "the model"), ScriptTable(self.config.scripts, "the model"))
+
+    def tag_ids(self, tags: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return ``(lang_ids, script_ids)``, int64 (B,), of a tag per sentence; ``und_Zyyy`` is unknown.
+
+        Raises:
+            ValueError: a tag is malformed or a table lacks its code.
+        """
+        ids = [self.tables.ids(LangScript.from_spelling(tag)) for tag in tags]
+        lang_ids, script_ids = torch.tensor(ids, dtype=torch.long, device=self.device).reshape(-1, 2).unbind(1)
+        return lang_ids, script_ids
+
+    def _forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Predict.
+
+        Args:
+            input_ids, attention_mask, ...: the stock class's arguments in its order; further ones by keyword.
+            labels: int64 (B, T), -100 where nothing is to be predicted.
+            lang_ids, script_ids: int64 (B,), -1 for unknown; ``None`` is unknown for all.
+            num_items_in_batch: what the summed loss is divided by; by default the number of its masked positions.
+            skip_logits: make no logits beside the loss, which then is computed at the masked positions alone;
+                by default ``config.skip_logits``, and where that is not set, in training with labels.
+
+        Returns:
+            ``MaskedLMOutput`` with ``loss`` (with labels) and ``logits`` (B, T, V), or a tuple without
+            ``return_dict``.
+
+        Raises:
+            ValueError: ids of another shape, or ids for a model that has no tables.
+        """
+        named = dict(zip(self._positional, args))
+        if len(args) > len(self._positional) or named.keys() & kwargs.keys():
+            raise TypeError(f"forward takes {', '.join(self._positional)} by position, each once")
+        named.update(kwargs)
+        ids = (named.pop("lang_ids", None), named.pop("script_ids", None))
+        items, skip = named.pop("num_items_in_batch", None), named.pop("skip_logits", None)
+        if named.get("labels") is None and ids == (None, None):
+            return super().forward(**named)
+        labels = named.pop("labels", None)
+        if skip is None:
+            skip = getattr(self.config, "skip_logits", None)
+        if skip is None:
+            skip = self.training
+        return self._predict(named, ids, labels, items, bool(skip) and labels is not None)
+
+    def _predict(
+        self, named: dict[str, Any], ids: Ids, labels_BT: Optional[Tensor], items: Any, skip_logits: bool
+    ) -> Any:
+        head = find_head(self)
+        as_tuple = not _return_dict(named.pop("return_dict", None), self.config)
+        # A head that is offloaded has its weights at hand inside its own call only.
+        blocks = labels_BT is not None and not head.weight.is_meta and not torch.compiler.is_exporting()
+        tied = tied_input(self, head, labels_BT, named) if blocks and labels_BT is not None else None
+        outputs = self.base_model(**named, return_dict=True)
+        features_BTC = outputs[0]
+        tags_BC = self._tag_rows(features_BTC, ids)
+        loss = logits_BTV = None
+        if not skip_logits or not blocks:
+            logits_BTV = head.predict(features_BTC if tags_BC is None else features_BTC + tags_BC.unsqueeze(1))
+        if labels_BT is not None:
+            if labels_BT.shape != features_BTC.shape[:2]:
+                raise ValueError(
+                    f"labels must be (B, T) = {tuple(features_BTC.shape[:2])}, but are {tuple(labels_BT.shape)}"
+                )
+            labels_BT = labels_BT.to(features_BTC.device)
+            if logits_BTV is not None and not blocks:
+                total = cross_entropy(logits_BTV.flatten(0, 1), labels_BT.flatten(), reduction="sum")
+            else:
+                total = token_losses(head, features_BTC, tags_BC, labels_BT, tied).total
+            count = (labels_BT != IGNORED).sum() if items is None else items
+            loss = total / (count.to(total.device) if isinstance(count, Tensor) else count)
+        result = MaskedLMOutput(
+            loss=loss,
+            logits=None if skip_logits else logits_BTV,
+            hidden_states=getattr(outputs, "hidden_states", None),
+            attentions=getattr(outputs, "attentions", None),
+        )
+        return result.to_tuple() if as_tuple else result
+
+    def _tag_rows(self, features_BTC: Tensor, ids: Ids) -> Optional[Tensor]:
+        """Return ``E_lang + E_script`` (B, C) where the features are, ``None`` without ids."""
+        tables = (self.lang_embedding, self.script_embedding)
+        if ids != (None, None) and tables == (None, None):
+            raise ValueError(
+                "lang_ids and script_ids must be left out, because the model has no tables: load a folder of `langsamp "
+                "export`, or give the model tables with add_tags"
+            )
+        tags_BC: Optional[Tensor] = None
+        for noun, table, ids_B in zip(("lang", "script"), tables, ids):
+            if ids_B is None or table is None:
+                continue
+            if ids_B.shape != features_BTC.shape[:1] or ids_B.is_floating_point():
+                raise ValueError(
+                    f"{noun}_ids must be whole numbers of shape (B,) = ({len(features_BTC)},), but are {ids_B.dtype} "
+                    f"{tuple(ids_B.shape)}: give one id a sentence, as `model.tag_ids` returns them"
+                )
+            rows_BC = table(ids_B.to(table.weight.device)).to(features_BTC)
+            tags_BC = rows_BC if tags_BC is None else tags_BC + rows_BC
+        return tags_BC
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Draw the rows of a table that a folder lacks; the rest is the stock class's."""
+        if module is getattr(self, "lang_embedding", ABSENT):
+            self.lang_embedding.reset_parameters(self.config.languages)  # type: ignore[union-attr]
+        elif module is getattr(self, "script_embedding", ABSENT):
+            self.script_embedding.reset_parameters(self.config.scripts)  # type: ignore[union-attr]
+        else:
+            super()._init_weights(module)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Load weights, as the Trainer does when it resumes.
+
+        Raises:
+            ValueError: the rows of a table are in another order there.
+        """
+        for name in TABLES:
+            table, codes = getattr(self, name), state_dict.get(f"{name}.codes")
+            if table is not None and codes is not None and decode_codes(codes) != decode_codes(table.codes):
+                raise ValueError(
+                    f"{name} has {len(codes)} codes in another order or number there than the {len(table.codes)} here: "
+                    "build the model with the tables of the run that is resumed"
+                )
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+
+def _is_stock(base: type) -> bool:
+    return issubclass(base, PreTrainedModel) and "forward" in vars(base) and not issubclass(base, TaggedMaskedLM)
+
+
+def _return_dict(wanted: Optional[bool], config: Any) -> bool:
+    if wanted is not None:
+        return wanted
+    return bool(getattr(config, "return_dict", True)) and not getattr(config, "torchscript", False)
