@@ -57,12 +57,12 @@ def import_hf(folder: HFFolder, data: str, seed: int = 42) -> ImportResult:
     except ValueError as error:
         raise ValueError(f"{folder.path}: {error}") from error
     weights = {target: source[name] for name, target in names.items() if target is not None}
-    if any("lang_embedding" in name or "script_embedding" in name for name in source):
-        if not (folder.path / TABLES_FILENAME).is_file():
-            raise ValueError(
-                f"{folder.path} must have {TABLES_FILENAME} beside its weights, but has not: save the model again with "
-                "LangSampForMaskedLM.save_pretrained"
-            )
+    tagged = any("lang_embedding" in name or "script_embedding" in name for name in source)
+    if tagged and not (folder.path / TABLES_FILENAME).is_file():
+        raise ValueError(
+            f"{folder.path} must have {TABLES_FILENAME} beside its weights, but has not: save the model again with "
+            "LangSampForMaskedLM.save_pretrained"
+        )
     notes = []
     shapes = _shapes(config)
     _check_shapes(folder, weights, shapes)
