@@ -149,7 +149,7 @@ def read_tatoeba(folder: Path) -> tuple[dict[LangScript, Pairs], dict[str, str]]
             if len(columns) < 2:
                 raise ValueError(f"{index}, line {number}: must be code<tab>tag, but is {line[:60]!r}")
             with error_context(f"{index}, line {number}"):
-                scripts[columns[0]] = LangScript.from_spelling(columns[1])
+                scripts[columns[0]] = _task_tag(columns[1])
     pairs: dict[LangScript, Pairs] = {}
     unusable = {}
     for path in sorted(folder.glob("tatoeba.*-eng.eng")):
@@ -165,7 +165,7 @@ def read_tatoeba(folder: Path) -> tuple[dict[LangScript, Pairs], dict[str, str]]
                 f"{other} has {len(sentences)} lines, but {path.name} {len(english)}: they must be parallel"
             )
         with error_context(path):
-            tag = scripts.get(code) or LangScript.from_spelling(code)
+            tag = scripts.get(code) or _task_tag(code)
         if english:
             pairs[tag] = Pairs(english, sentences)
         else:
@@ -192,7 +192,7 @@ def find_labelled(folder: Path) -> dict[LangScript, dict[str, Path]]:
         if not files:
             continue
         try:
-            tag = LangScript.from_spelling(path.name)
+            tag = _task_tag(path.name)
         except ValueError as error:
             raise ValueError(f"{path}: {error}; rename the folder") from error
         if tag in found:
@@ -265,18 +265,26 @@ def select_tags(tags: Iterable[LangScript], langs: Iterable[str], where: Path) -
         FileNotFoundError: one that is wanted is not there.
     """
     there = sorted(tags)
-    wanted = [LangScript.from_spelling(lang) for lang in langs]
+    wanted = [_task_tag(lang) for lang in langs]
     for tag in wanted:
         if tag not in there:
             raise FileNotFoundError(f"{where} has no {tag}; it has {' '.join(map(str, there))}")
     return sorted(set(wanted)) if wanted else there
 
 
+def _task_tag(name: str) -> LangScript:
+    """Return the tag of a task's language; zho_Hans and zho_Hant, which train one row, are two languages of a task."""
+    try:
+        return LangScript.parse(name)
+    except ValueError:
+        return LangScript.from_spelling(name)
+
+
 def _tagged(folder: Path, pattern: str) -> dict[LangScript, Path]:
     found = {}
     for path in sorted(folder.glob(pattern)):
         try:
-            found[LangScript.from_spelling(path.stem)] = path
+            found[_task_tag(path.stem)] = path
         except ValueError as error:
             raise ValueError(f"{path}: {error}; rename the file") from error
     if not found:

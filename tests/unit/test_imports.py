@@ -13,7 +13,7 @@ NAME = "langsamp_plugin"
 # comes after checkpoint, because it checks and mends checkpoint files; criterion and task hear from it when a run shall
 # end.
 LAYERS = [
-    ("atomic", "errors", "lang_script", "progress"),
+    ("atomic", "code_tables", "errors", "lang_script", "progress", "spelling"),
     ("corpus",),
     ("vocabulary",),
     ("data",),
