@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from fairseq.data import Dictionary
 
 from langsamp_plugin.data.block_dataset import BlockDataset
-from langsamp_plugin.data.data_folder import check_types, split_parts
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import draws_per_epoch
-from langsamp_plugin.data.token_buffer import TokenBuffer
-from langsamp_plugin.lang_script import LangScript, Tables, head_tags
+from langsamp_plugin.lang_script import Tables, head_tags
 from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
 
 WORD_MARKER = "\u2581"
@@ -57,43 +54,6 @@ def build_masking(dictionary: Dictionary, cfg: LangSampMaskedLMConfig) -> Maskin
     )
     masking.check()
     return masking
-
-
-def read_languages(
-    folders_of: Mapping[LangScript, Sequence[Path]],
-    split: str,
-    *,
-    combine: bool,
-    tokens_per_sample: int,
-    vocab_size: int,
-) -> tuple[list[LanguageBlocks], list[LangScript]]:
-    """Open a split of a data folder.
-
-    Args:
-        folders_of: the folders of each language.
-        split: ``train``, ``valid``, ...
-        combine: also take ``train1``, ``train2``, ...
-        tokens_per_sample: length of a full block with ``<s>``.
-        vocab_size: number of types of the dictionary.
-
-    Returns:
-        The languages that have text there, sorted by tag, and the tags of those that have none.
-
-    Raises:
-        ValueError: a file is damaged, or was binarized with another dictionary.
-    """
-    languages: list[LanguageBlocks] = []
-    missing: list[LangScript] = []
-    for tag, folders in sorted(folders_of.items()):
-        for folder in folders:
-            check_types(folder, vocab_size)
-        buffers = [TokenBuffer(prefix) for folder in folders for prefix in split_parts(folder, split, combine)]
-        blocks = LanguageBlocks(tag, buffers, block_size=tokens_per_sample - 1, vocab_size=vocab_size)
-        if len(blocks):
-            languages.append(blocks)
-        else:
-            missing.append(tag)
-    return languages, missing
 
 
 def training_draws(languages: Sequence[LanguageBlocks], cfg: LangSampMaskedLMConfig) -> np.ndarray:

@@ -12,15 +12,16 @@ from fairseq import utils
 from fairseq.data import Dictionary
 from fairseq.tasks import FairseqTask, register_task
 
-from langsamp_plugin.criterions.tag_losses import group_losses, report_validation, tag_losses
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator, blocks_per_batch
 from langsamp_plugin.data.data_folder import data_languages
 from langsamp_plugin.data.sampling import BlockSampler
 from langsamp_plugin.data.split_table import SplitTable
+from langsamp_plugin.data.splits import read_languages
+from langsamp_plugin.data.tag_losses import group_losses, report_validation, tag_losses
 from langsamp_plugin.lang_script import LanguageTable, Tables
 from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
-from langsamp_plugin.tasks.datasets import build_masking, fingerprint, read_languages, training_draws
+from langsamp_plugin.tasks.datasets import build_masking, fingerprint, training_draws
 from langsamp_plugin.training import ending
 from langsamp_plugin.vocabulary.dictionary import read_dictionary
 
@@ -219,7 +220,7 @@ class LangSampMaskedLMTask(FairseqTask):
         """Report one validation per language, script and group.
 
         The macro averages go into ``stats``, which fairseq prints and sends to TensorBoard; see
-        :func:`~langsamp_plugin.criterions.tag_losses.report_validation` for the rest.
+        :func:`~langsamp_plugin.data.tag_losses.report_validation` for the rest.
         """
         losses = tag_losses(self.tags, self._tag_sums)
         self._tag_sums[:] = 0  # the next subset's

@@ -25,7 +25,7 @@ from langsamp_plugin.analysis.families import families_of, read_families
 from langsamp_plugin.analysis.projection import principal_components, umap_points
 from langsamp_plugin.analysis.tag_swap import SWAPS, swapped_rows, tag_swap
 from langsamp_plugin.checkpoint.weight_names import TABLE_KEYS
-from langsamp_plugin.criterions.tag_losses import group_losses, script_losses, tag_losses
+from langsamp_plugin.data.tag_losses import group_losses, script_losses, tag_losses
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.modules.tag_embedding import decode_codes
 

@@ -179,7 +179,9 @@ def test_an_upsampled_language_is_masked_anew_in_each_pass(tag_dropout, monkeypa
     assert len(set(rows)) == len(rows) >= 330 and abs(dropped - tag_dropout) < 0.12
     assert passes()[0] == rows, "and all of it is a function of the position"
     # The control: without the pass in the key a block of the small language has one mask, 110 times.
-    monkeypatch.setattr(BlockDataset, "locate", lambda self, at: (*self.sampler.locate(0, at)[:2], np.zeros_like(at)))
+    monkeypatch.setattr(
+        BlockDataset, "locate", lambda self, at, epoch: (*self.sampler.locate(0, at)[:2], np.zeros_like(at))
+    )
     assert len(set(passes()[0])) <= 6
 
 

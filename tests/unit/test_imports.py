@@ -36,7 +36,10 @@ ROOMS = (
     *("report", "commands", "cli"),
 )
 """The rooms that a line of text passes on its way from the disk to a table."""
-PLAIN = ("lang_script", "modules", "data.hashing", "data.masking", "data.permutation", "data.sampling")
+PLAIN = (
+    *("lang_script", "modules", "data.hashing", "data.masking", "data.permutation", "data.sampling"),
+    *("data.splits", "data.tagged_blocks", "data.tag_losses", "hf"),
+)
 """Torch and numpy alone, so that another trainer can take them as they are."""
 
 
