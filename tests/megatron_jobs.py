@@ -45,3 +45,28 @@ def forward_backward(sizes, weights, batch, padded, sequence_parallel=False):
             if getattr(parameter, "sequence_parallel", False):
                 torch.distributed.all_reduce(grads[name])
     return {"logits": logits, "losses": losses.detach(), "grads": grads}
+
+
+def save_in_slices(source, out):
+    """Load a checkpoint as Megatron does, each rank its slice, and save it again."""
+    import os
+
+    from megatron.core import dist_checkpointing, parallel_state
+
+    from langsamp_plugin.megatron.convert import read_record
+    from langsamp_plugin.megatron.layout import stored_tables
+    from langsamp_plugin.megatron.model import LangSampBertModel
+    from langsamp_plugin.megatron.stored import check_stored, open_stored
+
+    folder = check_stored(source)
+    sizes = read_record(folder).sizes
+    with on_cpu():
+        ranks = parallel_state.get_tensor_model_parallel_world_size()
+        config = transformer_config(sizes, tensor_model_parallel_size=ranks, use_cpu_initialization=True)
+        model = LangSampBertModel(
+            config, num_words=sizes.words, max_positions=sizes.positions, tables=stored_tables(open_stored(folder))
+        )
+        state = dist_checkpointing.load({"model": model.sharded_state_dict()}, str(folder))
+        model.load_state_dict(state["model"])
+        os.makedirs(out, exist_ok=True)
+        dist_checkpointing.save({"model": model.sharded_state_dict()}, out)

@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 ORDER = (
-    *("corpus", "check", "tokenizer", "binarize", "init", "import", "export", "evaluate", "report", "analyze"),
-    *("info", "doctor", "user-dir"),
+    *("corpus", "check", "tokenizer", "binarize", "init", "import", "export", "megatron", "evaluate", "report"),
+    *("analyze", "info", "doctor", "user-dir"),
 )
 """Of the commands in ``--help``: the order of work."""
 
@@ -28,7 +28,9 @@ class OrderOfWork(TyperGroup):
 app = typer.Typer(name="langsamp", cls=OrderOfWork, rich_markup_mode=None)
 tokenizer_app = typer.Typer(help="Train or extend SentencePiece models.", rich_markup_mode=None)
 analyze_app = typer.Typer(help="Look at what a trained model's tables know.", rich_markup_mode=None)
+megatron_app = typer.Typer(help="Checkpoints and data of Megatron-Core.", rich_markup_mode=None)
 app.add_typer(tokenizer_app, name="tokenizer")
+app.add_typer(megatron_app, name="megatron")
 app.add_typer(analyze_app, name="analyze")
 
 LANGS = typer.Option("", help="Tags to take, separated by commas; all by default.")

@@ -1,0 +1,86 @@
+"""Checkpoints and data of Megatron-Core."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+import typer
+
+from langsamp_plugin.commands.app import megatron_app
+
+VERIFY = typer.Option(
+    False,
+    "--verify",
+    help="Put sentences in 17 languages through both models and compare every layer; needs megatron-core.",
+)
+SPM = typer.Option(None, help="SentencePiece model; by default the one beside the source.")
+
+
+@megatron_app.command(name="import")
+def import_(
+    source: Path = typer.Argument(
+        ..., help="Hugging Face folder, or checkpoint of fairseq: LangSAMP, roberta or xlmr."
+    ),
+    out: Path = typer.Option(..., help="Folder to write, for --load of Megatron."),
+    spm: Optional[Path] = SPM,
+    pad_to: int = typer.Option(128, min=1, help="The vocabulary is padded to a multiple of this times the ranks."),
+    tensor_parallel: int = typer.Option(1, min=1, help="Tensor-parallel ranks to pad for; any number can load it."),
+    allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Read weights that are only there as a pickle."),
+    verify: bool = VERIFY,
+) -> None:
+    """Write a distributed checkpoint that Megatron-Core starts from.
+
+    Example: langsamp megatron import xlm-roberta-base --out runs/start --verify
+    """
+    from langsamp_plugin.megatron.convert import import_to_megatron
+
+    notes, found = import_to_megatron(
+        source, out, spm=spm, multiple=pad_to, ranks=tensor_parallel, allow_pickle=allow_pickle, verify=verify
+    )
+    if found is not None:
+        print(found.format())
+    print("\n".join([f"{out}: imported from {source}", *notes]))
+
+
+@megatron_app.command()
+def export(
+    source: Path = typer.Argument(..., help="Checkpoint folder of Megatron-Core, or that of one iteration."),
+    out: Path = typer.Option(..., help="File ending in .pt for fairseq, else a Hugging Face folder."),
+    spm: Optional[Path] = SPM,
+    record: Optional[Path] = typer.Option(
+        None, help="langsamp.json that training started from, where the checkpoint has none beside it."
+    ),
+    verify: bool = VERIFY,
+) -> None:
+    """Write a Megatron-Core checkpoint, of any number of ranks, for fairseq or Hugging Face.
+
+    Example: langsamp megatron export runs/megatron --out runs/hf --verify
+    """
+    from langsamp_plugin.megatron.convert import export_from_megatron
+
+    found = export_from_megatron(source, out, spm=spm, record=record, verify=verify)
+    if found is not None:
+        print(found.format())
+    print(f"{out}: exported from {source}")
+
+
+@megatron_app.command()
+def index(
+    data: Path = typer.Argument(..., help="Data folder of `langsamp binarize`; with --check an indexed one."),
+    out: Optional[Path] = typer.Option(None, help="Folder to write: indexes, and links to the .bin files."),
+    check: bool = typer.Option(False, "--check", help="Only check that each index of a folder is of its .bin."),
+) -> None:
+    """Write the indexes that Megatron's IndexedDataset reads over the same .bin.
+
+    Example: langsamp megatron index runs/data-bin --out runs/data-megatron
+    """
+    from langsamp_plugin.megatron.index import check_indexed, index_data
+
+    if check:
+        print(f"{data}: {check_indexed(data)} indexes are of their .bin files")
+        return
+    if out is None:
+        raise ValueError("--out must name a folder to write, or --check be given")
+    found = index_data(data, out)
+    print(f"{out}: {found.languages} languages, {found.sentences:,} sentences, {found.tokens:,} tokens, nothing copied")

@@ -1,0 +1,218 @@
+"""Our data for Megatron's trainers: a sample is a pure function of its number, so that a run resumes by counting.
+
+Megatron counts the samples that all ranks have consumed and hands that number on when it resumes. Sample n is position
+``n % E`` of epoch ``n // E + 1``, E blocks an epoch, in the order of :class:`~langsamp_plugin.data.sampling.BlockSampler`
+and with the masks that fairseq's side draws: the same seed gives the same batches. With another number of ranks, or another
+batch size, the remaining samples still come exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+
+from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
+from langsamp_plugin.data.hashing import key, to_unit
+from langsamp_plugin.data.language_blocks import LanguageBlocks
+from langsamp_plugin.data.masking import Masking, mask_batch
+from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
+from langsamp_plugin.data.token_buffer import TokenBuffer
+from langsamp_plugin.lang_script import UNKNOWN_ID, Tables, head_tags
+from langsamp_plugin.vocabulary.dictionary import SPECIAL, read_dictionary
+
+BOS, PAD = 0, 1
+IGNORED = -100
+_MASK, _TAG_DROPOUT = 3, 4  # stream identifiers of the counter-based generator, those of data/block_dataset.py
+
+
+class LangSampDataset(torch.utils.data.Dataset):
+    """Masked and tagged samples of one split.
+
+    Args:
+        data: a data folder of ``langsamp binarize``.
+        tables: the inventories that ids refer to.
+        split: ``train``, ``valid``, ...
+        seq_length: tokens of a sample, ``<s>`` included; shorter ones are padded.
+        num_samples: length of the data set; training goes through epochs until it is reached. ``None`` is one epoch.
+        seed: the run's.
+        alpha, sampling, scale: how languages are drawn, see :func:`~langsamp_plugin.data.sampling.draws_per_epoch`.
+        sampled: draw languages so, in mixed order; ``False`` is every block once, language after language.
+        tag_dropout: probability that a sample's tag is replaced by the unknown one. It is drawn here and not in the model,
+            so that all tensor-parallel ranks agree and a resumed run draws the same.
+        mask_prob: share of tokens that are predicted.
+        tag_map: file of lines ``FOLDER<tab>TAG``.
+
+    Raises:
+        FileNotFoundError: there is no such data.
+        ValueError: a file is damaged, or the tables lack a code of the data.
+    """
+
+    def __init__(
+        self,
+        data: PathLike,
+        *,
+        tables: Tables,
+        split: str = "train",
+        seq_length: int = 512,
+        num_samples: Optional[int] = None,
+        seed: int = 1,
+        alpha: float = 1.0,
+        sampling: str = "alpha",
+        scale: float = 30.0,
+        sampled: bool = True,
+        tag_dropout: float = 0.0,
+        mask_prob: float = 0.15,
+        tag_map: Optional[PathLike] = None,
+    ):
+        if not 0.0 <= tag_dropout <= 1.0:
+            raise ValueError(f"tag_dropout must lie between 0 and 1, but is {tag_dropout}")
+        if seq_length < 2:
+            raise ValueError(f"seq_length must be at least 2, but is {seq_length}")
+        self.masking, symbols = masking_of(Path(data) / "dict.txt", mask_prob)
+        self.num_words = len(self.masking.special)
+        self.seq_length, self.seed, self.tag_dropout = seq_length, seed, tag_dropout
+        self.languages = _languages(data, split, seq_length, self.num_words, tag_map)
+        self.tags = [blocks.tag for blocks in self.languages]
+        ids = np.array([tables.ids(tag) for tag in self.tags], dtype=np.int64)
+        self.lang_ids, self.script_ids = ids[:, 0], ids[:, 1]
+        self.keys = np.array([blocks.key for blocks in self.languages], dtype=np.uint64)
+        counts = np.array([len(blocks) for blocks in self.languages], dtype=np.int64)
+        self.sampler, draws, self._ends = None, counts, np.cumsum(counts)
+        if sampled:
+            head = np.array([str(tag) in head_tags() for tag in self.tags])
+            draws = draws_per_epoch(counts, scheme=sampling, alpha=alpha, head=head, scale=scale)
+            self.sampler = BlockSampler(counts, draws, self.keys, seed)
+        self.epoch_length = int(draws.sum())
+        self.num_samples = self.epoch_length if num_samples is None else num_samples
+        self.fingerprint = {
+            "the data": _short([(str(blocks.tag), blocks.num_tokens) for blocks in self.languages], seq_length),
+            "the dictionary": _short(symbols),
+            "the sampling": _short(draws.tolist(), seed, tag_dropout, mask_prob),
+            "the tables": _short(list(tables.languages), list(tables.scripts)),
+        }
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.num_samples
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        """Return a sample.
+
+        Args:
+            number: from 0, over all epochs.
+
+        Returns:
+            int64 ``tokens`` (T,), ``labels`` (T,) with -100 where nothing is predicted, ``attention_mask`` (T,), 1 where
+            there is a token, and scalars ``lang_ids``, ``script_ids`` and ``number``.
+        """
+        if not 0 <= number < self.num_samples:
+            raise IndexError(f"the data set has {self.num_samples:,} samples, but number {number:,} was asked for")
+        language, block, sample_key = self.locate(number)
+        tokens = np.full((1, self.seq_length), PAD, dtype=np.int64)
+        found = self.languages[language].block(block)
+        tokens[0, 0], tokens[0, 1 : len(found) + 1] = BOS, found
+        keys = np.array([sample_key], dtype=np.uint64)
+        source, target = mask_batch(tokens, key(keys, _MASK), self.masking)
+        lang_id, script_id = self.lang_ids[language], self.script_ids[language]
+        if self.tag_dropout > 0.0 and to_unit(key(keys, _TAG_DROPOUT))[0] < self.tag_dropout:
+            lang_id = script_id = UNKNOWN_ID
+        return {
+            "tokens": torch.from_numpy(source[0]),
+            "labels": torch.from_numpy(np.where(target[0] != PAD, target[0], IGNORED)),
+            "attention_mask": torch.arange(self.seq_length).le(len(found)).long(),
+            "lang_ids": torch.tensor(lang_id),
+            "script_ids": torch.tensor(script_id),
+            "number": torch.tensor(number),
+        }
+
+    def locate(self, number: int) -> tuple[int, int, int]:
+        """Return language, block, and the uint64 that all randomness of a sample comes from."""
+        epoch, place = divmod(number, self.epoch_length)
+        position = np.array([place], dtype=np.int64)
+        if self.sampler is not None:
+            language, block, passes = self.sampler.locate(epoch, position)
+        else:
+            language = np.searchsorted(self._ends, position, side="right")
+            block = position - np.concatenate([np.zeros(1, np.int64), self._ends])[language]
+            passes = np.zeros_like(position)
+        keys = key(self.seed, epoch + 1, self.keys[language], block, passes)
+        return int(language[0]), int(block[0]), int(keys[0])
+
+
+def consumed_batches(
+    total: int, consumed: int, *, micro_batch: int, rank: int = 0, ranks: int = 1
+) -> Iterator[list[int]]:
+    """Yield the sample numbers of one data-parallel rank's micro-batches, as Megatron's own sampler does.
+
+    Args:
+        total: samples of the data set; a last round that is not full is left out.
+        consumed: samples that all ranks have consumed before.
+        micro_batch: samples of a rank's micro-batch.
+        rank, ranks: the data-parallel rank, and how many there are.
+    """
+    step = micro_batch * ranks
+    for first in range(consumed, total - step + 1, step):
+        yield list(range(first + rank * micro_batch, first + (rank + 1) * micro_batch))
+
+
+def check_same_data(then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise ``ValueError`` where a run resumes on other data than it has consumed samples of."""
+    changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    if changed:
+        raise ValueError(
+            f"a run must resume on the data it began with, but changed: {', '.join(changed)}; start a new one from its "
+            "weights instead (another --save, its folder as --load)"
+        )
+
+
+def masking_of(path: PathLike, mask_prob: float = 0.15) -> tuple[Masking, list[str]]:
+    """Return how samples of a data folder are corrupted, and the symbols of its dictionary in id order.
+
+    Raises:
+        FileNotFoundError: there is no ``dict.txt``.
+        ValueError: it is damaged, or the share is out of range.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is missing: the data folder needs the dictionary it was binarized with")
+    symbols = [*SPECIAL, *read_dictionary(path)]
+    if "<mask>" not in symbols:
+        symbols.append("<mask>")
+    special = np.zeros(len(symbols), dtype=bool)
+    special[: len(SPECIAL)] = True
+    special[symbols.index("<mask>")] = True
+    drawn = ~special & ~np.array([symbol.startswith("madeupword") for symbol in symbols])
+    if not drawn.any():
+        raise ValueError(f"{path} must have pieces, but has none that can be drawn as a random token")
+    cumulative = np.cumsum(drawn.astype(np.float64))
+    masking = Masking(
+        special=special, mask_id=symbols.index("<mask>"), pad_id=PAD, replacements=cumulative / cumulative[-1],
+        mask_prob=mask_prob,
+    )  # fmt: skip
+    masking.check()
+    return masking, symbols
+
+
+def _languages(
+    data: PathLike, split: str, seq_length: int, num_words: int, tag_map: Optional[PathLike]
+) -> list[LanguageBlocks]:
+    found = []
+    for tag, folders in sorted(data_languages(data, tag_map).items()):
+        for folder in folders:
+            check_types(folder, num_words)
+        buffers = [TokenBuffer(prefix) for folder in folders for prefix in split_parts(folder, split)]
+        blocks = LanguageBlocks(tag, buffers, block_size=seq_length - 1, vocab_size=num_words)
+        if len(blocks):
+            found.append(blocks)
+    if not found:
+        raise FileNotFoundError(f"no language of {data} has a {split} split")
+    return found
+
+
+def _short(*parts: Any) -> str:
+    return blake2b(repr(parts).encode(), digest_size=6).hexdigest()

@@ -1,0 +1,86 @@
+"""From a model's weights to the tensors of Megatron's checkpoints: all layers of a kind are one tensor there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from langsamp_plugin.lang_script import CODE_TABLES, Tables
+from langsamp_plugin.megatron.sizes import ModelSizes
+from langsamp_plugin.megatron.stored import Stored, read_tensors
+from langsamp_plugin.modules.tag_embedding import decode_codes
+
+LAYER = re.compile(r"^encoder\.layers\.(\d+)\.")
+# Linear layers have an extra state of Transformer Engine's, which Megatron wants to find and which is empty without it.
+LINEAR = ("self_attention.linear_proj", "self_attention.linear_qkv", "mlp.linear_fc1", "mlp.linear_fc2")
+# Where Transformer Engine joins a LayerNorm and the linear layer after it, Megatron names the LayerNorm so.
+JOINED = {
+    "self_attention.linear_qkv.layer_norm_": "input_layernorm.",
+    "mlp.linear_fc1.layer_norm_": "pre_mlp_layernorm.",
+}
+NOT_OF_THE_MODEL = re.compile(
+    r"^(optimizer|rng_state|rerun_state|opt_param_scheduler)\b|_extra_state(/|$)|core_attention\."
+)
+
+
+def to_stored(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Any]:
+    """Return what a checkpoint stores for the weights of a model that is not split."""
+    found: dict[str, Any] = {}
+    layers: dict[str, list[Optional[Tensor]]] = {}
+    for name, tensor in weights.items():
+        match = LAYER.match(name)
+        if match is None:
+            found[name] = tensor
+        else:
+            kind = f"encoder.layers.{name[match.end() :]}"
+            layers.setdefault(kind, [None] * sizes.layers)[int(match[1])] = tensor
+    for kind, tensors in layers.items():
+        found[kind] = torch.stack([tensor for tensor in tensors if tensor is not None])
+    for module in LINEAR:
+        for number in range(sizes.layers):
+            found[f"encoder.layers.{module}._extra_state/shard_{number}_{sizes.layers}"] = [None]
+    found["output_layer._extra_state/shard_0_1"] = [None]
+    return found
+
+
+def from_stored(stored: Stored, sizes: ModelSizes) -> dict[str, Tensor]:
+    """Return the weights of the model in a checkpoint, whatever number of ranks has written it.
+
+    Raises:
+        ValueError: the checkpoint has another number of layers, or is damaged.
+    """
+    wanted = {}
+    for name in stored.tensors:
+        if not NOT_OF_THE_MODEL.search(name):
+            target = name.removeprefix("model.")
+            for joined, plain in JOINED.items():
+                target = target.replace(joined, plain)
+            wanted[name] = target
+    found: dict[str, Tensor] = {}
+    for name, tensor in read_tensors(stored, wanted).items():
+        if not name.startswith("encoder.layers.") or LAYER.match(name):
+            found[name] = tensor
+            continue
+        if len(tensor) != sizes.layers:
+            raise ValueError(f"{stored.path} must have {sizes.layers} layers, but {name} has {len(tensor)}")
+        for number, part in enumerate(tensor.unbind()):
+            found[f"encoder.layers.{number}.{name.removeprefix('encoder.layers.')}"] = part.clone()
+    return found
+
+
+def stored_tables(stored: Stored) -> Optional[Tables]:
+    """Return the inventories whose rows a checkpoint has, ``None`` where it has neither table.
+
+    Raises:
+        ValueError: the codes are damaged.
+    """
+    names = {f"{kind.short}_embedding.codes": kind for kind in CODE_TABLES}
+    there = {name: name for name in names if name in stored.tensors}
+    if not there:
+        return None
+    found = read_tensors(stored, there)
+    return Tables(*(kind(decode_codes(found[name]) if name in found else []) for name, kind in names.items()))

@@ -1,0 +1,273 @@
+"""Checkpoints of fairseq and Hugging Face to Megatron-Core and back: bit for bit, and without running what they carry."""
+
+import io
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support import Evil, run
+
+pytest.importorskip("megatron.core", reason="needs the extra megatron")
+
+from megatron_jobs import save_in_slices
+from megatron_ranks import run_ranks
+
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.convert.init import import_checkpoint
+from langsamp_plugin.errors import VerificationError
+from langsamp_plugin.megatron.convert import Record, export_from_megatron, import_to_megatron, read_record
+from langsamp_plugin.megatron.layout import from_stored
+from langsamp_plugin.megatron.stored import check_stored, open_stored
+from langsamp_plugin.megatron.weights import join_heads, split_heads, to_fairseq, to_megatron
+
+
+@pytest.fixture(scope="module")
+def imported(trained, tmp_path_factory):
+    out = tmp_path_factory.mktemp("imported") / "start"
+    import_to_megatron(trained, out)
+    return out
+
+
+@pytest.fixture
+def copy(imported, tmp_path):
+    return shutil.copytree(imported, tmp_path / "copy")
+
+
+def assert_same_weights(one, other):
+    one, other = (load_checkpoint(path)["model"] for path in (one, other))
+    assert one.keys() == other.keys()
+    for name in one:
+        assert one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]), name
+
+
+def test_fairseq_to_megatron_and_back_is_bitwise(trained, tmp_path):
+    text = run("langsamp", "megatron", "import", trained, "--out", tmp_path / "start", "--pad-to", 64, "--verify")
+    assert "block 2" in text and "logits for deu_Latn" in text and "DIFFERENT" not in text
+    rows = len(load_checkpoint(trained)["model"]["encoder.sentence_encoder.embed_tokens.weight"])
+    stored = open_stored(tmp_path / "start")
+    padded = stored.tensors["embedding.word_embeddings.weight"].size[0]
+    assert padded % 64 == 0 and rows <= padded < rows + 64
+    run("langsamp", "megatron", "export", tmp_path / "start", "--out", tmp_path / "back.pt")
+    assert_same_weights(trained, tmp_path / "back.pt")
+    before, after = (load_checkpoint(path)["task_state"] for path in (trained, tmp_path / "back.pt"))
+    assert before == {**before, **after}, "the inventories and the tags"
+
+
+def test_two_slices_become_one_again(trained, imported, tmp_path):
+    """Two tensor-parallel ranks load, each its slice, and save; the parts are put together bit for bit."""
+    run_ranks(2, save_in_slices, str(imported), str(tmp_path / "two" / "iter_0000005"), tensor_parallel=2)
+    assert len(list((tmp_path / "two" / "iter_0000005").glob("*.distcp"))) > 1
+    stored = open_stored(tmp_path / "two" / "iter_0000005")
+    assert len(stored.tensors["embedding.word_embeddings.weight"].chunks) == 2
+    export_from_megatron(
+        tmp_path / "two" / "iter_0000005", tmp_path / "back.pt", record=imported / "langsamp.json",
+        spm=imported / "sentencepiece.bpe.model",
+    )  # fmt: skip
+    assert_same_weights(trained, tmp_path / "back.pt")
+
+
+def test_hugging_face_to_megatron_and_back_is_bitwise(exported, tmp_path):
+    import_to_megatron(exported, tmp_path / "start")
+    found = export_from_megatron(tmp_path / "start", tmp_path / "hf", verify=True)
+    for name in ("model.safetensors", "langsamp.safetensors"):
+        before, after = (load_file(folder / name) for folder in (exported, tmp_path / "hf"))
+        assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert any(row.what == "token ids" for row in found.rows), "Hugging Face's side was compared, too"
+    for name in ("languages.tsv", "scripts.tsv", "sentencepiece.bpe.model"):
+        assert (exported / name).read_bytes() == (tmp_path / "hf" / name).read_bytes()
+
+
+def with_token_type(exported, out):
+    """A folder whose token-type row is not zero, as published encoders have it."""
+    shutil.copytree(exported, out)
+    tensors = load_file(out / "model.safetensors")
+    row = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
+    tensors["roberta.embeddings.token_type_embeddings.weight"] = row
+    save_file(tensors, out / "model.safetensors", {"format": "pt"})
+    return out
+
+
+def test_a_token_type_row_comes_back_as_it_was(exported, tmp_path):
+    source = with_token_type(exported, tmp_path / "source")
+    notes, _ = import_to_megatron(source, tmp_path / "start", verify=True)
+    assert any("kept as a token type" in note for note in notes)
+    export_from_megatron(tmp_path / "start", tmp_path / "hf")
+    before, after = (load_file(folder / "model.safetensors") for folder in (source, tmp_path / "hf"))
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    # fairseq has no place for it: there it is in the positions, as an import from Hugging Face puts it.
+    export_from_megatron(tmp_path / "start", tmp_path / "fairseq.pt", verify=True)
+    import_checkpoint(source, tmp_path / "direct" / "model.pt")
+    assert_same_weights(tmp_path / "direct" / "model.pt", tmp_path / "fairseq.pt")
+
+
+def test_a_published_encoder_comes_back_bit_for_bit(encoder, tmp_path):
+    import_to_megatron(encoder, tmp_path / "start")
+    export_from_megatron(tmp_path / "start", tmp_path / "hf")
+    before, after = (load_file(folder / "model.safetensors") for folder in (encoder, tmp_path / "hf"))
+    assert all(torch.equal(tensor, after[f"roberta.{name}"]) for name, tensor in before.items())
+
+
+def test_a_comparison_that_fails_writes_nothing(trained, tmp_path, monkeypatch):
+    """The control: heads that are joined in another order load, and compute something else."""
+    monkeypatch.setattr(
+        "langsamp_plugin.megatron.weights.join_heads", lambda parts, heads: join_heads(parts[::-1], heads)
+    )
+    with pytest.raises(VerificationError, match="block 1"):
+        import_to_megatron(trained, tmp_path / "start", verify=True)
+    assert not (tmp_path / "start").exists()
+
+
+def test_heads_are_joined_and_split():
+    parts = [torch.arange(24).view(12, 2) + 100 * number for number in range(3)]
+    joined = join_heads(parts, 3)
+    assert joined[:12, 0].tolist() == [0, 2, 4, 6, 100, 102, 104, 106, 200, 202, 204, 206]
+    assert all(torch.equal(one, other) for one, other in zip(parts, split_heads(joined, 3)))
+
+
+def test_weights_that_are_missing_or_extra_are_named(trained, imported):
+    record = read_record(imported / "release")
+    weights = load_checkpoint(trained)["model"]
+    gone = weights.pop("encoder.sentence_encoder.layers.1.fc2.bias")
+    with pytest.raises(ValueError, match=r"1 are missing \(encoder.sentence_encoder.layers.1.fc2.bias\) and 1 have no"):
+        to_megatron({**weights, "encoder.surplus": gone}, record.sizes, 4096)
+    theirs = from_stored(open_stored(imported), record.sizes)
+    del theirs["lm_head.dense.bias"]
+    with pytest.raises(ValueError, match=r"1 are missing \(lm_head.dense.bias\) and 0 have no place"):
+        to_fairseq(theirs, record.sizes)
+
+
+# What a folder can carry. Each must end in one line, and none may run.
+
+
+def evil_metadata(folder):
+    (folder / "release" / ".metadata").write_bytes(pickle.dumps(Evil()))
+
+
+def evil_common(folder):
+    torch.save({"langsamp": Evil()}, folder / "release" / "common.pt")
+
+
+def evil_state(folder):
+    """The extra state of a module, which Megatron would unpickle."""
+    stored = open_stored(folder)
+    info = next(info for index, info in stored.places.items() if "_extra_state" in index.fqn)
+    data = io.BytesIO()
+    torch.save(Evil(), data)
+    path = folder / "release" / info.relative_path
+    content = path.read_bytes()
+    padding = b"\0" * (info.length - len(data.getvalue()))
+    assert len(data.getvalue()) <= info.length or True
+    path.write_bytes(
+        content[: info.offset] + data.getvalue()[: info.length] + padding + content[info.offset + info.length :]
+    )
+
+
+def evil_place(folder):
+    """A name that leads out of the folder."""
+    path = folder / "release" / ".metadata"
+    name = next((folder / "release").glob("*.distcp")).name
+    path.write_bytes(path.read_bytes().replace(name.encode(), f"../{name}"[: len(name)].encode()))
+
+
+def cut_metadata(folder):
+    path = folder / "release" / ".metadata"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def cut_tensors(folder):
+    path = next((folder / "release").glob("*.distcp"))
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flipped_tensors(folder):
+    stored = open_stored(folder)
+    info = next(info for index, info in stored.places.items() if index.fqn == "lm_head.dense.weight")
+    path = folder / "release" / info.relative_path
+    content = bytearray(path.read_bytes())
+    content[info.offset + info.length // 2] ^= 1
+    path.write_bytes(content)
+
+
+def other_form(folder):
+    (folder / "release" / "metadata.json").write_text(json.dumps({"sharded_backend": "zarr"}))
+
+
+def older_form(folder):
+    (folder / "release" / ".metadata").unlink()
+    (folder / "release" / "mp_rank_00").mkdir()
+
+
+def no_number(folder):
+    (folder / "latest_checkpointed_iteration.txt").write_text("../../etc")
+
+
+def no_record(folder):
+    (folder / "langsamp.json").unlink()
+
+
+def wrong_record(folder):
+    about = json.loads((folder / "langsamp.json").read_text())
+    about["sizes"]["layers"] = 3
+    (folder / "langsamp.json").write_text(json.dumps(about))
+
+
+def heads_that_do_not_divide(folder):
+    about = json.loads((folder / "langsamp.json").read_text())
+    about["sizes"]["heads"] = 5
+    (folder / "langsamp.json").write_text(json.dumps(about))
+
+
+def more_words(folder):
+    about = json.loads((folder / "langsamp.json").read_text())
+    about["sizes"]["words"] = 10**6
+    (folder / "langsamp.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (evil_metadata, "carries objects that could run code, and was not loaded: it asks for builtins.print"),
+        (evil_place, "which is not in the folder"),
+        (cut_metadata, ".metadata is damaged"),
+        (cut_tensors, "was cut off"),
+        (flipped_tensors, "is damaged at byte"),
+        (other_form, "must be of form torch_dist, but is 'zarr'"),
+        (older_form, "is of Megatron's older form with a folder per rank"),
+        (no_number, "must hold a number or the word release, but has '../../etc'"),
+        (no_record, "langsamp.json is missing, which says how the model is built"),
+        (wrong_record, "must have 3 layers"),
+        (heads_that_do_not_divide, "width must divide by the 5 heads, but is 32"),
+        (more_words, "must have a row for each of 1,000,000 words"),
+    ],
+)
+def test_a_spoiled_checkpoint_is_refused(copy, tmp_path, capsys, spoil, message):
+    spoil(copy)
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        export_from_megatron(copy, tmp_path / "back.pt")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "back.pt").exists() and "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spoil", [evil_metadata, evil_common, evil_state])
+def test_nothing_reaches_megatrons_own_reader_that_could_run_code(copy, capsys, spoil):
+    assert check_stored(copy) == copy / "release"
+    spoil(copy)
+    with pytest.raises(ValueError, match="carries objects that could run code|is damaged"):
+        check_stored(copy)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_commands_name_what_is_wrong(trained, tmp_path):
+    text = run("langsamp", "megatron", "import", trained, "--out", tmp_path / "x", "--tensor-parallel", 3, expect=2)
+    assert "its 2 heads must divide by the 3 ranks of --tensor-parallel" in text and not (tmp_path / "x").exists()
+    text = run("langsamp", "megatron", "export", tmp_path / "none", "--out", tmp_path / "y.pt", expect=2)
+    assert "must be a checkpoint folder of Megatron-Core, but is missing" in text
+
+
+@pytest.mark.parametrize("value", [None, [], {"sizes": {}}, {"sizes": {"layers": 1}, "tags": []}])
+def test_a_record_that_is_none_is_refused(value):
+    with pytest.raises(ValueError, match="must be"):
+        Record.from_json(value)
