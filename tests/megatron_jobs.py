@@ -70,3 +70,21 @@ def save_in_slices(source, out):
         model.load_state_dict(state["model"])
         os.makedirs(out, exist_ok=True)
         dist_checkpointing.save({"model": model.sharded_state_dict()}, out)
+
+
+def run_training(options):
+    """Train, and return the steps."""
+    from langsamp_plugin.megatron.training import TrainingOptions, train
+
+    return [tuple(step) for step in train(TrainingOptions(**options))]
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+    from pathlib import Path
+
+    from langsamp_plugin.megatron.parallel import alone
+
+    with alone():
+        run_training(json.loads(Path(sys.argv[1]).read_text()))

@@ -26,7 +26,7 @@ from langsamp_plugin.errors import error_context
 from langsamp_plugin.megatron.layout import from_stored, to_stored
 from langsamp_plugin.megatron.sizes import ModelSizes
 from langsamp_plugin.megatron.stored import RELEASE, mark_latest, open_stored, write_stored
-from langsamp_plugin.megatron.weights import FAIRSEQ_TOKEN_TYPES, to_fairseq, to_megatron
+from langsamp_plugin.megatron.weights import FAIRSEQ_TOKEN_TYPES, folded_positions, to_fairseq, to_megatron
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 
 RECORD = "langsamp.json"
@@ -215,13 +215,6 @@ def require_megatron() -> None:
     found = importlib.util.find_spec("megatron") is not None and importlib.util.find_spec("megatron.core") is not None
     if not found:
         raise ModuleNotFoundError("this needs megatron-core: pip install 'langsamp-plugin[megatron]'", name="megatron")
-
-
-def folded_positions(positions: Tensor, row: Tensor) -> Tensor:
-    """Return positions with the token-type row added to all but the two that no token has."""
-    folded = positions.float().clone()
-    folded[2:] += row[0].float()
-    return folded.to(positions.dtype)
 
 
 def _fairseq_state(

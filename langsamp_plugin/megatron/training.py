@@ -326,7 +326,8 @@ def _save(run: _Run, options: TrainingOptions, iteration: int, consumed: int) ->
     save = Path(options.save)
     folder, partial = save / f"iter_{iteration:07d}", save / f".iter_{iteration:07d}.tmp"
     if first:
-        shutil.rmtree(partial, ignore_errors=True)
+        for old in save.glob(".iter_*.tmp"):  # of a run that was killed while it saved
+            shutil.rmtree(old)
         partial.mkdir(parents=True)
         _copy_beside(options.load, save)
     torch.distributed.barrier()

@@ -18,7 +18,7 @@ from langsamp_plugin.megatron.cpu import on_cpu
 from langsamp_plugin.megatron.parallel import alone
 from langsamp_plugin.megatron.sizes import transformer_config
 from langsamp_plugin.megatron.stored import check_stored
-from langsamp_plugin.megatron.weights import FAIRSEQ_TOKEN_TYPES
+from langsamp_plugin.megatron.weights import FAIRSEQ_TOKEN_TYPES, folded_positions
 from langsamp_plugin.vocabulary.tokenizer import PAD, Tokenizer
 
 
@@ -37,8 +37,6 @@ def verify_stored(
     Returns:
         A row for the embedding, each layer, and the logits of a tag.
     """
-    from langsamp_plugin.megatron.convert import folded_positions
-
     weights = dict(state["model"])
     row = weights.pop(FAIRSEQ_TOKEN_TYPES, None)
     if row is not None:

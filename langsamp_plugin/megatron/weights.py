@@ -170,3 +170,10 @@ def rank_slice(name: str, tensor: Tensor, rank: int, ranks: int) -> Tensor:
                 raise ValueError(f"{name} must divide by the {ranks} ranks, but has {tensor.shape[axis]:,} rows")
             return tensor.chunk(ranks, axis)[rank].contiguous()
     return tensor
+
+
+def folded_positions(positions: Tensor, row: Tensor) -> Tensor:
+    """Return positions with the token-type row added to all but the two that no token has."""
+    folded = positions.float().clone()
+    folded[2:] += row[0].float()
+    return folded.to(positions.dtype)
