@@ -42,7 +42,7 @@ setup(
     ],
     python_requires=">=3.9",
     packages=find_packages(include=["langsamp_plugin", "langsamp_plugin.*"]),
-    package_data={"langsamp_plugin": ["py.typed", "assets/*.tsv", "analysis/map.html"]},
+    package_data={"langsamp_plugin": ["assets/*.tsv", "analysis/map.html", "py.typed"]},
     install_requires=[
         "numpy>=1.21",
         "langcodes>=3.3",
