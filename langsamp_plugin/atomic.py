@@ -1,22 +1,26 @@
-"""Writing files so that a reader, or a killed job's successor, never sees half of one."""
+"""Writing files and folders so that a reader, or a killed job's successor, never sees half of one."""
 
-import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Optional, Union
+from typing import IO, Any, Optional
 
-PathLike = Union[str, "os.PathLike[str]"]
+from langsamp_plugin.errors import writing
+from langsamp_plugin.manifest import MANIFEST, Manifest
+from langsamp_plugin.place import LOCK, PathLike, claim_folder, hold_beside, making, must_stay, resolve, try_place
+from langsamp_plugin.temporary import create_temporary, leftover_folders, remove_leftovers_once, temporary_name
+
+__all__ = ["PathLike", "atomic_folder", "atomic_write", "read_record", "replaceable_folder"]
 
 
 def read_record(path: PathLike, fields: Sequence[str]) -> Optional[dict[str, Any]]:
-    """Read the JSON object that finished work left, to go on after it.
+    """Read the JSON object that finished work left, to resume after it.
 
     Args:
-        path: where it lies.
+        path: where it is stored.
         fields: what it must have.
 
     Returns:
@@ -32,7 +36,9 @@ def read_record(path: PathLike, fields: Sequence[str]) -> Optional[dict[str, Any
 
 @contextmanager
 def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator[IO[Any]]:
-    """Open a file beside ``path`` that takes its place only when the block ends without an error.
+    """Open a file next to ``path`` that takes its place only when the block ends without an error.
+
+    Where ``path`` is a link, the file that it leads to is replaced.
 
     Args:
         path: the final name; its folder is made if it is missing.
@@ -40,64 +46,186 @@ def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator
         sync: wait until the disk has it, so that it also outlives a crash of the machine.
 
     Raises:
-        OSError: the disk is full or the folder not writable; ``path`` is then what it was before.
+        StorageError: the disk is full or the folder not writable; ``path`` is then what it was before.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = resolve(path)
+    with writing(path, any_error=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers_once(path.parent)
+        beside, descriptor = create_temporary(path)
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with open(beside, mode, **text) as stream:
+        with writing(path), open(descriptor, mode, **text) as stream:
             yield stream
+            stream.flush()
             if sync:
-                stream.flush()
                 os.fsync(stream.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        # These come without a file name; one that has its name comes from a file inside this one's block.
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.strerror == os.strerror(error.errno):
-            raise OSError(
-                error.errno, f"{path} could not be written, free some space and run again: {error.strerror}"
-            ) from error
-        raise
+            # Before it is closed, which ends its lock: from then on it would count as a leftover.
+            with writing(path, any_error=True):
+                os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
 @contextmanager
-def atomic_folder(path: PathLike, marker: str) -> Iterator[Path]:
-    """Yield a new folder beside ``path`` that replaces it only when the block ends without an error.
+def replaceable_folder(path: PathLike, marker: str, overwrite: Optional[bool] = None) -> Iterator[Path]:
+    """Hold a folder that will be replaced as a whole, from before the work: enter it first, :func:`atomic_folder` later.
+
+    Tries that the place can be written and is not somebody else's, follows links, removes what killed runs left, and
+    puts an old folder back whose replacement was cut short.
 
     Args:
         path: the final name.
-        marker: a name that every folder of this kind has in it; a folder without it is somebody else's and is kept.
+        marker: a name that every folder of this kind has in it; a folder without it is another kind's and is kept.
+        overwrite: ``None`` replaces every folder of this kind: for caches, which nobody else writes into. ``False`` only
+            one that was written here with ``False`` or ``True``, and to which nothing was added and in which nothing
+            was changed since. ``True`` any of this kind; it is what a command's ``--overwrite`` says.
+
+    Yields:
+        The path with links followed.
 
     Raises:
-        ValueError: ``path`` is a folder of another kind, or a file.
+        ValueError: ``path`` is a file, or a folder that is not to be replaced.
+        InUseError: another run is writing it.
+        StorageError: the place cannot be written.
     """
-    path = Path(path)
-    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / marker).exists()):
-        raise ValueError(
-            f"{path} exists and has no {marker} in it, so it is not replaced: choose another --out or remove it"
-        )
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        yield beside
-        for file in beside.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as stream:
-                    os.fsync(stream.fileno())
-        if path.exists():
-            os.replace(path, old)
+    given, path = path, resolve(path)
+    with ExitStack() as stack:
+        if must_stay(path):
+            stack.enter_context(claim_folder(path))
+            inside = path / path.name
+        else:
+            stack.enter_context(making(path.parent))
+            stack.enter_context(hold_beside(path))
+            try_place(path.parent, path)
+            inside = path
+            for old in reversed(leftover_folders(path, "old")):
+                if not path.exists():
+                    os.replace(old, path)  # a kill came between the two renames
+        for kind in ("tmp", "old"):
+            for left in leftover_folders(inside, kind):
+                shutil.rmtree(left, ignore_errors=True)
+        _check_replaceable(path, given, marker, overwrite)
+        yield path
+
+
+@contextmanager
+def atomic_folder(path: PathLike, marker: str, overwrite: Optional[bool] = None) -> Iterator[Path]:
+    """Yield a new folder next to ``path`` that replaces it only when the block ends without an error.
+
+    What may be replaced is told by ``overwrite``; where it is not ``None`` the folder gets a ``.written.json`` with its
+    files and their hashes. A mount point, and the folder that the process is in, are not replaced but get the new files
+    in one go after all of them are written.
+
+    Usage in a command that works for a while, so that what is wrong with ``--out`` is said first::
+
+        with replaceable_folder(out, "config.json", overwrite):
+            ...  # the work
+            with atomic_folder(out, "config.json", overwrite) as folder:
+                ...  # write into folder
+
+    Args:
+        path, marker, overwrite: as of :func:`replaceable_folder`, which it does by itself where the caller has not.
+
+    Raises:
+        ValueError, InUseError, StorageError: as there.
+    """
+    with replaceable_folder(path, marker, overwrite) as path:
+        stay = must_stay(path)
+        beside, old = (temporary_name(path / path.name if stay else path, kind) for kind in ("tmp", "old"))
         try:
-            os.replace(beside, path)
-        except OSError:
-            if old.exists():
-                os.replace(old, path)
-            raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            with writing(path):
+                beside.mkdir()
+                yield beside
+                if overwrite is not None or stay:
+                    Manifest.of(beside).save(beside)
+                _settle(beside)
+            with writing(path, any_error=True):
+                if stay:
+                    _refill(path, beside, old)
+                else:
+                    _swap(path, beside, old)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_replaceable(path: Path, given: PathLike, marker: str, overwrite: Optional[bool]) -> None:
+    """Raise ``ValueError`` unless a place is free, or its folder may be replaced."""
+    remedy = "choose another --out or remove it"
+    if path.is_file():
+        raise ValueError(f"{given} must be a folder or new, but is a file: {remedy}")
+    if not path.is_dir():
+        return
+    there = [name for name in os.listdir(path) if name != LOCK]
+    if not there:
+        return
+    manifest = Manifest.load(path)
+    if marker not in there and not (manifest is not None and manifest.unfinished):
+        raise ValueError(f"{given} exists and has no {marker} in it, so it is not replaced: {remedy}")
+    if overwrite is not False:
+        return
+    if manifest is None:
+        raise ValueError(
+            f"{given} was not written by this command (it has no {MANIFEST}), so it is not replaced: choose another "
+            "--out, or say --overwrite"
+        )
+    foreign = manifest.foreign(path)
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise ValueError(
+            f"{given} has files that were added or changed since it was written ({', '.join(foreign[:3])}{more}), so "
+            "it is not replaced: choose another --out, or say --overwrite"
+        )
+
+
+def _settle(folder: Path) -> None:
+    """Give all files the permissions that the umask leaves, which some libraries narrow, and wait for the disk."""
+    usual = folder.stat().st_mode & 0o666
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            os.chmod(file, file.stat().st_mode | usual)
+            with open(file, "rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def _swap(path: Path, beside: Path, old: Path) -> None:
+    """Rename the old folder away and the new one into its place, or leave the old one there."""
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(beside, path)
+    except OSError:
+        if old.exists():
+            os.replace(old, path)
+        raise
+
+
+def _refill(path: Path, beside: Path, old: Path) -> None:
+    """Move the files of ``beside``, inside ``path``, up into it, in the place of all others.
+
+    A kill between two moves leaves files of both; the manifest, which is moved first, then says that it is unfinished,
+    and the next run takes the folder for its own.
+    """
+    new = os.listdir(beside)
+    before = [name for name in os.listdir(path) if name not in (LOCK, beside.name)]
+    previous = Manifest.load(path)
+    Manifest.of(beside).joined(previous).save(path)
+    before = [name for name in before if name != MANIFEST]
+    old.mkdir()
+    moved: list[str] = []
+    try:
+        for name in before:
+            os.replace(path / name, old / name)
+        for name in sorted(new, key=lambda name: name == MANIFEST):
+            os.replace(beside / name, path / name)
+            moved.append(name)
+    except OSError:
+        for name in moved:
+            os.replace(path / name, beside / name)
+        for name in os.listdir(old):
+            os.replace(old / name, path / name)
+        if previous is not None:
+            previous.save(path)
+        raise

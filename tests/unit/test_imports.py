@@ -13,7 +13,8 @@ NAME = "langsamp_plugin"
 # comes after checkpoint, because it checks and mends checkpoint files; criterion and task hear from it when a run shall
 # end.
 LAYERS = [
-    ("atomic", "code_tables", "errors", "lang_script", "progress", "spelling"),
+    ("code_tables", "errors", "interruption", "lock", "manifest", "place", "temporary", "atomic"),
+    ("lang_script", "progress", "spelling"),
     ("corpus",),
     ("vocabulary",),
     ("data",),

@@ -1,0 +1,89 @@
+"""The list of files that a command wrote into a folder: what it does not name was added by somebody else."""
+
+from __future__ import annotations
+
+import json
+import os
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from langsamp_plugin.temporary import create_temporary
+
+MANIFEST = ".written.json"
+IGNORED = (MANIFEST, ".lock", ".DS_Store")
+
+
+class Manifest(NamedTuple):
+    """Files of a folder.
+
+    Args:
+        files: relative name -> a hash of the content.
+        unfinished: the folder is being refilled and has files of before and after; contents are not compared then.
+    """
+
+    files: dict[str, str]
+    unfinished: bool = False
+
+    @classmethod
+    def of(cls, folder: Path) -> Manifest:
+        """List a folder as it is; a second or so per GB."""
+        return cls({name: _hash(folder / name) for name in _names(folder)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Optional[Manifest]:
+        """Read the list of a folder, ``None`` where it has none."""
+        try:
+            record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            files = {str(name): str(value) for name, value in record["files"].items()}
+            return cls(files, bool(record.get("unfinished")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def save(self, folder: Path) -> None:
+        """Write the list into a folder, in one step."""
+        beside, descriptor = create_temporary(folder / MANIFEST)
+        try:
+            with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+                json.dump({"unfinished": self.unfinished, "files": self.files}, stream, indent=1)
+                stream.write("\n")
+                stream.flush()
+                os.replace(beside, folder / MANIFEST)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def joined(self, other: Optional[Manifest]) -> Manifest:
+        """Return an unfinished list of the files of both."""
+        return Manifest({**(other.files if other is not None else {}), **self.files}, True)
+
+    def foreign(self, folder: Path) -> list[str]:
+        """Return the names of files in a folder that are not in the list, or not as they were written."""
+        return [
+            name
+            for name in _names(folder)
+            if name not in self.files or (not self.unfinished and _hash(folder / name) != self.files[name])
+        ]
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the relative names of all files, links included; leftovers of killed writers do not count."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in (*files, *links):
+            if name not in IGNORED and not (name.startswith(".") and name.endswith((".tmp", ".lock"))):
+                found.append(os.path.relpath(os.path.join(place, name), folder))
+        folders[:] = [name for name in folders if not (name.startswith(".") and name.endswith((".tmp", ".old")))]
+    return sorted(found)
+
+
+def _hash(path: Path) -> str:
+    """Return a hash of a file's content, or of what a link says."""
+    digest = blake2b(digest_size=16)
+    if path.is_symlink():
+        digest.update(b"link\0" + os.fsencode(os.readlink(path)))
+        return digest.hexdigest()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
