@@ -1,10 +1,10 @@
-"""What lies in a data folder, a checkpoint or an exported model, and whether it is whole."""
+"""What is in a data folder, a checkpoint or an exported model, and whether it is complete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -119,6 +119,7 @@ def _checkpoint(path: Path) -> Iterator[str]:
     updates = int(history.get("num_updates") or 0) if isinstance(history, dict) else 0
     parameters = sum(weight.numel() for name, weight in weights.items() if name != "encoder.lm_head.weight")
     yield f"checkpoint {path}: {updates:,} updates, {parameters:,} parameters"
+    yield _shape(state)
     yield f"vocabulary: {len(embedding):,} token ids, width {embedding.shape[1]}"
     tables = checkpoint_tables(state)
     if tables is None:
@@ -130,9 +131,26 @@ def _checkpoint(path: Path) -> Iterator[str]:
         yield f"trained on {len(tags)} language-scripts: {' '.join(tags)}"
 
 
+def _shape(state: dict[str, Any]) -> str:
+    """Return architecture, sizes, and where tables are."""
+    from langsamp_plugin.checkpoint.options import architecture
+
+    options = architecture(state)
+    name = options.get("_name") or options.get("arch") or "unknown"
+    parts = [
+        f"architecture {name}: {options['encoder_layers']} layers of width {options['encoder_embed_dim']} "
+        f"({options['encoder_ffn_embed_dim']} inside), {options['encoder_attention_heads']} heads, "
+        f"{options['max_positions']} positions"
+    ]
+    if options.get("embed_tags"):
+        parts.append(f"--embed-tags {options['embed_tags']} at the {options.get('embed_tags_at') or 'output'}")
+    return ", ".join(parts)
+
+
 def _exported(path: Path) -> Iterator[str]:
+    from langsamp_plugin.convert.authors import AUTHORS_TABLES
     from langsamp_plugin.convert.hf_folder import KINDS, PICKLED, SAFE, check_weights, read_config, read_hf_folder
-    from langsamp_plugin.convert.import_hf import import_hf
+    from langsamp_plugin.convert.import_hf import check_folder
     from langsamp_plugin.convert.tables_file import TABLES_FILENAME, load_tables
 
     config = read_config(path)
@@ -142,11 +160,15 @@ def _exported(path: Path) -> Iterator[str]:
             f"{config['vocab_size']:,} token ids"
         )
     except KeyError as error:
-        raise ValueError(f"{path / 'config.json'} is no model configuration: it lacks {error}") from error
+        raise ValueError(f"{path / 'config.json'} is not a model configuration: it lacks {error}") from error
     if list(path.glob(f"{PICKLED}*")) and not list(path.glob(f"{SAFE}*")):
         yield f"weights: only as {PICKLED}, a pickle, which is not opened here"
     elif config.get("model_type") in KINDS:
-        import_hf(read_hf_folder(path), "")  # finds what is missing, or of another shape
+        folder = read_hf_folder(path)
+        check_folder(folder)  # finds what is missing, or of another shape
+        rows = [len(folder.weights[name]) for name in AUTHORS_TABLES if name in folder.weights]
+        if rows:
+            yield f"tables: {' and '.join(map(str, rows))} rows among the weights, in the published model's layout"
     else:
         check_weights(path)
     if (path / TABLES_FILENAME).is_file():

@@ -11,6 +11,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,9 +26,11 @@ PARTS: dict[str, tuple[type, ...]] = {
     "task_state": (Mapping,),
     "optimizer_history": (list,),
 }
-"""What fairseq keeps beside the weights, where it is read here."""
+"""What fairseq stores next to the weights, where it is read here."""
+HF_PREFIXES = ("roberta.", "embeddings.", "encoder.layer.")
+"""Of names in Hugging Face's files."""
 
-# What torch's reader meets in a damaged pickle, besides errors of its own.
+# Exceptions that torch.load raises on a damaged pickle, in addition to its own.
 UNREADABLE = (
     RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OverflowError,
     struct.error,
@@ -70,6 +73,7 @@ def read_saved(path: PathLike) -> Any:
         ValueError: the file is damaged, or carries code.
     """
     allow_fairseq_checkpoints()
+    _check_is_checkpoint(Path(path))
     # The format since torch 1.6 has checksums. Comparing them reads the file once, in a fraction of the time that
     # anything done with a model takes, and a flipped bit would otherwise become a weight.
     zipped = zipfile.is_zipfile(path)
@@ -88,9 +92,27 @@ def read_saved(path: PathLike) -> Any:
         # A folder; or torch has looked for the end of a file before its beginning, as too little of it is left.
         if error.errno not in (errno.EISDIR, errno.EINVAL):
             raise
-        raise ValueError(f"{path} is not a whole checkpoint file: {error.strerror}") from error
+        raise ValueError(f"{path} is not a complete checkpoint file: {error.strerror}") from error
     except UNREADABLE as error:
-        raise ValueError(f"{path} is not a whole checkpoint file: {_first_line(error)}") from error
+        raise ValueError(f"{path} is not a complete checkpoint file: {_first_line(error)}") from error
+
+
+def _check_is_checkpoint(path: Path) -> None:
+    """Raise ``ValueError`` for what is often named instead of a checkpoint file, saying what it is."""
+    if path.is_dir():
+        if (path / "config.json").is_file():
+            what = f"is a Hugging Face folder: `langsamp import {path} --out CKPT` makes a checkpoint of it"
+        elif (path / "dict.txt").is_file():
+            what = "is a data folder: name a checkpoint file"
+        else:
+            checkpoints = sorted(file.name for file in path.glob("*.pt"))
+            what = f"is a folder: name a file in it{', such as ' + checkpoints[-1] if checkpoints else ''}"
+        raise ValueError(f"{path} must be a checkpoint file of fairseq, but {what}")
+    if path.suffix == ".safetensors" and path.is_file():
+        raise ValueError(
+            f"{path} must be a checkpoint file of fairseq, but has Hugging Face weights: `langsamp import {path.parent} "
+            "--out CKPT` makes a checkpoint of its folder"
+        )
 
 
 def load_checkpoint(path: PathLike) -> dict[str, Any]:
@@ -98,17 +120,22 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, is no fairseq checkpoint, or carries code.
+        ValueError: the file is damaged, is not a fairseq checkpoint, or carries code.
     """
     state = read_saved(path)
+    if isinstance(state, dict) and any(str(name).startswith(HF_PREFIXES) for name in state):
+        raise ValueError(
+            f"{path} must be a checkpoint file of fairseq, but has Hugging Face weights: `langsamp import "
+            f"{Path(path).parent} --out CKPT` makes a checkpoint of its folder"
+        )
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
-        raise ValueError(f"{path} is no fairseq checkpoint: it has no 'model' in it")
+        raise ValueError(f"{path} is not a fairseq checkpoint: it has no 'model' in it")
     for name, kinds in PARTS.items():
         if state.get(name) is not None and not isinstance(state[name], kinds):
-            raise ValueError(f"{path} is no fairseq checkpoint: its {name!r} is a {type(state[name]).__name__}")
+            raise ValueError(f"{path} is not a fairseq checkpoint: its {name!r} is a {type(state[name]).__name__}")
     for name, tensor in state["model"].items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"{path} is no fairseq checkpoint: {name!r} in its 'model' is no weight with a name")
+            raise ValueError(f"{path} is not a fairseq checkpoint: {name!r} in its 'model' is not a named tensor")
     state["model"] = modern_names(state["model"])
     return state
 

@@ -45,12 +45,12 @@ def architecture(state: dict[str, Any]) -> dict[str, Any]:
     """Return the model's options with its sizes read from the weights, which cannot be wrong about them.
 
     Raises:
-        ValueError: the checkpoint is of no RoBERTa, or does not say how many heads it has.
+        ValueError: the checkpoint is not a RoBERTa, or does not say how many heads it has.
     """
     weights = state["model"]
     layers = layer_numbers(weights)
     if EMBEDDING not in weights or POSITIONS not in weights or not layers:
-        raise ValueError("the checkpoint is of no RoBERTa: it lacks embeddings or layers")
+        raise ValueError("the checkpoint is not a RoBERTa: it lacks embeddings or layers")
     width = weights[EMBEDDING].shape[1]
     options = model_config(state)
     heads = options.get("encoder_attention_heads") or width // 64

@@ -1,4 +1,4 @@
-"""A RoBERTa checkpoint of fairseq, every part looked at before it is used: what does not fit is said in one line."""
+"""Reads a RoBERTa checkpoint of fairseq, checks all of its parts, and reports every mismatch in one line."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_tags(tags: Any) -> None:
 
 
 def roberta_shapes(
-    types: int, positions: int, width: int, inner: int, layers: int, xl: bool
+    *, types: int, positions: int, width: int, inner: int, layers: int, xl: bool
 ) -> dict[str, tuple[int, ...]]:
     """Return fairseq's names of all weights and their shapes.
 
@@ -78,7 +78,7 @@ def misfits(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
         if name in shapes and tuple(tensor.shape) != shapes[name]:
             wrong.append(f"{name} {tuple(tensor.shape)} instead of {shapes[name]}")
         elif name in shapes and not tensor.is_floating_point():
-            wrong.append(f"{name} has whole numbers for weights")
+            wrong.append(f"{name} must have floating-point numbers, but has integers")
     return wrong
 
 
@@ -91,12 +91,19 @@ def first_faults(wrong: Iterable[str], count: int = 5) -> str:
 def _check_weights(weights: Mapping[str, Tensor]) -> None:
     layers = layer_numbers(weights)
     if EMBEDDING not in weights or POSITIONS not in weights or not layers:
-        raise ValueError("the checkpoint is of no RoBERTa: it lacks embeddings or layers")
+        raise ValueError("the checkpoint is not a RoBERTa: it lacks embeddings or layers")
     flat = [name for name in (EMBEDDING, POSITIONS, FIRST) if name not in weights or weights[name].dim() != 2]
     if flat:
-        raise ValueError(f"{flat[0]} is missing, or no matrix")
+        raise ValueError(f"{flat[0]} is missing, or is not a matrix")
     types, width = weights[EMBEDDING].shape
-    shapes = roberta_shapes(types, len(weights[POSITIONS]), width, len(weights[FIRST]), len(layers), is_xl(weights))
+    shapes = roberta_shapes(
+        types=types,
+        positions=len(weights[POSITIONS]),
+        width=width,
+        inner=len(weights[FIRST]),
+        layers=len(layers),
+        xl=is_xl(weights),
+    )
     missing = sorted(shapes.keys() - weights.keys() - {f"{HEAD}weight"})
     wrong = [f"no {name}" for name in missing] + misfits(weights, shapes)
     if wrong:
@@ -111,10 +118,10 @@ def _check_table(weights: Mapping[str, Tensor], kind: type[CodeTable]) -> None:
     if weight is None or codes is None:
         raise ValueError(f"{name}weight and {name}codes belong together, but one is missing")
     if codes.dtype != torch.int32 or codes.dim() != 2 or not ((codes >= 0) & (codes < 128)).all():
-        raise ValueError(f"{name}codes are no letters of codes")
+        raise ValueError(f"{name}codes must be ASCII letters")
     wrong = misfits({f"{name}weight": weight}, {f"{name}weight": (len(codes), weights[EMBEDDING].shape[1])})
     if wrong:
         raise ValueError(f"a table does not fit its codes or the model: {wrong[0]}")
     kind(decode_codes(codes), f"{name}codes")
     if not torch.isfinite(weight).all():
-        raise ValueError(f"{name}weight has values that are no numbers: training has diverged")
+        raise ValueError(f"{name}weight has values that are not finite: training has diverged")

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from langsamp_plugin.lang_script import CODE_TABLES, CodeTable
+from langsamp_plugin.modules.second_names import second_names
 
 BODY = "encoder.sentence_encoder."
 EMBEDDING = f"{BODY}embed_tokens.weight"
@@ -34,10 +35,13 @@ def modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return fairseq weights under today's names, as fairseq's own models do it when they load.
 
     In 2019, when XLM-R was published, the encoder was called decoder, ``layernorm_embedding`` was ``emb_layer_norm``, and
-    the three projections of attention could be one matrix.
+    the three projections of attention could be one matrix. The :func:`second_names` of fairseq 0.12.2 are left out.
     """
+    copies = set(second_names(weights))
     renamed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
+        if name in copies:
+            continue
         name = re.sub(r"^decoder\.", "encoder.", name).replace(".emb_layer_norm.", ".layernorm_embedding.")
         fused = re.search(r"\.in_proj_(weight|bias)$", name)
         if fused is None:

@@ -9,6 +9,9 @@ import typer
 
 from langsamp_plugin.commands.app import TABLES, app, split_list
 
+DEFAULT_INIT = "parts"
+"""That of convert.vocabulary_rows, which would import torch."""
+
 ALLOW_PICKLE = typer.Option(
     False, "--allow-pickle", help="Read weights that are only there as pytorch_model.bin, still without running code."
 )
@@ -17,13 +20,22 @@ VERIFY = typer.Option(
     "--verify",
     help="Put sentences in 17 languages through both sides and compare every layer; fail if they differ.",
 )
+OVERWRITE = typer.Option(
+    False, "--overwrite", help="Replace what is at --out, whatever it is; otherwise only what this command wrote."
+)
+DROP_ADDED = typer.Option(
+    False, "--drop-added-tokens", help="Leave out tokens that were added to the folder's vocabulary."
+)
+DICT = typer.Option(
+    None, "--dict", help="dict.txt of the checkpoint; by default the one in its data folder, or next to it."
+)
 TEXT = typer.Option(None, help="With --verify: a folder of <tag>.txt whose every line is tokenized on both sides.")
 
 
 @app.command()
 def init(
     source: Path = typer.Argument(
-        ..., help="Hugging Face folder, or checkpoint of fairseq: LangSAMP, roberta or xlmr."
+        ..., help="Hugging Face folder or the name of a cached one, or checkpoint of fairseq: LangSAMP, roberta, xlmr."
     ),
     out: Path = typer.Option(..., help="Checkpoint to write, for --finetune-from-model or --restore-file."),
     spm: Optional[Path] = typer.Option(
@@ -33,13 +45,19 @@ def init(
         None,
         help="The source's own SentencePiece model; by default the one in the folder, or in the checkpoint's data folder.",
     ),
+    dictionary: Optional[Path] = DICT,
     new_pieces: str = typer.Option(
-        "parts", help="How rows of new pieces start: parts (mean of the old pieces it splits into), mean, random."
+        DEFAULT_INIT,
+        help="How rows of new pieces start: neighbours (mean of old pieces used alike in --corpus), parts (mean of the "
+        "old pieces it splits into), mean (of all), random (drawn with their mean and covariance), normal, N(0, 0.02).",
     ),
+    corpus: Optional[Path] = typer.Option(None, help="Folder of <tag>.txt that --new-pieces neighbours learns from."),
     tables: str = TABLES,
     new_rows: str = typer.Option("random", help="How rows of new codes start: random, or the mean of the old rows."),
     donors: str = typer.Option("", help="Codes whose new row copies another's: gsw=deu,Copt=Grek. Needs --tables."),
     allow_pickle: bool = ALLOW_PICKLE,
+    drop_added: bool = DROP_ADDED,
+    overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
 ) -> None:
     """Make a starting checkpoint with another vocabulary or tables.
@@ -55,11 +73,15 @@ def init(
         out,
         spm=spm,
         old_spm=old_spm,
+        dictionary=dictionary,
         new_pieces=new_pieces,
+        corpus=corpus,
         tables=tables,
         new_rows=new_rows,
         donors=split_list(donors),
         allow_pickle=allow_pickle,
+        drop_added=drop_added,
+        overwrite=overwrite,
         verify=verify,
     )
     if done.verification is not None:
@@ -70,15 +92,30 @@ def init(
         if change is not None
         else "the vocabulary is the old one"
     )
-    print("\n".join([f"{out}: {what}", *done.notes]))
+    if change is not None:
+        before, after = change.parameters
+        notes = [
+            f"parameters: {before:,} before, {after:,} after ({before / 250_000:,.0f} and {after / 250_000:,.0f} MB in float32)"
+        ]
+    else:
+        notes = []
+    print("\n".join([f"{out}: {what}", *notes, *done.notes]))
 
 
 @app.command("import")
 def import_(
-    folder: Path = typer.Argument(..., help="Hugging Face folder: XLM-R, Glot500-m, or an exported one."),
+    folder: Path = typer.Argument(
+        ..., help="Hugging Face folder, or the name of a cached one: XLM-R, Glot500-m, LangSAMP, or an exported one."
+    ),
     out: Path = typer.Option(..., help="Checkpoint to write; dict.txt and the SentencePiece model go beside it."),
     spm: Optional[Path] = typer.Option(None, help="SentencePiece model; by default the one in the folder."),
+    tables: Optional[Path] = typer.Option(
+        None,
+        help="Folder with the codes of the rows, for a model in the published one's layout with another inventory.",
+    ),
     allow_pickle: bool = ALLOW_PICKLE,
+    drop_added: bool = DROP_ADDED,
+    overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
     text: Optional[Path] = TEXT,
 ) -> None:
@@ -90,7 +127,17 @@ def import_(
     """
     from langsamp_plugin.convert.init import import_checkpoint
 
-    done = import_checkpoint(folder, out, spm=spm, allow_pickle=allow_pickle, verify=verify, text=text)
+    done = import_checkpoint(
+        folder,
+        out,
+        spm=spm,
+        tables=tables,
+        allow_pickle=allow_pickle,
+        drop_added=drop_added,
+        overwrite=overwrite,
+        verify=verify,
+        text=text,
+    )
     if done.verification is not None:
         print(done.verification.format())
     print("\n".join([f"{out}: imported from {folder}", *done.notes]))
@@ -103,10 +150,18 @@ def export(
     spm: Optional[Path] = typer.Option(
         None, help="SentencePiece model; by default the one in the checkpoint's data folder."
     ),
+    dictionary: Optional[Path] = DICT,
     fold: str = typer.Option(
         "", help="Tag whose embeddings are folded into the masked-LM head; of several, each gets a file in heads/."
     ),
     half: Optional[str] = typer.Option(None, help="Store all weights as float16 or bfloat16."),
+    layout: str = typer.Option(
+        "stock", help="stock, or authors: both tables among the weights, as the published model's own class reads them."
+    ),
+    scores: Optional[Path] = typer.Option(
+        None, help="Folder of `langsamp report`; its table goes into the model card."
+    ),
+    overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
     text: Optional[Path] = TEXT,
 ) -> None:
@@ -117,7 +172,20 @@ def export(
     from langsamp_plugin.convert.export import export as run
 
     tags = split_list(fold)
-    found = run(checkpoint, out, spm=spm, fold=tags, half=half, verify=verify, text=text)
-    if found is not None:
-        print(found.format())
-    print(f"{out}: exported from {checkpoint}" + (f", head folded for {' '.join(tags)}" if tags else ""))
+    done = run(
+        checkpoint,
+        out,
+        spm=spm,
+        dictionary=dictionary,
+        fold=tags,
+        half=half,
+        layout=layout,
+        scores=scores,
+        overwrite=overwrite,
+        verify=verify,
+        text=text,
+    )
+    if done.verification is not None:
+        print(done.verification.format())
+    said = f"{out}: exported from {checkpoint}" + (f", head folded for {' '.join(tags)}" if tags else "")
+    print("\n".join([said, *done.notes]))

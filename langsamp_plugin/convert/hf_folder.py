@@ -1,10 +1,10 @@
-"""Reading a Hugging Face folder: XLM-R, Glot500-m, one of our own, whatever has their architecture."""
+"""Reading a Hugging Face folder of XLM-R's architecture: XLM-R, Glot500-m, the published LangSAMP, one of our own."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 
 class HFFolder(NamedTuple):
-    """What lies in a folder.
+    """What is stored in a folder.
 
     Args:
         path: the folder.
@@ -59,20 +59,31 @@ def read_hf_folder(path: PathLike, allow_pickle: bool = False) -> HFFolder:
     lacking = sorted(SIZES.keys() - config.keys())
     if lacking:
         raise ValueError(f"{path / 'config.json'} lacks {' '.join(lacking)}")
-    for name, read in ((SAFE, read_safetensors), (PICKLED, _read_pickle)):
-        files = _files(path, name)
-        if not files:
-            continue
-        if name == PICKLED and not allow_pickle:
+    weights = read_weights(path, allow_pickle)
+    if weights is None:
+        if _files(path, PICKLED):
             raise ValueError(
-                f"{path} has its weights only as {PICKLED}, a pickle: add --allow-pickle if you trust where it comes from, "
-                "or convert it to safetensors"
+                f"{path} has its weights only as {PICKLED}, a pickle: add --allow-pickle if you trust where it comes "
+                "from, or convert it to safetensors"
             )
-        weights: dict[str, Tensor] = {}
-        for file in files:
-            weights.update(read(file))
-        return HFFolder(path, config, weights)
-    raise FileNotFoundError(f"{path} has no {SAFE} and no {PICKLED}")
+        raise FileNotFoundError(f"{path} has no {SAFE} and no {PICKLED}")
+    return HFFolder(path, config, weights)
+
+
+def read_weights(folder: Path, allow_pickle: bool = False) -> Optional[dict[str, Tensor]]:
+    """Read all tensors of a folder; ``None`` where it has no safetensors, and no pickle that may be opened.
+
+    Raises:
+        ValueError: a file is damaged, or carries code.
+    """
+    for name, read in ((SAFE, read_safetensors), (PICKLED, _read_pickle)):
+        files = _files(folder, name)
+        if files and (name == SAFE or allow_pickle):
+            weights: dict[str, Tensor] = {}
+            for file in files:
+                weights.update(read(file))
+            return weights
+    return None
 
 
 def read_config(folder: PathLike) -> dict[str, Any]:
@@ -80,11 +91,11 @@ def read_config(folder: PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is no JSON object, or a value is of another type or beyond all sizes.
+        ValueError: it is not a JSON object, or a value is of another type or beyond all sizes.
     """
     path = Path(folder) / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: {folder} is no Hugging Face folder")
+        raise FileNotFoundError(f"{path} is missing: {folder} is not a Hugging Face folder")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
@@ -103,7 +114,7 @@ def read_config(folder: PathLike) -> dict[str, Any]:
                 raise ValueError(f"{name} must be a number from 0 to 1, but is {value!r}")
         check_tags(config.get("langsamp_tags"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no model configuration: {error}") from error
+        raise ValueError(f"{path} is not a model configuration: {error}") from error
     return config
 
 

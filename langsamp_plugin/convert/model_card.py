@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.tables import TagTables
 
 SETTINGS = {
@@ -18,7 +19,12 @@ SETTINGS = {
 
 
 def model_card(
-    state: dict[str, Any], config: dict[str, Any], tables: Optional[TagTables], folded: Sequence[str] = ()
+    state: dict[str, Any],
+    config: dict[str, Any],
+    tables: Optional[TagTables],
+    *,
+    folded: Sequence[str] = (),
+    scores: Optional[PathLike] = None,
 ) -> str:
     """Return the text of the card.
 

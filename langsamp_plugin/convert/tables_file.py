@@ -8,11 +8,13 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
-from langsamp_plugin.convert.hf_folder import read_config, read_safetensors
-from langsamp_plugin.lang_script import CODE_TABLES
+from langsamp_plugin.convert.authors import authors_tables, is_authors_layout
+from langsamp_plugin.convert.hf_folder import read_config, read_safetensors, read_weights
+from langsamp_plugin.errors import error_context
+from langsamp_plugin.lang_script import CODE_TABLES, Tables
 
 TABLES_FILENAME = "langsamp.safetensors"
 TENSORS = tuple(f"{kind.short}_embedding.weight" for kind in CODE_TABLES)
@@ -28,13 +30,15 @@ def save_tables(tables: TagTables, folder: PathLike, unfolded_bias: Optional[Ten
         folder: where to.
         unfolded_bias: the bias of the head's first layer, where the model in the folder has a tag folded into it.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder = Path(folder)
     tensors = {name: weight.contiguous() for name, (_, weight) in zip(TENSORS, tables.both())}
     if unfolded_bias is not None:
         tensors[UNFOLDED_BIAS] = unfolded_bias.contiguous()
-    save_file(tensors, folder / TABLES_FILENAME, metadata={"format": "pt"})
+    # Not save_file, which makes a file that only its owner can read.
+    with atomic_write(folder / TABLES_FILENAME, "wb") as stream:
+        stream.write(save(tensors, metadata={"format": "pt"}))
     for codes, _ in tables.both():
         codes.save(folder / codes.filename)
 
@@ -56,6 +60,9 @@ def load_tables(model: PathLike) -> TagTables:
         return tables
     file = path / TABLES_FILENAME
     if not file.is_file():
+        published = read_authors_tables(path)
+        if published is not None:
+            return published
         raise ValueError(f"{path} has no {TABLES_FILENAME}: it was not exported from a LangSAMP checkpoint")
     tensors = read_table_tensors(file)
     width = read_config(path).get("hidden_size")
@@ -72,6 +79,27 @@ def load_tables(model: PathLike) -> TagTables:
         codes.append(table)
         weights.append(weight.float())
     return TagTables(codes[0], codes[1], weights[0], weights[1])
+
+
+def read_authors_tables(
+    folder: Path, inventory: Optional[Tables] = None, allow_pickle: bool = False
+) -> Optional[TagTables]:
+    """Read the tables of a folder in the authors' layout, float32; ``None`` where it is in another one.
+
+    Args:
+        folder: a Hugging Face folder.
+        inventory: what the rows are; by default the published 610 languages and 30 scripts.
+        allow_pickle: also look into ``pytorch_model.bin``, which runs no code.
+
+    Raises:
+        ValueError: the tables are of another shape than the inventory.
+    """
+    weights = read_weights(folder, allow_pickle)
+    if weights is None or not is_authors_layout(weights):
+        return None
+    with error_context(folder):
+        found = authors_tables(weights, read_config(folder), inventory)
+    return found._replace(lang_weight=found.lang_weight.float(), script_weight=found.script_weight.float())
 
 
 def read_table_tensors(path: PathLike) -> dict[str, Tensor]:

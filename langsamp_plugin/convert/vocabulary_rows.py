@@ -1,4 +1,14 @@
-"""A starting checkpoint for another vocabulary: rows of old pieces kept, rows of new ones made from them."""
+"""A starting checkpoint for another vocabulary: rows of old pieces kept, rows of new ones made from them.
+
+A new piece starts as one of :data:`INITS`:
+
+* ``neighbours``: the weighted mean of the old rows whose pieces are used alike in a corpus, by vectors that are trained
+  on it (OFA: Liu et al. 2024; FOCUS: Dobler and de Melo 2023);
+* ``parts``: the mean of the old pieces that it splits into;
+* ``mean``: the mean of all old rows;
+* ``random``: drawn with mean and covariance of the old rows (Hewitt 2021), as transformers does when it resizes a model;
+* ``normal``: drawn from N(0, 0.02).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +17,19 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.fresh_checkpoint import fresh_checkpoint
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD
+from langsamp_plugin.convert.neighbours import Weights, neighbour_weights
+from langsamp_plugin.corpus.text import corpus_files
 from langsamp_plugin.modules.tag_embedding import INIT_STD
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 HEAD_WEIGHT, HEAD_BIAS = f"{HEAD}weight", f"{HEAD}bias"
 NUM_SPECIAL = 4  # <s>, <pad>, </s>, <unk>; <mask> is the last row
 
-INITS = ("parts", "mean", "random")
+INITS = ("neighbours", "parts", "mean", "random", "normal")
+DEFAULT_INIT = "parts"
 
 
 class Extension(NamedTuple):
@@ -25,15 +39,35 @@ class Extension(NamedTuple):
         kept: pieces that both vocabularies have.
         new: pieces that got a row.
         dropped: pieces of the checkpoint that the new vocabulary lacks.
+        parameters: numbers in the model before and after.
     """
 
     kept: int
     new: int
     dropped: int
+    parameters: tuple[int, int]
+
+
+def check_init(init: str, corpus: Optional[PathLike]) -> None:
+    """Raise ``ValueError`` unless new rows can start so."""
+    if init not in INITS:
+        raise ValueError(f"--new-pieces must be one of {', '.join(INITS)}, but is {init!r}")
+    if init == "neighbours" and corpus is None:
+        raise ValueError(
+            "--new-pieces neighbours learns from text which pieces are alike: name it with --corpus FOLDER"
+        )
+    if corpus is not None:
+        corpus_files(corpus)
 
 
 def extend_vocabulary(
-    state: dict[str, Any], old: Tokenizer, new: Tokenizer, init: str = "parts", seed: int = 42
+    state: dict[str, Any],
+    old: Tokenizer,
+    new: Tokenizer,
+    *,
+    init: str = DEFAULT_INIT,
+    corpus: Optional[PathLike] = None,
+    seed: int = 42,
 ) -> tuple[dict[str, Any], Extension]:
     """Make a checkpoint whose embedding and head fit another SentencePiece model.
 
@@ -42,11 +76,11 @@ def extend_vocabulary(
 
     Args:
         state: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
-        old: the SentencePiece model of the checkpoint.
+        old: what turns text into the checkpoint's rows.
         new: the one to train with.
-        init: a new piece starts as the mean of the old pieces that it splits into (``parts``), the ``mean`` of all, or
-            ``random``, N(0, 0.02). Its output bias is that of its parts, or the mean.
-        seed: of the random rows.
+        init: how new pieces start; the output bias of a piece is made like its row, or the mean.
+        corpus: text for ``neighbours``.
+        seed: of random rows, and of the vectors of ``neighbours``.
 
     Returns:
         The new checkpoint, and how many pieces were kept, new and dropped.
@@ -54,13 +88,13 @@ def extend_vocabulary(
     Raises:
         ValueError: the checkpoint does not have the vocabulary of ``old``, or ``init`` is another word.
     """
-    if init not in INITS:
-        raise ValueError(f"new pieces start as {', '.join(INITS)}, but {init!r} was asked for")
+    check_init(init, corpus)
     weights: dict[str, Tensor] = dict(state["model"])
     rows = len(weights[EMBEDDING])
     if rows != old.vocab_size:
         raise ValueError(f"the model has {rows:,} word embeddings, but {old.path} makes {old.vocab_size:,} tokens")
-    sources = _sources(old, new, split=init == "parts")
+    before = _parameters(weights)
+    sources = _sources(old, new, init, corpus, seed)
     generator = torch.Generator().manual_seed(seed)
     embedding = weights[EMBEDDING]
     tied = HEAD_WEIGHT not in weights or torch.equal(weights[HEAD_WEIGHT], embedding)
@@ -70,37 +104,76 @@ def extend_vocabulary(
     if HEAD_BIAS in weights:
         weights[HEAD_BIAS] = _rows(weights[HEAD_BIAS].unsqueeze(1), sources, "mean", generator).squeeze(1)
     common = len(set(old.pieces) & set(new.pieces))
-    return fresh_checkpoint(state, weights), Extension(common, len(new.pieces) - common, len(old.pieces) - common)
+    change = Extension(
+        kept=common,
+        new=len(new.pieces) - common,
+        dropped=len(old.pieces) - common,
+        parameters=(before, _parameters(weights)),
+    )
+    return fresh_checkpoint(state, weights), change
 
 
-def _sources(old: Tokenizer, new: Tokenizer, split: bool) -> list[Optional[list[int]]]:
-    """Return the old rows that each new row is the mean of: itself, with ``split`` its parts, or ``None``."""
+def _parameters(weights: dict[str, Tensor]) -> int:
+    """Return how many numbers a model has, the tied projection counted once."""
+    return sum(tensor.numel() for name, tensor in weights.items() if name != HEAD_WEIGHT and tensor.is_floating_point())
+
+
+def _sources(
+    old: Tokenizer, new: Tokenizer, init: str, corpus: Optional[PathLike], seed: int
+) -> list[Optional[Weights]]:
+    """Return the old rows, and their shares, that each new row is made of: itself, others, or ``None``."""
     row = {piece: number for number, piece in enumerate(old.pieces, NUM_SPECIAL)}
-    sources: list[Optional[list[int]]] = [[number] for number in range(NUM_SPECIAL)]
+    alike: dict[str, Weights] = {}
+    if init == "neighbours":
+        assert corpus is not None, "check_init has seen to it"
+        alike = neighbour_weights(row, new, corpus, seed)
+    sources: list[Optional[Weights]] = [[(number, 1.0)] for number in range(NUM_SPECIAL)]
     for piece in new.pieces:
         if piece in row:
-            sources.append([row[piece]])
-            continue
-        if not split:
+            sources.append([(row[piece], 1.0)])
+        elif init in ("parts", "neighbours"):
+            sources.append(alike.get(piece) or _parts(piece, old, row))
+        else:
             sources.append(None)
-            continue
-        parts = old.processor.encode(piece.replace("\u2581", " "), out_type=str)
-        if parts[:1] == ["\u2581"] and not piece.startswith("\u2581"):
-            parts = parts[1:]  # SentencePiece put a space before a piece that stands inside a word
-        sources.append([row[part] for part in parts if part in row] or None)
-    sources.append([old.vocab_size - 1])
+    sources.append([(old.vocab_size - 1, 1.0)])
     return sources
 
 
-def _rows(old: Tensor, sources: list[Optional[list[int]]], init: str, generator: torch.Generator) -> Tensor:
+def _parts(piece: str, old: Tokenizer, row: dict[str, int]) -> Optional[Weights]:
+    parts = old.processor.encode(piece.replace("\u2581", " "), out_type=str)
+    if parts[:1] == ["\u2581"] and not piece.startswith("\u2581"):
+        parts = parts[1:]  # SentencePiece put a space before a piece that stands inside a word
+    known = [row[part] for part in parts if part in row]
+    return [(number, 1 / len(known)) for number in known] or None
+
+
+def _rows(old: Tensor, sources: list[Optional[Weights]], init: str, generator: torch.Generator) -> Tensor:
     out = torch.empty(len(sources), old.shape[1], dtype=old.dtype)
-    # Special tokens are no words: a mean over them would be off.
-    mean = old[NUM_SPECIAL:-1].float().mean(0)
+    # Special tokens are not words: a mean over them would be off.
+    words = old[NUM_SPECIAL:-1].float()
+    mean = words.mean(0)
+    copied = [(number, source[0][0]) for number, source in enumerate(sources) if source and len(source) == 1]
+    if copied:
+        targets, rows = torch.tensor(copied).unbind(1)
+        out[targets] = old[rows]
+    fresh = [number for number, source in enumerate(sources) if source is None]
     for number, source in enumerate(sources):
-        if source is not None:
-            out[number] = old[source[0]] if len(source) == 1 else old[source].float().mean(0).to(old.dtype)
-        elif init == "random":
-            out[number] = (torch.randn(old.shape[1], generator=generator) * INIT_STD).to(old.dtype)
-        else:
-            out[number] = mean.to(old.dtype)
+        if source is not None and len(source) > 1:
+            places, shares = zip(*source)
+            out[number] = (torch.tensor(shares) @ old[list(places)].float()).to(old.dtype)
+    if init == "random":
+        out[fresh] = (mean + _draw(words, mean, len(fresh), generator)).to(old.dtype)
+    elif init == "normal":
+        out[fresh] = (torch.randn(len(fresh), old.shape[1], generator=generator) * INIT_STD).to(old.dtype)
+    else:
+        out[fresh] = mean.to(old.dtype)
     return out
+
+
+def _draw(words: Tensor, mean: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return ``count`` draws from a normal distribution with the covariance of the rows, around zero."""
+    centred = (words - mean).double()
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(words))
+    root = vectors * values.clamp_min(0).sqrt()
+    noise = torch.randn(count, len(mean), generator=generator, dtype=torch.float64)
+    return (noise @ root.T).float()

@@ -15,7 +15,15 @@ from transformers.modeling_outputs import MaskedLMOutput
 from langsamp_plugin.hf.heads import find_head
 from langsamp_plugin.hf.loss import tied_input, token_losses
 from langsamp_plugin.hf.tagged_folder import TABLES, TaggedFolder
-from langsamp_plugin.lang_script import LangScript, LanguageTable, ScriptTable, Tables
+from langsamp_plugin.lang_script import (
+    UNKNOWN_ID,
+    UNKNOWN_LANGUAGE,
+    UNKNOWN_SCRIPT,
+    LangScript,
+    LanguageTable,
+    ScriptTable,
+    Tables,
+)
 from langsamp_plugin.modules.ignored import IGNORED
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes
 
@@ -90,7 +98,7 @@ class TaggedMaskedLM(TaggedFolder):
         Raises:
             ValueError: a tag is malformed or a table lacks its code.
         """
-        ids = [self.tables.ids(LangScript.from_spelling(tag)) for tag in tags]
+        ids = [_ids(self.tables, tag) for tag in tags]
         lang_ids, script_ids = torch.tensor(ids, dtype=torch.long, device=self.device).reshape(-1, 2).unbind(1)
         return lang_ids, script_ids
 
@@ -205,6 +213,20 @@ class TaggedMaskedLM(TaggedFolder):
                     "build the model with the tables of the run that is resumed"
                 )
         return super().load_state_dict(state_dict, *args, **kwargs)
+
+
+def _ids(tables: Tables, tag: str) -> tuple[int, ...]:
+    """Return the rows of a tag; an error lists codes that the model has, as its reader has no file to append to."""
+    ids = []
+    for codes, code in zip(tables, LangScript.from_spelling(tag)):
+        if len(codes) and code not in codes and code not in (UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT):
+            raise ValueError(
+                f"{code!r} of {tag} is not among the {len(codes)} {codes.noun}s of this model ({' '.join(codes[:8])}"
+                f"{' ...' if len(codes) > 8 else ''}; all of them are in model.config.{codes.noun}s): take one of these, "
+                "or und_Zyyy, which is unknown and adds nothing"
+            )
+        ids.append(codes.id(code) if len(codes) else UNKNOWN_ID)
+    return tuple(ids)
 
 
 def _is_stock(base: type) -> bool:

@@ -19,16 +19,19 @@ from transformers import PretrainedConfig
 from transformers.utils.hub import cached_file
 
 from langsamp_plugin.checkpoint.tables import TagTables
+from langsamp_plugin.convert.authors import AUTHORS_TABLES, is_authors_layout
 from langsamp_plugin.convert.tables_file import (
     TABLES_FILENAME,
     UNFOLDED_BIAS,
     load_tables,
+    read_authors_tables,
     read_table_tensors,
     save_tables,
 )
 from langsamp_plugin.hf.heads import find_head
 from langsamp_plugin.lang_script import CODE_TABLES
 
+TOKEN_TYPES = "roberta.embeddings.token_type_embeddings.weight"
 TABLES = ("lang_embedding", "script_embedding")
 CODES = ("languages", "scripts")
 SIDE_FILES = (TABLES_FILENAME, *(kind.filename for kind in CODE_TABLES))
@@ -79,6 +82,10 @@ class TaggedFolder:
             side = _side_folder(name, hub)
             if side is not None:
                 model._read_side_files(side)
+            elif is_authors_layout(info["unexpected_keys"]):
+                model._read_published_layout(Path(cached_file(name, "config.json", **hub)).parent)
+                for keys, names in (("unexpected_keys", AUTHORS_TABLES), ("missing_keys", (TOKEN_TYPES,))):
+                    info[keys] = type(info[keys])(key for key in info[keys] if key not in names)
         return (model, info) if with_info else model
 
     @classmethod
@@ -106,6 +113,18 @@ class TaggedFolder:
                 )
             setattr(config, codes, wanted or stored[codes])
         return config, stored
+
+    def _read_published_layout(self, folder: Path) -> None:
+        """Take the tables of the published model from its weights; it has no token types, and some were drawn."""
+        tables = read_authors_tables(folder, allow_pickle=True)  # without running code, as transformers has opened it
+        assert tables is not None, "its names were just seen"
+        self._set_tables(tables.languages, tables.scripts)  # type: ignore[attr-defined]
+        with torch.no_grad():
+            for name, (_, weight) in zip(TABLES, tables.both()):
+                table = getattr(self, name)
+                if table is not None:
+                    table.weight.copy_(weight)
+            self.base_model.embeddings.token_type_embeddings.weight.zero_()  # type: ignore[attr-defined]
 
     def _read_side_files(self, folder: Path) -> None:
         """Take the tables from a folder of ``langsamp export``."""

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from langsamp_plugin.lang_script import CODE_TABLES, Tables
 from langsamp_plugin.modules.head_loss import TokenLosses, in_blocks, masked_lm_loss
+from langsamp_plugin.modules.second_names import second_names
 from langsamp_plugin.modules.sizes import check_sizes
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes, move_rows
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
@@ -97,6 +98,8 @@ class LangSampRobertaModel(RobertaModel):
             ValueError: the vocabulary, the number of positions or the blocks differ in size.
         """
         super().upgrade_state_dict_named(state_dict, name)
+        for copy in second_names(state_dict):
+            del state_dict[copy]
         prefix = f"{name}." if name else ""
         check_sizes(state_dict, self.state_dict(), prefix)
         for kind in CODE_TABLES:

@@ -23,7 +23,7 @@ from langsamp_plugin.lang_script import LanguageTable, Tables
 from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
 from langsamp_plugin.tasks.datasets import build_masking, fingerprint, training_draws
 from langsamp_plugin.training import ending
-from langsamp_plugin.vocabulary.dictionary import read_dictionary
+from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class LangSampMaskedLMTask(FairseqTask):
         super().__init__(cfg)
         _check_flags(cfg)
         self.dictionary = dictionary
+        pieces = dictionary.symbols[dictionary.nspecial :]  # before <mask> is added
         self.mask_idx = dictionary.add_symbol("<mask>")
         self.paths = [Path(path) for path in utils.split_paths(cfg.data)]
         self.folders = [data_languages(path, cfg.tag_map) for path in self.paths]
@@ -56,6 +57,7 @@ class LangSampMaskedLMTask(FairseqTask):
                 "languages": list(self.tables.languages),
                 "scripts": list(self.tables.scripts),
                 "tags": [str(tag) for tag in self.tags],
+                "dictionary": dictionary_digest(pieces),
             }
         )
         self._masking = build_masking(dictionary, cfg)

@@ -48,7 +48,8 @@ def _saving(stock: Any) -> Any:
 def _safely(stock: Any) -> Any:
     def load(path: str, *args: Any, **kwargs: Any) -> Any:
         if os.path.isfile(path):
-            load_checkpoint(path)  # raises on what could run code, also where fairseq itself would not look
+            state = load_checkpoint(path)  # raises on what could run code, also where fairseq itself would not look
+            _Read.path, _Read.dictionary = path, (state.get("task_state") or {}).get("dictionary")
         return stock(path, *args, **kwargs)
 
     return load
@@ -61,9 +62,35 @@ def _mending(stock: Any) -> Any:
                 repair_last_checkpoint(cfg.save_dir)
             if torch.distributed.is_initialized():
                 torch.distributed.barrier()
-        return stock(cfg, trainer, **kwargs)
+        _Read.dictionary = None
+        loaded = stock(cfg, trainer, **kwargs)
+        check_dictionary(_Read.path, _Read.dictionary, trainer.task)
+        return loaded
 
     return load
+
+
+class _Read:
+    """The checkpoint that was read last, and the hash of the dictionary it was trained with."""
+
+    path = ""
+    dictionary: Optional[str] = None
+
+
+def check_dictionary(path: str, old: Optional[str], task: Any) -> None:
+    """Raise ``ValueError`` where a checkpoint's rows belong to other pieces than those of the run's ``dict.txt``.
+
+    Args:
+        path: the checkpoint.
+        old: the hash that it carries, if any.
+        task: the run's.
+    """
+    new = task.state_dict().get("dictionary")
+    if old is not None and new is not None and old != new:
+        raise ValueError(
+            f"{path} was trained with another dictionary (hash {old}) than this data's dict.txt (hash {new}), so its rows "
+            "would belong to other pieces: move them with `langsamp init CHECKPOINT --spm MODEL --out CKPT`"
+        )
 
 
 class _Files(PathManager):

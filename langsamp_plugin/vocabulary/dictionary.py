@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from hashlib import blake2b
+
 from langsamp_plugin.atomic import PathLike
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -34,3 +37,8 @@ def read_dictionary(path: PathLike) -> list[str]:
             raise ValueError(f"{path}, line {number}: {piece!r} is there twice: the file is damaged, or not fairseq's")
         pieces[piece] = None
     return list(pieces)
+
+
+def dictionary_digest(pieces: Iterable[str]) -> str:
+    """Return a hash of the pieces in their order, by which a checkpoint knows what its rows are."""
+    return blake2b("\n".join(pieces).encode(), digest_size=8).hexdigest()

@@ -21,10 +21,13 @@ import numpy as np
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.corpus.text import corpus_files, read_lines
 from langsamp_plugin.progress import progress
+from langsamp_plugin.vocabulary.model_file import RETRAIN, check_kind, read_model_file
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3
-NORMALIZER = 3  # field of SentencePiece's ModelProto: normalizer_spec
 SPECIAL_PIECES = ("<unk>", "<s>", "</s>")
+XLMR_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+SPACES = "\t\u00a0\u2003\u3000"
+"""White space at which Hugging Face's tokenizer splits, so that a model must take each for a space."""
 SPM_FILENAME = "sentencepiece.bpe.model"
 """The name under which Hugging Face looks for the model, and under which it lies in a data folder."""
 
@@ -41,34 +44,62 @@ class Tokenizer:
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: it is no SentencePiece model, or its first pieces are not XLM-R's.
+        ValueError: it is not a SentencePiece model, or of a kind that Hugging Face's XLM-R tokenizer cannot reproduce.
     """
 
     def __init__(self, path: PathLike):
         import sentencepiece
 
         self.path = Path(path)
+        if self.path.is_dir():
+            raise ValueError(
+                f"SentencePiece model {path} must be a file, but is a folder: name the file in it, such as "
+                f"{self.path / SPM_FILENAME}"
+            )
         if not self.path.is_file():
             raise FileNotFoundError(f"SentencePiece model {path} is missing; train one with `langsamp tokenizer train`")
         self.processor = sentencepiece.SentencePieceProcessor()
         content = self.path.read_bytes()
         try:
             self.processor.LoadFromSerializedProto(content)
-            size = self.processor.get_piece_size()
-            pieces = [self.processor.id_to_piece(number) for number in range(size)]
+            model = read_model_file(content)
         except (RuntimeError, OSError, ValueError) as error:  # ValueError: a piece is not UTF-8
-            raise ValueError(f"{path} is no SentencePiece model, or cut off") from error
-        # A file that was cut between two pieces reads like a smaller model; the normaliser comes behind all pieces.
-        if size and NORMALIZER not in _fields(content):
-            raise ValueError(f"{path} is cut off: it has pieces, but no normaliser behind them; get it again")
-        first = tuple(pieces[:3])
-        if first != SPECIAL_PIECES:
-            raise ValueError(
-                f"{path} must begin with the pieces {' '.join(SPECIAL_PIECES)} like XLM-R's, but begins with {' '.join(first)}"
-            )
+            raise ValueError(f"{path} is not a SentencePiece model, or cut off") from error
+        pieces = [text for text, _ in model.pieces]
+        size = len(pieces)
+        # A file that was cut between two pieces reads like a smaller model; the normaliser comes after all pieces.
+        if size and not model.complete:
+            raise ValueError(f"{path} is cut off: it has pieces, but no normaliser after them; get it again")
+        self._check_pieces(pieces)
+        check_kind(model, path)
+        self._check_spaces()
         self.pieces = pieces[3:]
         self._token_ids = np.arange(1, size + 1, dtype=np.int64)
         self._token_ids[:3] = (UNK, BOS, EOS)
+
+    def _check_pieces(self, pieces: list[str]) -> None:
+        first = tuple(pieces[:3])
+        own = [piece for piece in XLMR_TOKENS if piece in pieces[3:]]
+        if own and first[:1] == SPECIAL_PIECES[:1]:
+            raise ValueError(
+                f"{self.path} has {' '.join(own)} among its pieces, which fairseq adds itself: train it without "
+                "--pad_id and --user_defined_symbols"
+            )
+        if first != SPECIAL_PIECES:
+            raise ValueError(
+                f"{self.path} must begin with the pieces {' '.join(SPECIAL_PIECES)} like XLM-R's, but begins with "
+                f"{' '.join(first)}"
+            )
+
+    def _check_spaces(self) -> None:
+        """Refuse a normaliser that leaves white space other than U+0020 as it is."""
+        plain = self.processor.encode("a a")
+        kept = [space for space in SPACES if self.processor.encode(f"a{space}a") != plain]
+        if kept:
+            raise ValueError(
+                f"{self.path} does not take U+{ord(kept[0]):04X} for a space (its normalizer must be nmt_nfkc or "
+                f"nmt_nfkc_cf), and Hugging Face's XLM-R tokenizer would: {RETRAIN}"
+            )
 
     @property
     def vocab_size(self) -> int:
@@ -99,23 +130,6 @@ class Tokenizer:
         """Write fairseq's ``dict.txt``: ``piece count`` a line, without special tokens, which fairseq adds itself."""
         with atomic_write(path) as stream:
             stream.writelines(f"{piece} 1\n" for piece in self.pieces)
-
-
-def _fields(content: bytes) -> set[int]:
-    """Return the numbers of the fields of a protobuf message, as far as each has a length, which all of a model's have."""
-    found: set[int] = set()
-    place = 0
-    while place < len(content) and content[place] & 0b10000111 == 2:  # a number below 16, and a length behind it
-        found.add(content[place] >> 3)
-        place, size, shift = place + 1, 0, 0
-        while True:  # the length: seven bits a byte, the lowest first, the eighth says that more follow
-            byte = content[place]
-            size |= (byte & 127) << shift
-            place, shift = place + 1, shift + 7
-            if byte < 128:
-                break
-        place += size
-    return found
 
 
 def train_tokenizer(

@@ -88,7 +88,7 @@ def test_verification_finds_a_row_in_the_wrong_place(demo, trained, bigger, exte
         assert "DIFFERENT" in bad.format()
 
 
-@pytest.mark.parametrize("init", ["mean", "random"])
+@pytest.mark.parametrize("init", ["mean", "random", "normal"])
 def test_other_starts(demo, trained, bigger, tmp_path, init):
     init_checkpoint(trained, tmp_path / "start.pt", spm=bigger, old_spm=demo / "spm.model", new_pieces=init)
     old, new = Tokenizer(demo / "spm.model"), Tokenizer(bigger)
@@ -96,8 +96,14 @@ def test_other_starts(demo, trained, bigger, tmp_path, init):
     rows = [number for number, piece in enumerate(new.pieces, 4) if piece not in set(old.pieces)]
     if init == "mean":
         assert torch.allclose(after[rows], before[4:-1].mean(0).expand(len(rows), -1), atol=1e-6)
-    else:
+    elif init == "normal":
         assert after[rows].std() == pytest.approx(0.02, rel=0.05)
+    else:
+        # Mean and covariance of the old rows; the control is the spread of N(0, 0.02), which they do not have.
+        words = before[4:-1]
+        assert torch.allclose(after[rows].mean(0), words.mean(0), atol=5 * words.std().item() / len(rows) ** 0.5)
+        one, other = torch.cov(after[rows].T), torch.cov(words.T)
+        assert (one - other).norm() < 0.5 * other.norm() < (torch.eye(len(other)) * 0.02**2 - other).norm()
 
 
 @pytest.mark.parametrize("flag", ["--finetune-from-model", "--restore-file"])
@@ -141,9 +147,11 @@ def test_tables_are_added(demo, trained, tmp_path):
 
 
 def test_wrong_input(demo, trained, bigger, tmp_path):
-    with pytest.raises(ValueError, match=r"2,002 word embeddings, but .* 2,602 tokens"):
+    with pytest.raises(
+        ValueError, match=r"11 pieces that .* lacks.* 2,002 word embeddings, the model makes 2,602 tokens"
+    ):
         init_checkpoint(trained, tmp_path / "x.pt", spm=demo / "spm.model", old_spm=bigger)
-    with pytest.raises(ValueError, match="parts, mean, random"):
+    with pytest.raises(ValueError, match="must be one of neighbours, parts, mean"):
         init_checkpoint(trained, tmp_path / "x.pt", spm=bigger, old_spm=demo / "spm.model", new_pieces="zero")
     assert not (tmp_path / "x.pt").exists()
 

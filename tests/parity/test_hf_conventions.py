@@ -281,5 +281,5 @@ def test_a_saved_model_is_imported_into_fairseq(model, folder):
     assert torch.equal(imported["encoder.lang_embedding.weight"], model.lang_embedding.weight)
     assert torch.equal(imported["encoder.script_embedding.codes"], model.script_embedding.codes)
     (folder / "langsamp.safetensors").unlink()
-    with pytest.raises(ValueError, match="must have langsamp.safetensors beside its weights"):
+    with pytest.raises(ValueError, match="must have langsamp.safetensors next to its weights"):
         import_hf(read_hf_folder(folder), "")

@@ -175,9 +175,9 @@ def edit_config(exported, **changes):
         ),
         (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
         (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is no model configuration"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not a model configuration"),
         (lambda folder: (folder / "sentencepiece.bpe.model").unlink(), "name the SentencePiece model.*--spm"),
-        (lambda folder: (folder / "sentencepiece.bpe.model").write_bytes(b"x"), "no SentencePiece model"),
+        (lambda folder: (folder / "sentencepiece.bpe.model").write_bytes(b"x"), "not a SentencePiece model"),
         (lambda folder: (folder / "langsamp.safetensors").write_bytes(b"x"), "langsamp.safetensors is damaged"),
         (lambda folder: edit_config(folder, model_type="bert"), "only xlm-roberta and xlm-roberta-xl can be imported"),
         (lambda folder: edit_config(folder, hidden_act="silu"), "hidden_act must be gelu"),
@@ -234,7 +234,7 @@ def test_layer_norm_before_the_blocks(demo, tmp_path):
         )
     )
     checkpoint = tmp_path / "save" / "checkpoint_last.pt"
-    found = export(checkpoint, tmp_path / "hf", fold=["deu_Latn"], verify=True)
+    found = export(checkpoint, tmp_path / "hf", fold=["deu_Latn"], verify=True).verification
     assert max(row.difference for row in found.rows) < 1e-5 and "logits for deu_Latn" in found.format()
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
     assert config["model_type"] == "xlm-roberta-xl" and config["architectures"] == ["XLMRobertaXLForMaskedLM"]
@@ -276,7 +276,7 @@ def test_a_head_for_each_tag(trained, demo, tmp_path):
 
 @pytest.mark.parametrize("half", ["float16", "bf16"])
 def test_half_precision(trained, tmp_path, half):
-    found = export(trained, tmp_path / "hf", half=half, fold=["deu_Latn"], verify=True)
+    found = export(trained, tmp_path / "hf", half=half, fold=["deu_Latn"], verify=True).verification
     assert "logits for deu_Latn" in found.format()
     dtype = torch.float16 if half == "float16" else torch.bfloat16
     for name in ("model.safetensors", "langsamp.safetensors"):

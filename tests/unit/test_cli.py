@@ -79,7 +79,7 @@ def test_bad_input_names_file_and_remedy(demo, tmp_path):
     binarize("deu_Latn.txt, line 1: not UTF-8")
     assert "train one with" in wrong("binarize", corpus, "--spm", tmp_path / "none.model", "--out", out)
     assert "is missing" in wrong("binarize", tmp_path / "none", "--spm", demo / "spm.model", "--out", out)
-    assert "is missing" in wrong("export", tmp_path / "none.pt", "--out", out)
+    assert "is missing" in wrong("export", tmp_path / "none.pt", "--out", tmp_path / "hf")
     assert "wikipedia is missing" in wrong("corpus", "wikipedia", "--out", out)
     assert "choose another folder" in wrong("corpus", corpus, "--out", corpus)
     assert "no catalogue in zul_Latn" in wrong("corpus", "django", "--langs", "zul", "--out", out)
@@ -121,7 +121,7 @@ def test_info_names_what_is_damaged(demo, tmp_path):
     assert "dict.txt is missing" in wrong("info", data)
     assert "no <tag>/*.idx" in wrong("info", tmp_path)
     (tmp_path / "config.json").write_text("{")
-    assert "config.json is no model configuration" in wrong("info", tmp_path)
+    assert "config.json is not a model configuration" in wrong("info", tmp_path)
     assert "is missing" in wrong("info", tmp_path / "nothing")
 
 

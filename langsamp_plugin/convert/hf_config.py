@@ -1,0 +1,67 @@
+"""A fairseq model's options as Hugging Face's ``config.json``; what XLM-R's class cannot compute is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING, is_xl
+
+FIXED: dict[str, tuple[Any, str]] = {
+    "activation_fn": ("gelu", "Hugging Face's masked-LM head always has gelu"),
+    "no_scale_embedding": (True, "Hugging Face's XLM-R does not multiply embeddings by the root of their width"),
+    "no_token_positional_embeddings": (False, "Hugging Face's XLM-R always adds positions"),
+    "encoder_learned_pos": (True, "Hugging Face's XLM-R has learned positions"),
+    "adaptive_input": (False, "Hugging Face's XLM-R has one embedding for all words"),
+    "quant_noise_scalar": (0, "Hugging Face's XLM-R does not quantize"),
+    "encoder_layers_to_keep": (None, "train or save a model of these layers first"),
+}
+"""Options that change what a model computes and have no place in ``config.json``: the value XLM-R has, and why."""
+
+
+def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
+    """Return ``config.json``.
+
+    Args:
+        options: the model's, from :func:`~langsamp_plugin.checkpoint.options.architecture`.
+        weights: the model's.
+
+    Raises:
+        ValueError: the model is of a kind that XLM-R's class cannot compute.
+    """
+    xl = is_xl(weights)
+    if bool(options.get("encoder_normalize_before")) != xl:
+        raise ValueError("this model has its LayerNorms elsewhere than XLM-R and XLM-R XL, and no Hugging Face form")
+    if options.get("embed_tags_at", "output") == "input":
+        raise ValueError(
+            "a model with its tables at the input needs ids to compute anything and has no Hugging Face form"
+        )
+    for name, (wanted, why) in FIXED.items():
+        value = options.get(name)
+        if (value or None) != (wanted or None) and name in options and value is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} must be {wanted} for a Hugging Face form, but the model was trained with "
+                f"{value}: {why}"
+            )
+    return {
+        "architectures": ["XLMRobertaXLForMaskedLM" if xl else "XLMRobertaForMaskedLM"],
+        "model_type": "xlm-roberta-xl" if xl else "xlm-roberta",
+        "vocab_size": len(weights[EMBEDDING]),
+        "hidden_size": options["encoder_embed_dim"],
+        "num_hidden_layers": options["encoder_layers"],
+        "num_attention_heads": options["encoder_attention_heads"],
+        "intermediate_size": options["encoder_ffn_embed_dim"],
+        "max_position_embeddings": options["max_positions"] + 2,
+        "type_vocab_size": 1,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": options.get("dropout", 0.1),
+        "attention_probs_dropout_prob": options.get("attention_dropout", 0.1),
+        "layer_norm_eps": options.get("layer_norm_eps") or 1e-5,  # torch's and fairseq's default, and XLM-R's
+        "initializer_range": 0.02,
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        "tie_word_embeddings": True,
+        "torch_dtype": str(weights[EMBEDDING].dtype).replace("torch.", ""),
+    }

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Runs the unit, parity and integration tests in the environment that most fairseq users have: the official fairseq
+# 0.12.2 on Python 3.9 or 3.10. Arguments go to pytest.
+#   PYTHON=python3.9 bash scripts/test_official.sh tests/unit
+# VENV=/path takes another environment than .venv-official-VERSION; a torch that is there already is kept, so install
+# a CPU build first where pip's default, a CUDA build of several GB, is not wanted. Needs a C compiler for fairseq.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3.10}
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+case $version in
+    3.9 | 3.10) ;;
+    *)
+        echo "test_official.sh: fairseq 0.12.2 runs on Python up to 3.10, but $python is $version: set PYTHON" >&2
+        exit 2
+        ;;
+esac
+venv=${VENV:-.venv-official-$version}
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check -q "$@"; }
+stamp=$(cat requirements/official.txt setup.py scripts/test_official.sh | cksum | tr ' ' -)
+if [ "$(cat "$venv/official" 2>/dev/null)" != "$stamp" ]; then
+    # Later ones refuse the metadata of fairseq's omegaconf.
+    pip install 'pip<24.1' 'setuptools<70' wheel
+    "$venv/bin/python" -c 'import torch' 2>/dev/null || pip install 'torch==2.6.0'
+    pip install -r requirements/official.txt
+    # --no-deps: fairseq asks for torchaudio, of which pip takes a build that does not load beside every torch.
+    # In pip's isolated build no torch is there, and fairseq leaves out extensions whose sources its package lacks.
+    pip install --no-deps 'fairseq==0.12.2'
+    # Everything but fairseq's own requirements, in versions that this Python has.
+    pip install -c requirements/official.txt -e '.[dev]'
+    "$venv/bin/python" -c 'import fairseq, langsamp_plugin, transformers'
+    echo "$stamp" > "$venv/official"
+fi
+export PATH="$PWD/$venv/bin:$PATH" PYTHONPATH="$PWD" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+case $venv in /*) export PATH="$venv/bin:$PATH" ;; esac
+python -c 'import fairseq, sys, torch, transformers
+print("Python %d.%d, fairseq %s, torch %s, transformers %s" % (*sys.version_info[:2], fairseq.__version__, torch.__version__, transformers.__version__))'
+[ $# -gt 0 ] || set -- tests/unit tests/parity tests/integration
+python -m pytest -q -p no:cacheprovider -rs -n logical --maxprocesses 4 --dist loadfile "$@"

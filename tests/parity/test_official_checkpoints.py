@@ -1,0 +1,61 @@
+"""Checkpoints as fairseq 0.12.2 writes them, with second names of the weights of each block."""
+
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support import run, train_command
+
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.convert.export import export
+from langsamp_plugin.info import describe
+from langsamp_plugin.modules.second_names import second_names
+
+BODY = "encoder.sentence_encoder."
+
+
+@pytest.fixture(scope="module")
+def official(trained, tmp_path_factory):
+    """A checkpoint with the copies, zero as after a training from scratch."""
+    state = torch.load(trained, weights_only=True)
+    weights = state["model"]
+    for layer in (f"{BODY}layers.{number}." for number in range(2)):
+        for part, rows in (("in_proj", 96), ("out_proj", 32), ("fc1", 64), ("fc2", 32)):
+            width = 64 if part == "fc2" else 32
+            weights[f"{layer}{part}_weight"], weights[f"{layer}{part}_bias"] = (
+                torch.zeros(rows, width),
+                torch.zeros(rows),
+            )
+    path = tmp_path_factory.mktemp("official") / "checkpoint.pt"
+    torch.save(state, path)
+    return path
+
+
+def test_copies_are_dropped(trained, official, tmp_path):
+    weights = torch.load(official, weights_only=True)["model"]
+    assert len(second_names(weights)) == 16
+    assert load_checkpoint(official)["model"].keys() == load_checkpoint(trained)["model"].keys()
+    export(official, tmp_path / "one", verify=True)
+    export(trained, tmp_path / "other")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "other"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_copies_alone_are_no_weights():
+    """Where the real ones are missing nothing is dropped, so that the error names what is there."""
+    assert second_names([f"{BODY}layers.0.fc1_weight", f"{BODY}layers.0.fc1.weight"]) == []
+
+
+def test_info_does_not_count_them(trained, official):
+    one, other = (re.search(r"([\d,]+) parameters", next(iter(describe(path))))[1] for path in (trained, official))
+    assert one == other
+
+
+@pytest.mark.parametrize("flag", ["--finetune-from-model", "--restore-file"])
+def test_training_starts_from_it(demo, official, tmp_path, flag):
+    more = ["--reset-optimizer", "--reset-dataloader", "--reset-meters", "--reset-lr-scheduler"]
+    log = run(
+        *train_command(demo / "data-bin", tmp_path / "save", 22, flag, official, *more * (flag == "--restore-file"))
+    )
+    assert "num_updates 22" in log
