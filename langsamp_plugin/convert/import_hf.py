@@ -53,14 +53,19 @@ class _Tables(NamedTuple):
 
 
 def import_hf(
-    folder: HFFolder, data: str, pieces: Iterable[str], *, inventory: Optional[Tables] = None, seed: int = 42
+    folder: HFFolder,
+    data: str,
+    pieces: Optional[Iterable[str]] = None,
+    *,
+    inventory: Optional[Tables] = None,
+    seed: int = 42,
 ) -> ImportResult:
     """Turn the weights of a folder into a starting checkpoint.
 
     Args:
         folder: what :func:`~langsamp_plugin.convert.hf_folder.read_hf_folder` read.
         data: the folder in which ``dict.txt`` and the SentencePiece model will be.
-        pieces: those of that model, in its order.
+        pieces: those of that model, in its order, for the hash in the checkpoint.
         inventory: what the rows of tables in the authors' layout are; by default the published one.
         seed: of a masked-LM head, where the folder has none.
 
@@ -80,7 +85,9 @@ def import_hf(
             notes.append(f"the embeddings of {folded}, which were folded into the head, are taken out of it again")
     weights.update(tables.weights)
     weights[VERSION] = torch.tensor([3.0])
-    task_state: dict[str, Any] = {"tags": list(config.get("langsamp_tags") or []), DIGEST: dictionary_digest(pieces)}
+    task_state: dict[str, Any] = {"tags": list(config.get("langsamp_tags") or [])}
+    if pieces is not None:
+        task_state[DIGEST] = dictionary_digest(pieces)
     if tables.found is not None:
         task_state.update(languages=list(tables.found.languages), scripts=list(tables.found.scripts))
     args = _options(config, data, tables.found.embed_tags if tables.found is not None else "both")

@@ -84,7 +84,7 @@ def test_there_and_back(demo, exported, tmp_path, tables):
         features = model(tokens, features_only=True)[0]
         right, shifted = (reference_logits(before, features, masked, shift) for shift in (0, 1))
         ours = logits(model, tokens, masked, str(TAG))
-        hf = theirs(tokens, tokens.ne(1).long(), lang_ids, script_ids).logits[masked]
+        hf = theirs(tokens, tokens.ne(1).long(), lang_ids=lang_ids, script_ids=script_ids).logits[masked]
     assert (ours - right).abs().max() < 1e-5 and (hf - right).abs().max() < 1e-5
     assert (ours - shifted).abs().max() > 1e-2, "control: rows shifted by one"
     # Analyses, folding and the report read it, too.
