@@ -3,32 +3,75 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import typer
 
 from langsamp_plugin.commands.app import COLUMN, LANGS, SPLIT, WORKERS, app, finite, split_list
+
+if TYPE_CHECKING:
+    from langsamp_plugin.corpus.decisions import Rules
+
+LID = typer.Option(
+    None,
+    help="Language identification model in fastText's format, such as GlotLID, OpenLID or lid.176, to judge lines.",
+)
+THRESHOLD = typer.Option(
+    0.5, min=0, max=1, callback=finite, help="Probability from which a label of another language is believed."
+)
+THRESHOLDS = typer.Option(None, help="TSV of LANGUAGE and its own threshold.")
+SCRIPT_SHARE = typer.Option(
+    0.0, min=0, max=1, callback=finite, help="Least share of a line's letters in the tag's script; 0 looks at none."
+)
+WRONG = typer.Option(
+    "move", help="What becomes of a line in another language or script: move (to its tag), und (to und_<Script>), drop."
+)
+CLOSE = typer.Option(
+    False, "--judge-close", help="Also tell members of a macrolanguage and close pairs, such as hrv and bos, apart."
+)
+LONGEST = typer.Option(1_000_000, min=1000, help="Bytes of the longest line that is read.")
+
+
+def _rules(
+    lid: Optional[Path], threshold: float, thresholds: Optional[Path], script_share: float, wrong: str, close: bool
+) -> Rules:
+    from langsamp_plugin.corpus.decisions import WRONG, Rules, read_thresholds
+
+    if wrong not in WRONG:
+        raise ValueError(f"--wrong must be one of {', '.join(WRONG)}, but is {wrong!r}")
+    single = read_thresholds(thresholds) if thresholds else ()
+    return Rules(lid, threshold, single, script_share, wrong, not close)
 
 
 @app.command()
 def corpus(
     source: Path = typer.Argument(
         ...,
-        help='Folder with a file or folder per tag: .txt, .jsonl (also .gz, .xz, .bz2, .zst), .parquet, .arrow; or "django", '
-        "a demo corpus in 89 language-scripts.",
+        help="Folder with a file or folder per tag: .txt, .jsonl (also .gz, .xz, .bz2, .zst), .parquet, .arrow; or "
+        '"django", a demo corpus in 89 language-scripts.',
     ),
     out: Path = typer.Option(..., help="Folder to write: a file per tag; of the demo train/, valid/ and aligned/."),
     column: str = COLUMN,
     split: str = SPLIT,
     dedup: bool = typer.Option(False, "--dedup", help="Leave out lines equal to an earlier one of their language."),
+    lid: Optional[Path] = LID,
+    threshold: float = THRESHOLD,
+    thresholds: Optional[Path] = THRESHOLDS,
+    script_share: float = SCRIPT_SHARE,
+    wrong: str = WRONG,
+    judge_close: bool = CLOSE,
+    longest_line: int = LONGEST,
+    strict: bool = typer.Option(False, "--strict", help="End with an error where a name or line would be left out."),
     workers: int = WORKERS,
     langs: str = LANGS,
 ) -> None:
     """Write one text file per language-script.
 
-    Run again, it resumes where it stopped.
+    With --lid or --script-share, lines in another language or script go where they belong: `langsamp check` with the
+    same options shows it first. Names and lines that are not understood are left out and listed. Run again, it resumes
+    where it stopped.
 
-    Example: langsamp corpus Glot500 --out runs/corpus --dedup --workers 8
+    Example: langsamp corpus Glot500 --out runs/corpus --lid glotlid.bin --script-share 0.5 --dedup --workers 8
     """
     if str(source) == "django":
         from langsamp_plugin.corpus import django_catalogues
@@ -36,14 +79,31 @@ def corpus(
         counts = django_catalogues.write_corpus(out, split_list(langs))
         print(f"{out}: {len(counts)} language-scripts, {sum(counts.values()):,} training lines")
         return
+    from langsamp_plugin.corpus.decisions import format_decisions
+    from langsamp_plugin.corpus.left_out import format_left_out
     from langsamp_plugin.corpus.writer import write_corpus
 
-    rows = write_corpus(source, out, column, split, dedup, workers, split_list(langs))
-    lines, characters, size, duplicates = (
-        sum(row[name] for row in rows) for name in ("lines", "characters", "bytes", "duplicates")
+    written = write_corpus(
+        source,
+        out,
+        column=column,
+        split=split,
+        dedup=dedup,
+        workers=workers,
+        langs=split_list(langs),
+        rules=_rules(lid, threshold, thresholds, script_share, wrong, judge_close),
+        longest=longest_line,
+        strict=strict,
     )
+    lines, characters, size, duplicates = (
+        sum(row[name] for row in written.rows) for name in ("lines", "characters", "bytes", "duplicates")
+    )
+    if written.decisions:
+        print(f"{format_decisions(written.decisions)}\nall of it with samples: {out / 'decisions.tsv'}")
+    if written.left_out or written.merged:
+        print(format_left_out(written.left_out, written.merged.items()))
     print(
-        f"{out}: {len(rows)} language-scripts, {lines:,} lines, {characters:,} characters, {size:,} bytes"
+        f"{out}: {len(written.rows)} language-scripts, {lines:,} lines, {characters:,} characters, {size:,} bytes"
         + (f"; {duplicates:,} duplicates left out" if dedup else "")
     )
 
@@ -51,11 +111,16 @@ def corpus(
 @app.command()
 def check(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt, or any other that `langsamp corpus` reads."),
-    out: Optional[Path] = typer.Option(None, help="TSV to write; by default check.tsv in the current folder."),
-    lid: Optional[Path] = typer.Option(
-        None, help="Language identification model in fastText's format, such as GlotLID."
+    out: Optional[Path] = typer.Option(None, help="TSV to write, too."),
+    lid: Optional[Path] = LID,
+    threshold: float = THRESHOLD,
+    thresholds: Optional[Path] = THRESHOLDS,
+    script_share: float = SCRIPT_SHARE,
+    wrong: str = WRONG,
+    judge_close: bool = CLOSE,
+    strict: bool = typer.Option(
+        False, "--strict", help="Exit with status 1 if any language has a problem or anything was left out."
     ),
-    strict: bool = typer.Option(False, "--strict", help="Exit with status 1 if any language has a problem."),
     min_script: float = typer.Option(
         0.8, min=0, max=1, callback=finite, help="Least share of letters in the declared script."
     ),
@@ -70,7 +135,8 @@ def check(
         help="Largest share of empty, over-long, damaged or repeated lines, each for itself.",
     ),
     max_characters: int = typer.Option(10_000, min=1, help="A longer line is over-long."),
-    max_lines: int = typer.Option(0, min=0, help="Look at so many lines of each language; 0 looks at all."),
+    max_lines: int = typer.Option(0, min=0, help="Look at no more lines of each language; 0 looks at all."),
+    longest_line: int = LONGEST,
     column: str = COLUMN,
     split: str = SPLIT,
     workers: int = WORKERS,
@@ -78,17 +144,33 @@ def check(
 ) -> None:
     """Check that each text is in its declared script and language.
 
-    Also counts empty, over-long, damaged and repeated lines.
+    Also counts empty, over-long, damaged and repeated lines, and with --lid or --script-share shows what `langsamp
+    corpus` would do with these options. Nothing is written without --out.
 
     Example: langsamp check runs/corpus --lid glotlid.bin --strict
     """
     from langsamp_plugin.corpus.check import Limits, check_corpus, format_table
+    from langsamp_plugin.corpus.decisions import format_decisions
+    from langsamp_plugin.corpus.left_out import format_left_out
 
-    limits = Limits(min_script, min_language, max_bad, max_characters)
-    path = out or Path("check.tsv")
-    reports = check_corpus(corpus, path, lid, limits, max_lines, column, split, workers, split_list(langs))
-    print(format_table(reports))
-    wrong = sum(bool(report.problems) for report in reports)
-    print(f"{path}: {len(reports)} language-scripts, {wrong} with problems")
-    if strict and wrong:
+    checked = check_corpus(
+        corpus,
+        out=out,
+        rules=_rules(lid, threshold, thresholds, script_share, wrong, judge_close),
+        limits=Limits(min_script, min_language, max_bad, max_characters),
+        max_lines=max_lines,
+        column=column,
+        split=split,
+        workers=workers,
+        langs=split_list(langs),
+        longest=longest_line,
+    )
+    print(format_table(checked.reports))
+    if checked.decisions:
+        print(f"langsamp corpus with these options: {format_decisions(checked.decisions)}")
+    if checked.left_out or checked.merged:
+        print(format_left_out(checked.left_out, checked.merged.items()))
+    wrong_tags = sum(bool(report.problems) for report in checked.reports)
+    print(f"{out or corpus}: {len(checked.reports)} language-scripts, {wrong_tags} with problems")
+    if strict and (wrong_tags or checked.left_out):
         raise typer.Exit(1)

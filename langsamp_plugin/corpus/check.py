@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import csv
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.corpus.decisions import KEPT, DecisionCounts, Rules, decide
 from langsamp_plugin.corpus.duplicates import repeated
-from langsamp_plugin.corpus.sources import find_sources, read_texts
+from langsamp_plugin.corpus.identification import load_identifier, same_language
+from langsamp_plugin.corpus.left_out import LeftOut
+from langsamp_plugin.corpus.readers import LONGEST_LINE, read_texts
+from langsamp_plugin.corpus.scripts import count_letters, letter_scripts, script_share
+from langsamp_plugin.corpus.sources import find_sources
 from langsamp_plugin.corpus.text import clean
-from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT, LangScript
+from langsamp_plugin.lang_script import UNKNOWN_SCRIPT, LangScript
 from langsamp_plugin.progress import parallel, progress
 
-# ISO 15924 has codes for mixtures, while Unicode gives every character one script of its own.
-MIXTURES = {
-    "Jpan": ("Hira", "Kana", "Hani"),
-    "Hang": ("Hang", "Hani"),
-    "Kore": ("Hang", "Hani"),
-    "Hans": ("Hani",),
-    "Hant": ("Hani",),
-    "Hrkt": ("Hira", "Kana"),
-}
 BATCH = 1000
-PROBES = ("a", "ж", "م", "क", "漢", "한", "ก")
 
 
 class Limits(NamedTuple):
@@ -61,6 +54,7 @@ class Report(NamedTuple):
         main_script: the script that most letters are in.
         language_share: share of lines whose language the model gives as declared; ``None`` if it does not know it.
         main_language: the label that the model gives most often.
+        kept: lines that `langsamp corpus` would keep under this tag with the same options.
         problems: what is beyond the limits, in words.
     """
 
@@ -74,22 +68,34 @@ class Report(NamedTuple):
     main_script: str
     language_share: Optional[float]
     main_language: str
+    kept: int
     problems: list[str]
 
-    def columns(self) -> list[str]:
-        """Return the cells of its row in the table."""
+    def cells(self) -> dict[str, str]:
+        """Return its row of the printed table, by the table's headings."""
         shares = ["-" if share is None else f"{share:.1%}" for share in (self.script_share, self.language_share)]
-        counts = (self.empty, self.over_long, self.replacement, self.duplicates)
-        return [
-            str(self.tag), f"{self.lines:,}", shares[0], self.main_script, shares[1], self.main_language,
-            *(f"{count:,}" for count in counts), ", ".join(self.problems) or "ok",
-        ]  # fmt: skip
+        return {
+            "tag": str(self.tag), "lines": f"{self.lines:,}", "script": shares[0], "main_script": self.main_script,
+            "language": shares[1], "main_language": self.main_language, "kept": f"{self.kept:,}",
+            "empty": f"{self.empty:,}", "long": f"{self.over_long:,}", "damaged": f"{self.replacement:,}",
+            "repeated": f"{self.duplicates:,}", "problems": ", ".join(self.problems) or "ok",
+        }  # fmt: skip
 
 
-HEADER = (
-    "tag", "lines", "script", "mostly", "language", "mostly",
-    "empty", "long", "damaged", "repeated", "problems",
-)  # fmt: skip
+class Checked(NamedTuple):
+    """What a check found.
+
+    Args:
+        reports: one per tag, in the order of the tags.
+        left_out: names and lines that were not looked at.
+        merged: per tag the names that mean it, where they are several.
+        decisions: what `langsamp corpus` would do with the same options, as in its ``decisions.tsv``.
+    """
+
+    reports: list[Report]
+    left_out: list[LeftOut]
+    merged: dict[str, list[str]]
+    decisions: list[list[str]]
 
 
 class Job(NamedTuple):
@@ -100,78 +106,90 @@ class Job(NamedTuple):
     column: str
     limits: Limits
     max_lines: int
-    model: Optional[Path]
+    rules: Rules
+    longest: int
 
 
 def check_corpus(
     source: PathLike,
+    *,
     out: Optional[PathLike] = None,
-    model: Optional[PathLike] = None,
+    rules: Rules = Rules(),
     limits: Limits = Limits(),
     max_lines: int = 0,
     column: str = "text",
     split: str = "train",
     workers: int = 1,
     langs: Iterable[str] = (),
-) -> list[Report]:
-    """Check every language of a corpus.
+    longest: int = LONGEST_LINE,
+) -> Checked:
+    """Check every language of a corpus; nothing but ``out`` is written.
 
     Args:
         source: what :func:`~langsamp_plugin.corpus.sources.find_sources` reads.
         out: the TSV file to write.
-        model: a language identification model in fastText's format.
+        rules: how `langsamp corpus` would judge lines; their model is also what language shares come from.
         limits: what makes a language suspicious.
-        max_lines: look at so many lines of each language; 0 looks at all.
+        max_lines: look at no more lines of each language; 0 looks at all.
         column: the field or column that holds the text.
-        split: the split to take of sources that have several.
+        split: the split to take.
         workers: processes.
         langs: the tags to take; empty takes all.
-
-    Returns:
-        A report per tag, in the order of the tags.
+        longest: bytes of the longest line that is looked at.
     """
-    found = find_sources(source, langs, split)
+    found = find_sources(source, langs, split, column=column)
     if out is not None and not os.access(Path(out).resolve().parent, os.W_OK):
         raise PermissionError(13, "cannot write there, choose another --out", str(out))
-    if model is not None:
-        _load_model(Path(model))  # fails here, and the workers, forks of this process, have it already
-    jobs = [Job(tag, files, column, limits, max_lines, Path(model) if model else None) for tag, files in found.items()]
+    if rules.model is not None:
+        load_identifier(rules.model)  # fails here, and the workers, forks of this process, have it already
+    jobs = [Job(tag, files, column, limits, max_lines, rules, longest) for tag, files in found.found.items()]
     jobs.sort(key=lambda job: -sum(path.stat().st_size for path in job.files))
     with parallel(workers) as run:
-        reports = sorted(progress(run(_check_language, jobs), total=len(jobs), desc="checking", unit="language"))
+        done = progress(run(_check_language, jobs), total=len(jobs), desc="checking", unit="language")
+        results = sorted(done, key=lambda result: result[0].tag)
+    reports = [report for report, _, _ in results]
     if out is not None:
-        with atomic_write(out) as stream:
-            writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
-            writer.writerow(Report._fields)
-            for report in reports:
-                shares = {
-                    name: "" if getattr(report, name) is None else f"{getattr(report, name):.4f}"
-                    for name in ("script_share", "language_share")
-                }
-                writer.writerow(report._replace(problems="; ".join(report.problems), **shares))
-    return reports
+        _save_reports(out, reports)
+    left_out = [*found.left_out, *(entry for _, _, bad in results for entry in bad)]
+    return Checked(reports, left_out, found.merged, [row for _, rows, _ in results for row in rows])
 
 
 def format_table(reports: Iterable[Report]) -> str:
-    """Return a table for the terminal, suspicious languages last, where one sees them."""
+    """Return a table for the terminal, suspicious languages last, so that they stay on the screen."""
     ordered = sorted(reports, key=lambda report: (bool(report.problems), report.tag))
-    rows = [list(HEADER), *(report.columns() for report in ordered)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(HEADER))]
+    cells = [report.cells() for report in ordered]
+    if not cells:
+        return ""
+    left = {"tag", "main_script", "main_language", "problems"}
+    widths = {name: max(len(name), *(len(row[name]) for row in cells)) for name in cells[0]}
+    rows = [{name: name for name in widths}, *cells]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if place in (0, 3, 5, 10) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths))
+            row[name].ljust(width) if name in left else row[name].rjust(width) for name, width in widths.items()
         ).rstrip()
         for row in rows
     )
 
 
-def _check_language(job: Job) -> Report:
-    scripts, letters = _letters()
-    counts = Counter[str]()
-    found = np.zeros(len(scripts), dtype=np.int64)
-    labels = Counter[str]()
-    for batch in _batches(job):
+def _save_reports(path: PathLike, reports: Iterable[Report]) -> None:
+    with atomic_write(path) as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(Report._fields)
+        for report in reports:
+            shares = {
+                name: "" if getattr(report, name) is None else f"{getattr(report, name):.4f}"
+                for name in ("script_share", "language_share")
+            }
+            writer.writerow(report._replace(problems="; ".join(report.problems), **shares))  # type: ignore[arg-type]
+
+
+def _check_language(job: Job) -> tuple[Report, list[list[str]], list[LeftOut]]:
+    counts, labels, decisions = Counter[str](), Counter[str](), DecisionCounts(job.tag)
+    left_out: list[LeftOut] = []
+    names, _ = letter_scripts()
+    letters = np.zeros(len(names), dtype=np.int64)
+    identifier = load_identifier(job.rules.model) if job.rules.model else None
+    for batch in _batches(job, left_out):
         lines = []
         for text in batch:
             line = clean(text)
@@ -180,25 +198,39 @@ def _check_language(job: Job) -> Report:
             counts["replacement"] += "\ufffd" in line
             if line:
                 lines.append(line)
-        codes = np.frombuffer("".join(lines).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-        found += np.bincount(letters[codes], minlength=len(scripts))
-        if job.model is not None:
-            labels.update(_load_model(job.model).label(line) for line in lines)
-    found[0] = 0  # what is no letter
-    duplicates = int(repeated(line for batch in _batches(job) for line in filter(None, map(clean, batch))).sum())
-    of_script = sum(int(found[scripts.index(name)]) for name in _unicode_scripts(job.tag.script) if name in scripts)
-    total = int(found.sum())
+        letters += count_letters(lines).sum(axis=0)
+        if identifier is not None:
+            labels.update(str(identifier.identify(line)[0]) for line in lines)
+        if job.rules.active and lines:
+            for line, decision in zip(lines, decide(lines, job.tag, job.rules)):
+                decisions.add(decision, line)
+    duplicates = int(repeated(line for batch in _batches(job, []) for line in filter(None, map(clean, batch))).sum())
+    total = int(letters.sum())
     known_script = job.tag.script != UNKNOWN_SCRIPT and total > 0
-    script_share = of_script / total if known_script else None
     language_share = None
-    if job.model is not None and counts["lines"] and _load_model(job.model).knows(job.tag):
-        agree = sum(number for label, number in labels.items() if same_language(label, job.tag))
+    if identifier is not None and counts["lines"] and identifier.knows(job.tag.language):
+        agree = sum(
+            number
+            for label, number in labels.items()
+            if same_language(label.partition("_")[0], job.tag.language, job.rules.close)
+        )
         language_share = agree / counts["lines"]
+    kept = sum(number for decision, number in decisions.counts.items() if decision.what == KEPT)
     report = Report(
-        job.tag, counts["lines"], counts["empty"], counts["over_long"], counts["replacement"], duplicates, script_share,
-        scripts[int(found.argmax())] if total else "-", language_share, labels.most_common(1)[0][0] if labels else "-", [],
-    )  # fmt: skip
-    return report._replace(problems=_problems(report, job.limits))
+        tag=job.tag,
+        lines=counts["lines"],
+        empty=counts["empty"],
+        over_long=counts["over_long"],
+        replacement=counts["replacement"],
+        duplicates=duplicates,
+        script_share=float(script_share(letters, job.tag.script)) if known_script else None,
+        main_script=names[int(letters.argmax())] if total else "-",
+        language_share=language_share,
+        main_language=labels.most_common(1)[0][0] if labels else "-",
+        kept=kept if job.rules.active else counts["lines"],
+        problems=[],
+    )
+    return report._replace(problems=_problems(report, job.limits)), decisions.rows(), left_out
 
 
 def _problems(report: Report, limits: Limits) -> list[str]:
@@ -212,16 +244,22 @@ def _problems(report: Report, limits: Limits) -> list[str]:
     if report.language_share is not None and report.language_share < limits.language:
         problems.append(f"language {report.language_share:.0%}, mostly {report.main_language}")
     total = report.lines + report.empty
-    kinds = {"empty": report.empty, "over-long": report.over_long, "damaged": report.replacement, "repeated": report.duplicates}  # fmt: skip
-    return problems + [f"{count / total:.0%} {kind} lines" for kind, count in kinds.items() if count > limits.lines * total]  # fmt: skip
+    kinds = {
+        "empty": report.empty,
+        "over-long": report.over_long,
+        "damaged": report.replacement,
+        "repeated": report.duplicates,
+    }
+    most = limits.lines * total
+    return problems + [f"{count / total:.0%} {kind} lines" for kind, count in kinds.items() if count > most]
 
 
-def _batches(job: Job) -> Iterator[list[str]]:
+def _batches(job: Job, left_out: list[LeftOut]) -> Iterator[list[str]]:
     """Yield the lines of a language, empty ones too."""
     batch: list[str] = []
     left = job.max_lines or -1
     for path in job.files:
-        for line in read_texts(path, job.column, errors="replace"):
+        for line in read_texts(path, job.column, errors="replace", longest=job.longest, left_out=left_out):
             if left == 0:
                 break
             left -= 1
@@ -231,93 +269,3 @@ def _batches(job: Job) -> Iterator[list[str]]:
                 batch = []
     if batch:
         yield batch
-
-
-def _unicode_scripts(script: str) -> tuple[str, ...]:
-    return MIXTURES.get(script, (script,))
-
-
-@lru_cache(maxsize=1)
-def _letters() -> tuple[list[str], np.ndarray]:
-    """Return script names and, for every code point, the index of a letter's script, 0 for all else.
-
-    Letters that no script owns (Unicode's Common and Inherited, such as the modifier apostrophe) count as all else.
-    """
-    try:
-        from fontTools.unicodedata import script
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("checking scripts needs fontTools: pip install 'langsamp-plugin[data]'") from error
-    names = [""]
-    numbers = {"Zyyy": 0, "Zinh": 0, "Zzzz": 0}
-    table = np.zeros(0x110000, dtype=np.uint8)
-    for code in range(0x110000):
-        character = chr(code)
-        # Cn: not in this Python's Unicode, but perhaps in the library's newer one.
-        if unicodedata.category(character)[0] == "L" or unicodedata.category(character) == "Cn":
-            name = script(character)
-            if name not in numbers:
-                numbers[name] = len(names)
-                names.append(name)
-            table[code] = numbers[name]
-    return names, table
-
-
-class _Model:
-    """A language identification model; labels are written ``deu_Latn`` or ``deu``, however the model writes them."""
-
-    def __init__(self, path: Path):
-        try:
-            import fasttext
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "language identification needs fasttext-predict: pip install 'langsamp-plugin[data]'"
-            ) from error
-        if not path.is_file():
-            raise FileNotFoundError(f"language identification model {path} is missing")
-        try:
-            self.model = fasttext.load_model(str(path))
-        except (ValueError, RuntimeError, MemoryError) as error:
-            raise ValueError(f"{path} is no fastText model, or cut off: {error}") from error
-        self.languages = {
-            _macro(_label(name).partition("_")[0]) for probe in PROBES for name in self.model.predict(probe, k=-1)[0]
-        }
-
-    def label(self, line: str) -> str:
-        """Return the most likely label of a line."""
-        names, _ = self.model.predict(line, k=1)
-        return _label(names[0]) if names else "-"
-
-    def knows(self, tag: LangScript) -> bool:
-        """Return whether some label is the tag's language."""
-        return tag.language != UNKNOWN_LANGUAGE and _macro(tag.language) in self.languages
-
-
-@lru_cache(maxsize=1)
-def _load_model(path: Path) -> _Model:
-    return _Model(path)
-
-
-@cache
-def _label(name: str) -> str:
-    """``__label__zh`` -> ``zho_Hani``; ``__label__deu`` -> ``deu_Latn``; what no registry knows stays as it is."""
-    name = name.replace("__label__", "")
-    try:
-        return str(LangScript.from_spelling(name))
-    except ValueError:
-        return name
-
-
-@cache
-def _macro(language: str) -> str:
-    """Return the code of the macrolanguage: a model that says Arabic agrees with Standard Arabic."""
-    import langcodes
-
-    try:
-        return langcodes.standardize_tag(language, macro=True)
-    except ValueError:
-        return language
-
-
-def same_language(label: str, tag: LangScript) -> bool:
-    """Return whether a label means the tag's language, or its macrolanguage; its script is for the script column."""
-    return _macro(label.partition("_")[0]) == _macro(tag.language)

@@ -79,8 +79,8 @@ def read_lines(path: PathLike, start: int = 0, end: Optional[int] = None) -> Ite
 
 
 def clean(line: str) -> str:
-    """Return what is trained on: no white space at either end, no NUL; empty for a line without text."""
-    return line.strip().replace("\x00", "")
+    """Return what is trained on: no white space or byte order mark at either end, no NUL; empty without text."""
+    return line.strip().strip("\ufeff").strip().replace("\x00", "")
 
 
 def not_utf8(path: PathLike, line: int, byte: int) -> str:

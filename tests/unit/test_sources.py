@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langsamp_plugin.corpus.duplicates import repeated
-from langsamp_plugin.corpus.sources import find_sources, read_texts
+from langsamp_plugin.corpus.readers import read_texts
+from langsamp_plugin.corpus.sources import find_sources
 from langsamp_plugin.corpus.writer import write_corpus
 from langsamp_plugin.lang_script import LangScript
 
@@ -57,7 +58,7 @@ FORMATS = ["txt", "txt.gz", "txt.xz", "txt.bz2", "txt.zst", "jsonl", "jsonl.gz",
 def test_formats(tmp_path, lines, kind, name):
     save(tmp_path / name.format(kind), lines)
     (tmp_path / "README.md").write_text("no text of any language")
-    found = find_sources(tmp_path)
+    found = find_sources(tmp_path).found
     assert list(found) == [HINDI]
     assert [line for path in found[HINDI] for line in read_texts(path)] == lines
 
@@ -71,9 +72,9 @@ def test_what_the_datasets_library_saves(tmp_path, lines):
     splits.save_to_disk(tmp_path / "mar_Deva")
     splits["train"].to_parquet(tmp_path / "npi_Deva" / "train-00000-of-00001.parquet")
     splits["test"].to_parquet(tmp_path / "npi_Deva" / "test-00000-of-00001.parquet")
-    for tag, files in find_sources(tmp_path).items():
+    for tag, files in find_sources(tmp_path).found.items():
         assert [line for path in files for line in read_texts(path)] == lines, tag
-    (test,) = find_sources(tmp_path, ["mar_Deva"], split="test").values()
+    (test,) = find_sources(tmp_path, ["mar_Deva"], split="test").found.values()
     assert [line for path in test for line in read_texts(path)] == ["held out"]
 
 
@@ -91,15 +92,15 @@ def test_damage_is_named(tmp_path, lines, kind):
 def test_other_mistakes_are_named(tmp_path):
     save(tmp_path / "hin_Deva.jsonl", ["a"], column="content")
     save(tmp_path / "hin_Deva.parquet", ["a"], column="content")
-    for path in find_sources(tmp_path)[HINDI]:
+    for path in find_sources(tmp_path).found[HINDI]:
         with pytest.raises(ValueError, match=r"no (field|column) 'text'; it has id content: .*--column"):
             list(read_texts(path))
         assert list(read_texts(path, "content")) == ["a"]
         with pytest.raises(ValueError, match="row 1: 'id' must be text, but is int"):
             list(read_texts(path, "id"))
     (tmp_path / "hindi.txt.gz").write_bytes(b"")
-    with pytest.raises(ValueError, match="hindi.txt.gz: .*rename it"):
-        find_sources(tmp_path)
+    (entry,) = find_sources(tmp_path).left_out
+    assert "hindi.txt.gz: 'hindi' names no known language" in str(entry) and "rename it" in str(entry)
     (tmp_path / "hindi.txt.gz").unlink()
     with pytest.raises(FileNotFoundError, match="has no deu_Latn; it has hin_Deva"):
         find_sources(tmp_path, ["de"])
@@ -127,7 +128,7 @@ def test_corpus_is_counted_and_cleaned(tmp_path):
         (False, ["grün", "zwei", "Zeilen", "grün", "nul", "zwei"]),
         (True, ["grün", "zwei", "Zeilen", "nul"]),
     ):
-        (row,) = write_corpus(tmp_path / "src", tmp_path / "out", dedup=dedup)
+        (row,) = write_corpus(tmp_path / "src", tmp_path / "out", dedup=dedup).rows
         content = (tmp_path / "out" / "deu_Latn.txt").read_text(encoding="utf-8")
         assert content == "".join(f"{line}\n" for line in wanted)
         assert row == {
@@ -142,13 +143,14 @@ def test_goes_on_after_the_last_language(tmp_path, lines):
     for tag in ("deu_Latn", "hin_Deva"):
         save(tmp_path / "src" / f"{tag}.txt.gz", lines[: 100 + len(tag)])
     bad = tmp_path / "src" / "swa_Latn.jsonl"
-    bad.write_text("no JSON\n")
-    with pytest.raises(ValueError, match="swa_Latn.jsonl, line 1: not JSON"):
+    bad.write_text('{"text": "cut')
+    with pytest.raises(ValueError, match="swa_Latn.jsonl is cut off in line 1"):
         write_corpus(tmp_path / "src", tmp_path / "out")
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.txt")}
     assert set(before) == {"deu_Latn.txt", "hin_Deva.txt"} and not (tmp_path / "out" / "counts.tsv").exists()
     save(bad, lines[:5])
-    assert [row["lines"] for row in write_corpus(tmp_path / "src", tmp_path / "out", workers=2)] == [108, 108, 5]
+    rows = write_corpus(tmp_path / "src", tmp_path / "out", workers=2).rows
+    assert [row["lines"] for row in rows] == [108, 108, 5]
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.txt")}
     assert before.items() <= after.items() and len(after) == 3
 

@@ -1,0 +1,205 @@
+"""What becomes of a line whose tag may be wrong: it is kept, moved to another tag, or dropped."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.corpus.identification import Label, load_identifier, same_language
+from langsamp_plugin.corpus.scripts import count_letters, main_script, script_share
+from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT, LangScript
+
+KEPT, MOVED, DROPPED = "kept", "moved", "dropped"
+MOVE, UNKNOWN, DROP = "move", "und", "drop"
+WRONG = (MOVE, UNKNOWN, DROP)
+SAMPLES, SAMPLE_CHARACTERS = 3, 120
+LETTERS = 12  # a line with fewer says too little for a model
+LABELS = 3  # labels of a line among which the tag's own language may be
+DOUBT = 0.1  # a declared language with less than this share is not what the line is in
+
+
+class Rules(NamedTuple):
+    """How lines are judged.
+
+    Args:
+        model: a language identification model in fastText's format; ``None`` judges scripts alone.
+        threshold: probability from which a label of another language is believed.
+        thresholds: the same for single languages, by tag or ISO 639-3 code of the label.
+        script_share: least share of a line's letters in the tag's script; 0 does not look at scripts.
+        wrong: ``move`` to the tag that the line is in, to ``und`` with its script, or ``drop`` it.
+        close: members of a macrolanguage and close pairs (Bosnian and Croatian) count as right.
+    """
+
+    model: Optional[Path] = None
+    threshold: float = 0.5
+    thresholds: tuple[tuple[str, float], ...] = ()
+    script_share: float = 0.0
+    wrong: str = MOVE
+    close: bool = True
+
+    @property
+    def active(self) -> bool:
+        """Whether any line is judged at all."""
+        return self.model is not None or self.script_share > 0
+
+    def fingerprint(self) -> str:
+        """Return a hash of what the decisions depend on."""
+        stat = self.model.stat() if self.model else None
+        parts = (*self._replace(model=None), stat and (stat.st_size, stat.st_mtime_ns))
+        return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+
+
+class Decision(NamedTuple):
+    """What becomes of a line.
+
+    Args:
+        what: ``kept``, ``moved`` or ``dropped``.
+        to: the tag that it goes to, empty where it is dropped.
+        why: in words, the same for lines of a kind, so that they can be counted.
+    """
+
+    what: str
+    to: str
+    why: str
+
+
+class DecisionCounts:
+    """How many lines of a tag had which decision, and the first few of each.
+
+    Args:
+        tag: of the text.
+    """
+
+    def __init__(self, tag: LangScript):
+        self.tag = tag
+        self.counts: Counter[Decision] = Counter()
+        self.samples: dict[Decision, list[str]] = {}
+
+    def add(self, decision: Decision, line: str) -> None:
+        """Count a line."""
+        self.counts[decision] += 1
+        samples = self.samples.setdefault(decision, [])
+        if len(samples) < SAMPLES and decision.what != KEPT:
+            samples.append(line[:SAMPLE_CHARACTERS])
+
+    def rows(self) -> list[list[str]]:
+        """Return ``[tag, what, to, why, lines, samples...]`` for each kind of decision, most lines first."""
+        ordered = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
+        return [[str(self.tag), *decision, str(count), *self.samples.get(decision, [])] for decision, count in ordered]
+
+
+def read_thresholds(path: PathLike) -> tuple[tuple[str, float], ...]:
+    """Read lines ``LANGUAGE<tab>PROBABILITY``.
+
+    Raises:
+        ValueError: a line has another form; the message names file and line.
+    """
+    found = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, text = line.partition("\t")
+        try:
+            value = float(text)
+            code = name if len(name) == 3 and name.isalpha() else str(LangScript.from_spelling(name))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: must be LANGUAGE<tab>PROBABILITY: {error}") from error
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"{path}, line {number}: the probability must lie between 0 and 1, but is {text}")
+        found.append((code, value))
+    return tuple(found)
+
+
+def decide(lines: Sequence[str], tag: LangScript, rules: Rules) -> list[Decision]:
+    """Decide on lines of one tag, each by itself.
+
+    Args:
+        lines: none of them empty.
+        tag: what they are said to be.
+        rules: how to judge.
+    """
+    letters = count_letters(lines)
+    totals = letters.sum(axis=1).tolist()
+    declared = tag.script != UNKNOWN_SCRIPT
+    shares = script_share(letters, tag.script).tolist() if declared else [1.0] * len(lines)
+    identifier = load_identifier(rules.model) if rules.model else None
+    judged = identifier is not None and (tag.language == UNKNOWN_LANGUAGE or identifier.knows(tag.language))
+    thresholds = dict(rules.thresholds)
+    decisions = []
+    for number, line in enumerate(lines):
+        script = main_script(letters[number], 0.5) if totals[number] else None
+        script = _declared(script, tag)
+        if judged and identifier is not None and totals[number] >= LETTERS:
+            labels = identifier.identify(line, LABELS)
+            decision = _by_language(labels, tag, script, rules, thresholds)
+            if decision is not None:
+                decisions.append(decision)
+                continue
+        if declared and shares[number] < rules.script_share:
+            decisions.append(_elsewhere(tag.language, script, f"letters in {script or 'several scripts'}", rules))
+        else:
+            decisions.append(Decision(KEPT, str(tag), ""))
+    return decisions
+
+
+def _by_language(
+    labels: list[Label], tag: LangScript, script: Optional[str], rules: Rules, thresholds: dict[str, float]
+) -> Optional[Decision]:
+    """Return what the model decides; ``None`` where it does not contradict the tag."""
+    best = labels[0]
+    if same_language(best.language, tag.language, rules.close):
+        return None
+    why = f"in {best.language}"
+    known = len(best.language) == 3
+    limit = thresholds.get(f"{best.language}_{script}", thresholds.get(best.language, rules.threshold))
+    # A label of another script than the letters' is a guess of the model.
+    plausible = known and (best.script is None or best.script == script)
+    if best.probability >= limit and plausible and script is not None:
+        return _elsewhere(best.language, script, why, rules)
+    if tag.language == UNKNOWN_LANGUAGE or script is None:
+        return None
+    own = sum(label.probability for label in labels if same_language(label.language, tag.language, rules.close))
+    if best.probability >= limit and own < DOUBT:
+        return _elsewhere(UNKNOWN_LANGUAGE, script, f"not in {tag.language}", rules)
+    return None
+
+
+def _elsewhere(language: str, script: Optional[str], why: str, rules: Rules) -> Decision:
+    if rules.wrong == DROP or script is None:
+        return Decision(DROPPED, "", why)
+    if rules.wrong == UNKNOWN:
+        language = UNKNOWN_LANGUAGE
+    return Decision(MOVED, f"{language}_{script}", why)
+
+
+def _declared(script: Optional[str], tag: LangScript) -> Optional[str]:
+    """Return the script of a line, that of the tag where Han letters alone could be Japanese or Korean."""
+    return tag.script if script == "Hani" and tag.script in ("Jpan", "Hang") else script
+
+
+def save_decisions(path: PathLike, rows: Iterable[list[str]]) -> None:
+    """Write a table of decisions with samples of the lines."""
+    with atomic_write(path) as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(("tag", "decision", "to", "why", "lines", *(f"sample_{i + 1}" for i in range(SAMPLES))))
+        writer.writerows(rows)
+
+
+def format_decisions(rows: Sequence[list[str]], shown: int = 40) -> str:
+    """Return what was decided for the terminal: lines per tag and decision, those with most lines first."""
+    changed = sorted((row for row in rows if row[1] != KEPT), key=lambda row: (-int(row[4]), row))
+    totals: Counter[str] = Counter()
+    for row in rows:
+        totals[row[1]] += int(row[4])
+    lines = [", ".join(f"{totals[what]:,} {what}" for what in (KEPT, MOVED, DROPPED))]
+    for tag, what, to, why, count, *samples in changed[:shown]:
+        sample = f"  e.g. {samples[0][:60]!r}" if samples else ""
+        lines.append(f"  {tag:<9} {what:<7} {to or '-':<9} {int(count):>9,}  {why}{sample}")
+    if len(changed) > shown:
+        lines.append(f"  ... and {len(changed) - shown} more kinds")
+    return "\n".join(lines)

@@ -1,0 +1,147 @@
+"""Language identification by a fastText model, and when a label means the language of a tag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, LangScript
+from langsamp_plugin.spelling import read_spelling
+
+PROBES = ("a", "ж", "م", "क", "漢", "한", "ก")
+CLOSE = (
+    *(
+        frozenset(["hbs", "hrv", "srp", "bos", "cnr"]),
+        frozenset(["msa", "ind", "zlm", "zsm"]),
+        frozenset(["nob", "nno", "nor", "dan"]),
+    ),
+    *(frozenset(["prs", "pes", "fas"]), frozenset(["fil", "tgl"]), frozenset(["kin", "run"])),
+)
+"""Languages that models mix up, and whose texts readers do, too."""
+
+WIKIPEDIA_LABELS = {"als": "gsw", "nrm": "nrf", "mo": "ron", "zh-min-nan": "nan", "bh": "bih", "nah": "nah"}
+"""Labels of models trained on Wikipedia (lid.176) that mean another language than the ISO code of that name."""
+
+
+class Label(NamedTuple):
+    """What a model says about a line.
+
+    Args:
+        language: ISO 639-3 code, or the model's own label where no registry knows it.
+        script: ISO 15924 code where the label has one.
+        probability: of the label.
+    """
+
+    language: str
+    script: Optional[str]
+    probability: float
+
+    def __str__(self) -> str:
+        return f"{self.language}_{self.script}" if self.script else self.language
+
+
+NOTHING = Label("-", None, 0.0)
+
+
+class Identifier:
+    """A model in fastText's format: GlotLID, OpenLID, lid.176 and others.
+
+    Args:
+        path: the model; labels are ``__label__deu_Latn``, ``__label__deu`` or ``__label__de``.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ModuleNotFoundError: the reader is not installed, or does not work with numpy 2.
+        ValueError: the file is not a fastText model.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            import fasttext
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "language identification needs fasttext-predict: pip install 'langsamp-plugin[data]'"
+            ) from error
+        if not path.is_file():
+            raise FileNotFoundError(f"language identification model {path} is missing")
+        try:
+            self.model = fasttext.load_model(str(path))
+        except (ValueError, RuntimeError, MemoryError) as error:
+            raise ValueError(f"{path} is no fastText model, or cut off: {error}") from error
+        self.languages = {
+            macrolanguage(read_label(name)[0]) for probe in PROBES for name, _ in self._predict(probe, -1)
+        }
+
+    def identify(self, line: str, count: int = 1) -> list[Label]:
+        """Return the most likely labels of a line, the first first."""
+        return [Label(*read_label(name), float(chance)) for name, chance in self._predict(line, count)] or [NOTHING]
+
+    def knows(self, language: str) -> bool:
+        """Return whether some label is the language, or its macrolanguage."""
+        return language != UNKNOWN_LANGUAGE and macrolanguage(language) in self.languages
+
+    def _predict(self, line: str, count: int) -> Sequence[tuple[str, float]]:
+        try:
+            names, chances = self.model.predict(line.replace("\n", " "), k=count)
+        except ValueError as error:
+            if "copy" not in str(error):
+                raise
+            raise ModuleNotFoundError(
+                "the installed package fasttext does not work with numpy 2: pip uninstall fasttext, then pip install "
+                "fasttext-predict"
+            ) from error
+        return list(zip(names, chances))
+
+
+@lru_cache(maxsize=1)
+def load_identifier(path: Path) -> Identifier:
+    """Load a model once a process."""
+    return Identifier(path)
+
+
+@cache
+def read_label(name: str) -> tuple[str, Optional[str]]:
+    """Return language and script of a label; ``__label__deu_Latn`` has both, ``__label__de`` no script."""
+    name = name.replace("__label__", "")
+    language, _, script = name.partition("_")
+    if language in WIKIPEDIA_LABELS and not script:
+        return WIKIPEDIA_LABELS[language], None
+    try:
+        tag = LangScript.from_spelling(name, script="Zyyy")
+    except ValueError:
+        return name, None
+    explicit = script or "-" in name
+    return (tag.language, tag.script) if explicit else (read_spelling(name).language, None)
+
+
+@cache
+def macrolanguage(language: str) -> str:
+    """Return the ISO 639-3 code of a language's macrolanguage, or its own."""
+    import langcodes
+    from langcodes.data_dicts import MACROLANGUAGES
+
+    try:
+        short = langcodes.Language.get(language).language or language
+        macro = MACROLANGUAGES.get(short) or MACROLANGUAGES.get(language) or short
+        return str(langcodes.Language.get(macro, normalize=False).to_alpha3())
+    except (LookupError, ValueError):
+        return language
+
+
+def same_language(language: str, other: str, close: bool = True) -> bool:
+    """Return whether two codes do not contradict each other.
+
+    They are equal, one is the other's macrolanguage or both have the same one, or they are a close pair.
+
+    Args:
+        language, other: ISO 639-3 codes.
+        close: ``False`` tells members of a macrolanguage and close pairs apart; a macrolanguage still agrees with its
+            members.
+    """
+    if language == other:
+        return True
+    if close:
+        return macrolanguage(language) == macrolanguage(other) or any({language, other} <= group for group in CLOSE)
+    return macrolanguage(language) == other or macrolanguage(other) == language

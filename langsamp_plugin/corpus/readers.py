@@ -1,0 +1,227 @@
+"""Text as people have it: plain lines, JSON lines, Parquet and Arrow files, compressed or not, one reader for all.
+
+Every reader streams: a file of any size costs a few megabytes of memory, also one that is a single line.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, Optional
+
+from langsamp_plugin.corpus.left_out import LeftOut
+
+COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
+LINES, JSON_LINES, PARQUET, ARROW = ".txt", ".jsonl", ".parquet", ".arrow"
+KINDS = {LINES: LINES, JSON_LINES: JSON_LINES, ".ndjson": JSON_LINES, PARQUET: PARQUET, ARROW: ARROW}
+ROWS = 1000  # rows of Parquet and Arrow that become Python strings at a time
+LONGEST_LINE = 1_000_000
+"""Bytes of the longest line that is read; a longer one is a file without line ends, or no text."""
+
+RECORD = 64  # a JSON record holds a document of many lines: it may be so many times as long
+SKIP = 1 << 20
+LISTED = 1000  # bad lines of a language that are listed
+
+
+def kind(path: Path) -> str:
+    """Return which reader a file needs, one of the values of ``KINDS``; empty if none can read it."""
+    suffixes = path.suffixes
+    if suffixes and suffixes[-1] in COMPRESSED:
+        inner = KINDS.get(suffixes[-2], "") if len(suffixes) > 1 else ""
+        return inner if inner in (LINES, JSON_LINES) else ""
+    return KINDS.get(path.suffix, "")
+
+
+def read_texts(
+    path: Path,
+    column: str = "text",
+    *,
+    errors: str = "strict",
+    longest: int = LONGEST_LINE,
+    left_out: Optional[list[LeftOut]] = None,
+) -> Iterator[str]:
+    """Yield the lines of a file as they stand in it, empty ones too; a text of several lines counts as several.
+
+    Args:
+        path: a file that :func:`kind` knows.
+        column: the field or column that holds the text, for everything but plain lines.
+        errors: ``replace`` puts U+FFFD where plain lines are not UTF-8.
+        longest: bytes of the longest line that is read.
+        left_out: where lines that are too long, not UTF-8 or not JSON are listed, and the rest is read; without it
+            they are errors.
+
+    Raises:
+        ValueError: the file is cut off, or has no such column; or a line is bad and nobody lists it.
+    """
+    path = Path(path)
+    what = kind(path)
+    bad = _BadLines(path, left_out)
+    try:
+        if what == LINES:
+            lines = _plain_lines(path, errors, longest, bad)
+        elif what == JSON_LINES:
+            lines = _json_lines(path, column, longest, bad)
+        else:
+            lines = _table_rows(path, column, what)
+        for number, line in lines:
+            if len(line) > longest or (len(line) * 4 > longest and len(line.encode("utf-8", "replace")) > longest):
+                bad.add(number, f"is longer than {longest:,} bytes", "raise --longest-line, or break it into lines")
+            elif not line.isascii() and _has_surrogate(line):  # which JSON can carry, and no file
+                bad.add(number, f"is not Unicode: {line[:50]!a}", "mend it in the source")
+            else:
+                yield line
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is cut off or damaged, get it again: {error}") from error
+    except OSError as error:
+        # pyarrow and bz2 report damaged data as an OSError without a number.
+        if error.errno is None:
+            raise ValueError(f"{path} is cut off or damaged, get it again: {error}") from error
+        raise
+
+
+def _has_surrogate(line: str) -> bool:
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+class _BadLines:
+    """Lists lines that cannot be read, or raises for the first."""
+
+    def __init__(self, path: Path, left_out: Optional[list[LeftOut]]):
+        self.path, self.left_out = path, left_out
+
+    def add(self, number: int, reason: str, remedy: str) -> None:
+        entry = LeftOut(f"{self.path}, line {number}", reason, remedy)
+        if self.left_out is None:
+            raise ValueError(str(entry))
+        if len(self.left_out) < LISTED:
+            self.left_out.append(entry)
+
+
+def bounded_lines(stream: IO[bytes], longest: int) -> Iterator[tuple[Optional[bytes], int]]:
+    """Yield each line with its line end, and its bytes; ``None`` and those without a line end where it is too long."""
+    while raw := stream.readline(longest + 2):
+        size = len(raw)
+        if size <= longest + 1 and (raw.endswith(b"\n") or size <= longest):
+            yield raw, size
+            continue
+        while not raw.endswith(b"\n") and (raw := stream.readline(SKIP)):
+            size += len(raw)
+        yield None, size - raw.endswith(b"\n")
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    if path.suffix == ".xz":
+        return lzma.open(path, "rb")
+    if path.suffix == ".bz2":
+        return bz2.open(path, "rb")
+    if path.suffix == ".zst":
+        return io.BufferedReader(_pyarrow(path).input_stream(str(path), compression="zstd"))
+    return open(path, "rb")
+
+
+def _plain_lines(path: Path, errors: str, longest: int, bad: _BadLines) -> Iterator[tuple[int, str]]:
+    with _open(path) as stream:
+        for number, (raw, size) in enumerate(bounded_lines(stream, longest), 1):
+            if raw is None:
+                reason = f"is longer than {longest:,} bytes ({size:,})"
+                bad.add(number, reason, "raise --longest-line, or break it into lines")
+                continue
+            try:
+                yield number, raw.decode("utf-8", errors).rstrip("\n")
+            except UnicodeDecodeError as error:
+                bad.add(number, f"not UTF-8 (byte {raw[error.start]:#04x})", "convert the file, e.g. with iconv")
+
+
+def _json_lines(path: Path, column: str, longest: int, bad: _BadLines) -> Iterator[tuple[int, str]]:
+    with _open(path) as stream:
+        for number, (raw, size) in enumerate(bounded_lines(stream, RECORD * longest), 1):
+            if raw is None:
+                bad.add(number, f"the record has {size:,} bytes", "raise --longest-line")
+                continue
+            if not raw.strip():
+                continue
+            try:
+                record = json.loads(raw)
+            except (ValueError, RecursionError) as error:
+                if not raw.endswith(b"\n"):
+                    raise ValueError(f"{path} is cut off in line {number}, get it again: {error}") from error
+                bad.add(number, f"not JSON: {error}", "mend or remove the line")
+                continue
+            value = record.get(column) if isinstance(record, dict) else record
+            for line in _split(value, path, number, column, record):
+                yield number, line
+
+
+def _table_rows(path: Path, column: str, what: str) -> Iterator[tuple[int, str]]:
+    arrow = _pyarrow(path)
+    try:
+        if what == PARQUET:
+            import pyarrow.parquet
+
+            with pyarrow.parquet.ParquetFile(path) as table:
+                _check_column(path, column, table.schema_arrow.names)
+                yield from _columns(table.iter_batches(ROWS, columns=[column]), path, column)
+        else:
+            with arrow.memory_map(str(path)) as stream:
+                try:
+                    batches = arrow.ipc.open_stream(stream)  # what the datasets library writes
+                except arrow.ArrowInvalid:
+                    reader = arrow.ipc.open_file(stream)
+                    batches = map(reader.get_batch, range(reader.num_record_batches))
+                    _check_column(path, column, reader.schema.names)
+                else:
+                    _check_column(path, column, batches.schema.names)
+                yield from _columns(batches, path, column)
+    except arrow.ArrowException as error:
+        raise ValueError(f"{path} is no {what[1:]} file, or cut off: {error}") from error
+
+
+def _columns(batches: Iterable[Any], path: Path, column: str) -> Iterator[tuple[int, str]]:
+    row = 0
+    for batch in batches:
+        values = batch.column(column)
+        for start in range(0, len(values), ROWS):
+            for value in values.slice(start, ROWS).to_pylist():
+                row += 1
+                for line in _split(value, path, row, column, value):
+                    yield row, line
+
+
+def _check_column(path: Path, column: str, names: list[str]) -> None:
+    if column not in names:
+        raise ValueError(
+            f"{path} has no column {column!r}; it has {' '.join(names)}: name the one with the text by --column"
+        )
+
+
+def _split(value: Any, path: Path, number: int, column: str, record: Any) -> list[str]:
+    if value is None and isinstance(record, dict) and column not in record:
+        raise ValueError(
+            f"{path}, line {number}: no field {column!r}; it has {' '.join(record)}: name the one with the text by "
+            "--column"
+        )
+    if value is None:
+        return [""]
+    if not isinstance(value, str):
+        raise ValueError(f"{path}, row {number}: {column!r} must be text, but is {type(value).__name__}")
+    return value.split("\n")
+
+
+def _pyarrow(path: Path) -> Any:
+    try:
+        import pyarrow
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"reading {path} needs pyarrow: pip install 'langsamp-plugin[data]'") from error
+    return pyarrow

