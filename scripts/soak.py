@@ -2,6 +2,7 @@
 
     python scripts/soak.py DATA-BIN --out runs/soak                 # 20 kills
     python scripts/soak.py DATA-BIN --out runs/soak --kills 100 --updates 2000
+    python scripts/soak.py DATA-BIN --out runs/soak --precision fp16   # float32 master weights, on a CPU
 
 Every third kill comes while a checkpoint is being written, every fourth is SIGTERM (save and stop), the others are
 SIGKILL at a random moment, also while the run starts. The weights, the optimizer's state and the place in the data must
@@ -21,10 +22,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def command(data: str, folder: Path, updates: int) -> list[str]:
+PRECISIONS = {
+    "fp32": [],
+    "fp16": ["--fp16", "--fp16-no-flatten-grads", "--fp16-init-scale", "16", "--fp16-scale-window", "60"],
+    "fp16-memory-efficient": ["--fp16", "--memory-efficient-fp16", "--fp16-init-scale", "16", "--optimizer", "adam"],
+}
+"""Flags of each; the loss scale grows every 60 updates, so that what it is after a restart counts."""
+
+
+def command(data: str, folder: Path, updates: int, precision: str, device: str) -> list[str]:
     """Return the training command."""
     return [
-        str(Path(sys.executable).parent / "fairseq-train"), data, "--user-dir", str(ROOT / "langsamp_plugin"), "--cpu",
+        str(Path(sys.executable).parent / "fairseq-train"), data, "--user-dir", str(ROOT / "langsamp_plugin"),
         "--task", "langsamp_masked_lm", "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta_tiny",
         "--encoder-layers", "2", "--encoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128", "--tokens-per-sample",
         "64",
@@ -32,14 +41,15 @@ def command(data: str, folder: Path, updates: int) -> list[str]:
         "--total-num-update", str(updates), "--max-update", str(updates), "--seed", "1", "--num-workers", "1",
         "--save-interval-updates", "5", "--keep-interval-updates", "2", "--no-epoch-checkpoints",
         "--disable-validation",
-        "--log-format", "simple", "--log-interval", "1", "--save-dir", str(folder),
+        "--log-format", "simple", "--log-interval", "1", "--save-dir", str(folder), *PRECISIONS[precision],
+        *(["--cpu"] if device == "cpu" else []),
     ]  # fmt: skip
 
 
-def kill_once(data: str, folder: Path, updates: int, how: str, chance: random.Random, usual: float) -> str:
+def kill_once(command: list[str], folder: Path, how: str, chance: random.Random, usual: float) -> str:
     """Start the run, hit it, and return what happened."""
     with open(folder.parent / "log.txt", "a", encoding="utf-8") as log:
-        process = subprocess.Popen(command(data, folder, updates), stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     started, wait = time.monotonic(), chance.uniform(0.3, usual)
     while process.poll() is None:
         saving = how == "while it saves" and time.monotonic() - started > 0.2 and any(folder.glob(".checkpoint*.tmp"))
@@ -71,6 +81,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
     import torch
 
@@ -84,7 +96,10 @@ def main() -> None:
     parts.mkdir(parents=True)
     began = time.monotonic()
     subprocess.run(
-        command(options.data, whole, options.updates), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        command(options.data, whole, options.updates, options.precision, options.device),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )
     seconds = time.monotonic() - began
     print(f"uninterrupted: {options.updates} updates in {seconds:.0f} s", flush=True)
@@ -93,9 +108,13 @@ def main() -> None:
     usual = max(12.0, 2 * seconds / options.kills)
     for number in range(options.kills):
         how = "while it saves" if number % 3 == 2 else "SIGTERM" if number % 4 == 3 else "SIGKILL"
-        print(f"{number + 1:>3}: {kill_once(options.data, parts, options.updates, how, chance, usual)}", flush=True)
+        words = command(options.data, parts, options.updates, options.precision, options.device)
+        print(f"{number + 1:>3}: {kill_once(words, parts, how, chance, usual)}", flush=True)
     subprocess.run(
-        command(options.data, parts, options.updates), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        command(options.data, parts, options.updates, options.precision, options.device),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )
     one, other = (load_checkpoint(folder / "checkpoint_last.pt") for folder in (whole, parts))
     found = [name for part in ("model", "last_optimizer_state") for name in differences(one[part], other[part], part)]

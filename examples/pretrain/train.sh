@@ -4,7 +4,7 @@
 #   bash train.sh DATA-BIN START.pt SAVE-DIR [more flags of fairseq-train]
 #
 # GPUS       all that take part, on all nodes (default: those of this machine)
-# BATCH      sequences on a GPU at a time (default 32, which 24 GB hold in fp16; 64 or more on 80 GB)
+# BATCH      sequences on a GPU at a time (default 32; 16 on 24 GB, 64 or more on 80 GB)
 # PRECISION  fp16 (default), bf16, or fp32
 # LAUNCH     what starts the workers on several nodes, such as "torchrun --nnodes 2 --nproc-per-node 8 ... --no-python"
 #
@@ -14,12 +14,24 @@ set -euo pipefail
 data=$1 start=$2 save=$3
 shift 3
 
-gpus=${GPUS:-$( { nvidia-smi --list-gpus 2>/dev/null || true ; } | wc -l)}
+# torch counts those that this job may use; a list of the machine's would also have others' and parts of one.
+gpus=${GPUS:-$(python -c 'import torch; print(torch.cuda.device_count())')}
 gpus=$((gpus > 0 ? gpus : 1)) batch=${BATCH:-32} sequences=1024
 if [ $((sequences % (batch * gpus))) -ne 0 ]; then
-    echo "train.sh: $gpus GPUS times $batch BATCH must divide $sequences: choose another BATCH" >&2
+    most=$gpus
+    while [ $((sequences % most)) -ne 0 ]; do most=$((most - 1)); done
+    if [ "$most" -ne "$gpus" ]; then
+        echo "train.sh: GPUS must divide $sequences, but is $gpus: set GPUS=$most" >&2
+    else
+        echo "train.sh: $gpus GPUS times $batch BATCH must divide $sequences: set BATCH=32, or another power of 2" >&2
+    fi
     exit 2
 fi
+if [ -z "${GPUS:-}" ]; then
+    unset SLURM_JOB_NODELIST SLURM_STEP_NODELIST # one machine: fairseq would look for Slurm's tasks inside an allocation
+fi
+# The size of a batch's masked part changes from batch to batch: memory is cut to it instead of kept in pieces.
+export PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
 case ${PRECISION:-fp16} in
     fp32) precision=() ;;
     fp16 | bf16) precision=(--"${PRECISION:-fp16}") ;;

@@ -41,15 +41,17 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
         super().__init__(task)
         self.head_loss = str(head_loss)
 
-    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    def forward(self, model: Any, sample: dict[str, Any], reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         """Return ``(loss, sample_size, logging_output)``: summed loss in nats, masked tokens, sums for the log."""
-        target_BT = sample["target"]
-        masked_BT = target_BT.ne(self.padding_idx)
-        sample_size = masked_BT.int().sum()
-        target_N = target_BT[masked_BT]
+        masked = sample.get("masked") or masked_positions(sample["target"], self.padding_idx)
+        sample_size = len(masked["target"])
         # The loss is made inside the model's forward pass: there a wrapper for many workers has its weights at hand.
         (total, losses_N, correct_N), _ = model(
-            **sample["net_input"], masked_tokens=masked_BT, target=target_N, head_loss=self.head_loss
+            **sample["net_input"],
+            masked_index=masked["index"],
+            masked_rows=masked["rows"],
+            target=masked["target"],
+            head_loss=self.head_loss,
         )
         logging_output = {
             "loss": total.detach(),
@@ -60,7 +62,7 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
             "stop": int(StopSignal.noted),
         }
         if not model.training and "tag_ids" in sample:
-            tags_N = sample["tag_ids"].unsqueeze(1).expand_as(target_BT)[masked_BT]
+            tags_N = sample["tag_ids"].index_select(0, masked["rows"])
             sums = torch.zeros(len(self.task.tags), 3, dtype=torch.float64, device=losses_N.device)
             columns = torch.stack([losses_N.double(), torch.ones_like(losses_N).double(), correct_N.double()], dim=1)
             logging_output["tag_sums"] = sums.index_add_(0, tags_N, columns)
@@ -82,3 +84,13 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
     def logging_outputs_can_be_summed() -> bool:
         """Every value is a sum."""
         return True
+
+
+def masked_positions(target_BT: Tensor, pad_id: int) -> dict[str, Tensor]:
+    """Return what the collater of this package's data puts into a batch as ``masked``, for batches of others."""
+    index_N = target_BT.flatten().ne(pad_id).nonzero()[:, 0]
+    return {
+        "index": index_N,
+        "rows": index_N.div(target_BT.shape[1], rounding_mode="floor"),
+        "target": target_BT.flatten()[index_N],
+    }

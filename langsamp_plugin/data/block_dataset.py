@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq.data import FairseqDataset
 
@@ -32,12 +33,15 @@ class BlockDataset(TaggedBlocks, FairseqDataset):
 
         Returns:
             ``id`` (B,), ``nsentences``, ``ntokens``, ``target`` (B, T), ``tag_ids`` (B,), and ``net_input`` with
-            ``src_tokens`` (B, T), ``src_lengths`` (B,), ``lang_ids`` (B,), ``script_ids`` (B,), all int64;
-            an empty dict for no samples, which is how fairseq pads the last round of several workers.
+            ``src_tokens`` (B, T), ``src_lengths`` (B,), ``lang_ids`` (B,), ``script_ids`` (B,), all int64, and whether
+            any row is ``padded``. ``masked`` has of the N positions to predict, in row-major order, the ``index`` into
+            the flattened batch, the ``rows`` and the ``target``, int64 (N,): a GPU would have to be asked for N.
+            An empty dict for no samples, which is how fairseq pads the last round of several workers.
         """
         if not samples:
             return {}
         batch = self.batch(samples)
+        index = np.flatnonzero(batch.target.ravel() != self.masking.pad_id)
         return {
             "id": torch.tensor([sample.position for sample in samples], dtype=torch.long),
             "nsentences": len(samples),
@@ -47,6 +51,12 @@ class BlockDataset(TaggedBlocks, FairseqDataset):
                 "src_lengths": torch.from_numpy(batch.lengths),
                 "lang_ids": torch.from_numpy(batch.lang_ids),
                 "script_ids": torch.from_numpy(batch.script_ids),
+                "padded": bool(batch.lengths.min() < batch.lengths.max()),
+            },
+            "masked": {
+                "index": torch.from_numpy(index),
+                "rows": torch.from_numpy(index // batch.target.shape[1]),
+                "target": torch.from_numpy(batch.target.ravel()[index]),
             },
             "target": torch.from_numpy(batch.target),
             "tag_ids": torch.from_numpy(batch.tag_ids),

@@ -9,13 +9,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Optional
 
 import torch
 from fairseq.data.iterators import BufferedIterator, CountingIterator, EpochBatchIterating
 
 from langsamp_plugin.data.block_dataset import BlockDataset
+
+OF_ONE_FOLDER = ("the data", "the sampling")
+"""The parts of a fingerprint that differ between the data folders of one run."""
 
 
 class PositionBatches:
@@ -56,6 +63,56 @@ class WorkerBatches(torch.utils.data.Sampler):
             yield self.batches[number] if number < len(self.batches) else []
 
 
+class Loader(torch.utils.data.DataLoader):
+    """A loader whose processes end at the SIGTERM of the process that reads from them only.
+
+    One from outside may have been sent to all processes of a job; what they have read is needed to finish what is running.
+    """
+
+    def __iter__(self) -> Any:
+        """Start the processes; they inherit that the signal is blocked."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_with(owner: int, worker: int) -> None:
+    """Begin a loader process: a thread looks at who sent a SIGTERM.
+
+    Args:
+        owner: the process that reads from it, which need not be its parent.
+        worker: its number.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def watch() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != owner:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class EndableIterator(CountingIterator):
+    """An iterator over batches that can be told to end early.
+
+    Args:
+        source: the batches.
+        total: how many there are.
+        ended: asked after each batch.
+    """
+
+    def __init__(self, source: Any, total: int, ended: Callable[[], bool]):
+        super().__init__(source, start=0, total=total)
+        self.ended = ended
+
+    def has_next(self) -> bool:
+        """Return whether there is another batch; there is always a first one."""
+        return super().has_next() and not (self.n > 0 and self.ended())
+
+
 class BlockIterator(EpochBatchIterating):
     """What the trainer iterates over, epoch after epoch.
 
@@ -66,7 +123,11 @@ class BlockIterator(EpochBatchIterating):
         num_workers: loader processes.
         epoch: the first epoch, from 1.
         buffer_size: batches to keep ready.
-        fingerprint: what the order depends on; stored, and compared on resume.
+        pin_memory: let the loader put batches where a GPU reads them faster.
+        fingerprints: what the order depends on, by number of the data folder, from 0; stored, and compared on resume.
+            The dataset's own is in it; those of the other folders are added as they are read or resumed from.
+        part_of: the number of the data folder, or phase, of an epoch.
+        ended: asked after each batch, whether to end the epoch there.
     """
 
     def __init__(
@@ -79,14 +140,20 @@ class BlockIterator(EpochBatchIterating):
         num_workers: int = 0,
         epoch: int = 1,
         buffer_size: int = 0,
-        fingerprint: Optional[dict[str, str]] = None,
+        pin_memory: bool = False,
+        fingerprints: Optional[dict[int, dict[str, str]]] = None,
+        part_of: Optional[Callable[[int], int]] = None,
+        ended: Optional[Callable[[], bool]] = None,
     ):
         self.dataset = dataset
         self.batch_size = batch_size
         self.num_shards, self.shard_id = num_shards, shard_id
         self.num_workers = num_workers
         self.buffer_size = buffer_size
-        self.fingerprint = fingerprint or {}
+        self.pin_memory = pin_memory
+        self.fingerprints = {0: {}} if fingerprints is None else fingerprints
+        self.part_of = part_of or _only_part
+        self.ended = ended or _never
         self.epoch = max(epoch, 1)
         self._current: Optional[CountingIterator] = None
         self._resumed: Optional[CountingIterator] = None
@@ -139,15 +206,16 @@ class BlockIterator(EpochBatchIterating):
         self._running = self._batches(start)
         self._rounds_before = rounds_before
         # The iterator counts from 0 also after a restart: fairseq groups rounds by --update-freq, which may change.
-        loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
+        loader = Loader(
             self.dataset,
             collate_fn=self.dataset.collater,
             batch_sampler=WorkerBatches(self._running, self.num_shards, self.shard_id),
             num_workers=self.num_workers,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.pin_memory,
+            worker_init_fn=partial(end_with, os.getpid()),
         )
         source = BufferedIterator(self.buffer_size, loader) if self.buffer_size > 0 and len(loader) else loader
-        return CountingIterator(source, start=0, total=len(loader))
+        return EndableIterator(source, len(loader), self.ended)
 
     def end_of_epoch(self) -> bool:
         """Return whether the current epoch is consumed."""
@@ -155,7 +223,8 @@ class BlockIterator(EpochBatchIterating):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the data; the same on all workers."""
-        state = {"version": 2, "shuffle": True, "fingerprint": self.fingerprint}
+        fingerprints = {str(folder): found for folder, found in sorted(self.fingerprints.items())}
+        state = {"version": 2, "shuffle": True, "fingerprints": fingerprints}
         if self.end_of_epoch():
             return {**state, "epoch": self.epoch + 1, "iterations_in_epoch": 0, "consumed": 0}
         rounds, consumed = self.iterations_in_epoch, 0
@@ -177,24 +246,48 @@ class BlockIterator(EpochBatchIterating):
             self.epoch = state_dict["epoch"]
             self.dataset.set_epoch(self.epoch)
             return
-        then, now = state_dict["fingerprint"], self.fingerprint
-        changed = [
-            f"{name} was {then.get(name)}, is now {now.get(name)}"
-            for name in sorted({*then, *now})
-            if then.get(name) != now.get(name)
-        ]
-        if changed:
-            raise ValueError(
-                "cannot go on in the middle of other data: "
-                + "; ".join(changed)
-                + ". To start on the new data from these weights, add --reset-dataloader, and where a table changed "
-                "--reset-optimizer"
-            )
+        self._compare(state_dict)
         self.epoch = state_dict["epoch"]
         self.dataset.set_epoch(self.epoch)
         self._current = self._resumed = None
         if state_dict["consumed"]:
             self._resumed = self._iterator(state_dict["consumed"], state_dict["iterations_in_epoch"])
+
+    def _compare(self, state_dict: dict[str, Any]) -> None:
+        """Raise ``ValueError`` where a place in the data means something else here; note fingerprints of other folders."""
+        folder = self.part_of(state_dict["epoch"])
+        known = {int(number): found for number, found in state_dict.get("fingerprints", {}).items()}
+        if "fingerprint" in state_dict:  # of the first version: that of the last epoch with an update in it
+            known = {self.part_of(state_dict["epoch"] - (not state_dict["consumed"])): state_dict["fingerprint"]}
+        now = self.fingerprints[folder]
+        # A folder whose turn has not come yet shares all but its data with the others.
+        then = known.get(folder) or {
+            name: value for found in known.values() for name, value in found.items() if name not in OF_ONE_FOLDER
+        }
+        names = {*then, *now} if folder in known and "fingerprints" in state_dict else {*then}
+        changed = [
+            f"{name} was {then.get(name)}, is now {now.get(name)}"
+            for name in sorted(names)
+            if then.get(name) != now.get(name)
+        ]
+        if state_dict.get("break_mode", "none") != "none":
+            changed.append(f"--sample-break-mode was {state_dict['break_mode']}, is now none")
+        if changed:
+            raise ValueError(
+                "cannot continue in the middle of other data: "
+                + "; ".join(changed)
+                + ". To start on the new data from these weights, add --reset-dataloader, and where a table changed "
+                "--reset-optimizer"
+            )
+        self.fingerprints.update({number: found for number, found in known.items() if number not in self.fingerprints})
+
+
+def _only_part(epoch: int) -> int:
+    return 0
+
+
+def _never() -> bool:
+    return False
 
 
 def blocks_per_batch(

@@ -90,13 +90,25 @@ class BlockSampler:
         keys: uint64 ``(languages,)``, a stable number for each language (a hash of its tag), so that the order of a
             language's blocks does not depend on which other languages are there.
         seed: the run's seed.
+        before: draws of each language that came before the first visit, int64 ``(languages,)``; none by default.
+        first_visit: number of the visit that they came before.
     """
 
-    def __init__(self, counts: np.ndarray, draws: np.ndarray, keys: np.ndarray, seed: int):
+    def __init__(
+        self,
+        counts: np.ndarray,
+        draws: np.ndarray,
+        keys: np.ndarray,
+        seed: int,
+        before: Optional[np.ndarray] = None,
+        first_visit: int = 0,
+    ):
         self.counts = np.asarray(counts, dtype=np.int64)
         self.draws = np.asarray(draws, dtype=np.int64)
         self.keys = np.asarray(keys, dtype=np.uint64)
         self.seed = seed
+        self.before = np.zeros_like(self.draws) if before is None else np.asarray(before, dtype=np.int64)
+        self.first_visit = first_visit
         self.ends = np.cumsum(self.draws)
 
     def __len__(self) -> int:
@@ -117,7 +129,10 @@ class BlockSampler:
         positions = np.asarray(positions, dtype=np.int64)
         shuffled = permute(positions, np.array(len(self), dtype=np.int64), key(self.seed, _ORDER, visit))
         language = np.searchsorted(self.ends, shuffled, side="right")
-        draw = shuffled - (self.ends[language] - self.draws[language]) + visit * self.draws[language]
+        draw = (
+            shuffled - (self.ends[language] - self.draws[language]) + (visit - self.first_visit) * self.draws[language]
+        )
+        draw = draw + self.before[language]
         count = self.counts[language]
         passes = draw // count
         block = permute(draw % count, count, key(self.seed, _PASS, self.keys[language], passes))

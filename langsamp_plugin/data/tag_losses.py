@@ -99,21 +99,30 @@ def validation_rows(losses: Mapping[LangScript, TagLoss]) -> list[list[str]]:
 
 
 def report_validation(
-    losses: Mapping[LangScript, TagLoss], updates: int, save_dir: PathLike, tensorboard_logdir: Optional[str]
+    losses: Mapping[LangScript, TagLoss],
+    *,
+    updates: int,
+    subset: str,
+    save_dir: PathLike,
+    tensorboard_logdir: Optional[str],
 ) -> None:
     """Log the losses, write ``<save_dir>/validation/<updates>.tsv``, and ``valid_by_tag`` for TensorBoard.
+
+    Of another subset than ``valid`` they are called ``<updates>.<subset>.tsv`` and ``<subset>_by_tag``.
 
     Args:
         losses: results of one validation, summed over all workers; called in one worker.
         updates: updates of the model so far.
+        subset: the split that was validated.
         save_dir: the run's folder of checkpoints.
         tensorboard_logdir: fairseq's ``--tensorboard-logdir``, or ``None``.
     """
     scripts = script_losses(losses)
     by_language = {str(tag): result.loss for tag, result in losses.items()}
-    logger.info("bits per masked token, by language: %s", _listed(by_language))
-    logger.info("bits per masked token, by script: %s", _listed(scripts))
-    with atomic_write(Path(save_dir) / "validation" / f"{updates}.tsv") as stream:
+    logger.info("%s: bits per masked token, by language: %s", subset, _listed(by_language))
+    logger.info("%s: bits per masked token, by script: %s", subset, _listed(scripts))
+    name = f"{updates}.tsv" if subset == "valid" else f"{updates}.{subset}.tsv"
+    with atomic_write(Path(save_dir) / "validation" / name) as stream:
         csv.writer(stream, delimiter="\t", lineterminator="\n").writerows(validation_rows(losses))
     if not tensorboard_logdir:
         return
@@ -121,7 +130,7 @@ def report_validation(
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:  # fairseq has said so already
         return
-    with SummaryWriter(str(Path(tensorboard_logdir) / "valid_by_tag")) as writer:
+    with SummaryWriter(str(Path(tensorboard_logdir) / f"{subset}_by_tag")) as writer:
         for name, loss in by_language.items():
             writer.add_scalar(f"language/{name}", loss, updates)
         for name, loss in scripts.items():

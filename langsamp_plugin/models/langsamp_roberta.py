@@ -18,6 +18,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import register_model, register_model_architecture
 from fairseq.models.roberta.model import RobertaEncoder, RobertaModel, base_architecture
+from fairseq.modules.checkpoint_activations import checkpoint_wrapper, unwrap_checkpoint
 from fairseq.utils import safe_getattr
 from torch import Tensor
 
@@ -66,6 +67,12 @@ class LangSampRobertaModel(RobertaModel):
             "`langsamp import` then says (default: 1e-5)",
         )
         parser.add_argument(
+            "--checkpoint-activations",
+            action="store_true",
+            help="keep only what enters a transformer block and compute the block anew in the backward pass: less memory, "
+            "a third more time; the XL size needs it",
+        )
+        parser.add_argument(
             "--compile",
             action="store_true",
             help="compile the transformer blocks with torch.compile: the first updates take a minute or two; "
@@ -79,8 +86,8 @@ class LangSampRobertaModel(RobertaModel):
 
         if getattr(args, "ddp_backend", None) == "fully_sharded":
             raise ValueError(
-                "--ddp-backend fully_sharded is not supported: the tied embedding's gradient is made where the whole "
-                "weight is at hand; leave the flag out (a base model with 401,145 words takes 6.3 GB a GPU with its "
+                "--ddp-backend fully_sharded is not supported: the tied embedding's gradient is made where all of the "
+                "weight is at hand; leave the flag out (a base model with 401,145 words takes 8.7 GB a GPU with its "
                 "optimizer's state in fp16)"
             )
         if OmegaConf.is_config(args):
@@ -118,7 +125,8 @@ class LangSampRobertaModel(RobertaModel):
             weight = table.weight.detach()
         else:
             weight, moved = move_rows(old, decode_codes(old_codes), table.weight.detach(), codes)
-            logger.info("%s table: %d rows carried over by code", noun, len(moved.kept))
+            if codes != decode_codes(old_codes):
+                logger.info("%s table: %d rows carried over by code", noun, len(moved.kept))
             if moved.new:
                 logger.info(
                     "%s table: %d rows that the checkpoint lacks start as N(0, 0.02) (other starts: `langsamp init "
@@ -151,7 +159,18 @@ class LangSampRobertaEncoder(RobertaEncoder):
         if args.compile:
             # Block by block, in place: one compilation serves all blocks, and the names of the weights stay.
             for block in self.sentence_encoder.layers:
-                block.compile()
+                if args.checkpoint_activations:  # what is computed anew is what is compiled, with the same dropout
+                    unwrap_checkpoint(block)
+                    block.forward = torch.compile(block.forward)
+                    checkpoint_wrapper(block)
+                else:
+                    block.compile()
+        if args.activation_fn == "gelu":
+            # fairseq's goes through float32, 20 bytes moved for an element instead of 4, where torch's own kernel
+            # computes in float32 inside; in float32 the two are one.
+            for block in (*self.sentence_encoder.layers, self.lm_head):
+                block.activation_fn = torch.nn.functional.gelu
+        self.mask_id = dictionary.index("<mask>")
         self.tables_at = args.embed_tags_at
         wanted, width = args.embed_tags, args.encoder_embed_dim
         for kind, codes in zip(CODE_TABLES, tables or (None, None)):
@@ -165,15 +184,18 @@ class LangSampRobertaEncoder(RobertaEncoder):
             lang_ids, script_ids: int64 (B,), rows of the tables or -1 for unknown.
 
         Returns:
-            (B, C), or ``None`` where both tables are switched off.
+            (B, C), or ``None`` where both tables are switched off. Without ids, which fairseq's hub cannot pass,
+            everything is of unknown language and script: nothing is added.
 
         Raises:
-            ValueError: a table is switched on and its ids are absent.
+            ValueError: in training a table is switched on and its ids are absent.
         """
         total: Optional[Tensor] = None
         for kind, ids in zip(CODE_TABLES, (lang_ids, script_ids)):
             table = getattr(self, f"{kind.short}_embedding")
             if table is None:
+                continue
+            if ids is None and not self.training:
                 continue
             if ids is None:
                 raise ValueError(
@@ -190,9 +212,12 @@ class LangSampRobertaEncoder(RobertaEncoder):
         features_only: bool = False,
         return_all_hiddens: bool = False,
         masked_tokens: Optional[Tensor] = None,
+        masked_index: Optional[Tensor] = None,
+        masked_rows: Optional[Tensor] = None,
         lang_ids: Optional[Tensor] = None,
         script_ids: Optional[Tensor] = None,
         src_lengths: Optional[Tensor] = None,
+        padded: Optional[bool] = None,
         target: Optional[Tensor] = None,
         head_loss: str = "auto",
         **unused: Any,
@@ -203,9 +228,12 @@ class LangSampRobertaEncoder(RobertaEncoder):
             src_tokens: int64 (B, T).
             features_only: return ``h`` and skip the head; ids are then not looked at.
             return_all_hiddens: also return the states of all layers.
-            masked_tokens: bool (B, T), positions to predict; ``None`` predicts all.
+            masked_tokens: bool (B, T), positions to predict; without them and ``masked_index`` all are.
+            masked_index, masked_rows: int64 (N,), the same positions in the flattened batch, ascending, and their rows:
+                with them nothing waits for the device to count them.
             lang_ids, script_ids: int64 (B,).
             src_lengths: not used; part of every fairseq batch.
+            padded: whether any row is padded, where that is known without asking the device.
             target: int64 (N,), the right words of the masked positions in row-major order; with them the losses are
                 returned and logits need not all be made.
             head_loss: how, see :func:`langsamp_plugin.modules.head_loss.masked_lm_loss`.
@@ -218,13 +246,16 @@ class LangSampRobertaEncoder(RobertaEncoder):
         at_input = self.tables_at == "input"
         tags_BC = self.tag_embedding(lang_ids, script_ids) if at_input or not features_only else None
         tied = self._tied_gradient(target, head_loss)
-        features_BTC, extra = self._encode(src_tokens, return_all_hiddens, tags_BC if at_input else None, tied)
+        features_BTC, extra = self._encode(src_tokens, return_all_hiddens, tags_BC if at_input else None, tied, padded)
         if features_only:
             return features_BTC, extra
         tags_BC = None if at_input else tags_BC
+        if masked_index is not None and masked_rows is not None:
+            x_NC = _take(features_BTC, masked_index, masked_rows, tags_BC)
+        else:
+            x_NC = self._select(features_BTC, masked_tokens, tags_BC)
         if target is None:
-            return self.output_layer(features_BTC, masked_tokens=masked_tokens, tags=tags_BC), extra
-        x_NC = self._select(features_BTC, masked_tokens, tags_BC)
+            return self.lm_head(x_NC), extra
         head = self.lm_head
         x_NC = head.layer_norm(head.activation_fn(head.dense(x_NC)))
         return masked_lm_loss(x_NC, head.weight, head.bias, target, head_loss, tied), extra
@@ -235,10 +266,15 @@ class LangSampRobertaEncoder(RobertaEncoder):
         if target is None or weight is not self.sentence_encoder.embed_tokens.weight:
             return None
         trained = torch.is_grad_enabled() and weight.requires_grad
-        return TiedGradient() if trained and in_blocks(len(target), weight, head_loss) else None
+        return TiedGradient(self.mask_id) if trained and in_blocks(len(target), weight, head_loss) else None
 
     def _encode(
-        self, src_tokens: Tensor, return_all_hiddens: bool, tags_BC: Optional[Tensor], tied: Optional[TiedGradient]
+        self,
+        src_tokens: Tensor,
+        return_all_hiddens: bool,
+        tags_BC: Optional[Tensor],
+        tied: Optional[TiedGradient],
+        padded: Optional[bool] = None,
     ) -> tuple[Tensor, dict[str, Any]]:
         """Return ``h`` (B, T, C); ``tags_BC`` are added to the token embeddings."""
         embedding = self.sentence_encoder.embed_tokens
@@ -248,7 +284,23 @@ class LangSampRobertaEncoder(RobertaEncoder):
         if tags_BC is not None:
             embedding_BTC = embedding(src_tokens) if embedding_BTC is None else embedding_BTC
             embedding_BTC = embedding_BTC + tags_BC.unsqueeze(1)
+        if padded is not None and not return_all_hiddens:
+            return self._states(src_tokens, embedding_BTC, padded), {"inner_states": None}
         return super().extract_features(src_tokens, return_all_hiddens, token_embeddings=embedding_BTC)
+
+    def _states(self, src_tokens: Tensor, embedding_BTC: Optional[Tensor], padded: bool) -> Tensor:
+        """Return what fairseq's encoder does, bit for bit, which would ask the device in each block about padding."""
+        encoder = self.sentence_encoder
+        x_BTC, _ = encoder.forward_embedding(src_tokens, embedding_BTC)
+        padding_BT = src_tokens.eq(encoder.padding_idx) if padded else None
+        if padding_BT is not None:
+            x_BTC = x_BTC * (1 - padding_BT.unsqueeze(-1).type_as(x_BTC))
+        x_TBC = x_BTC.transpose(0, 1)
+        for block in encoder.layers:
+            x_TBC = block(x_TBC, encoder_padding_mask=padding_BT)
+        if encoder.layer_norm is not None:
+            x_TBC = encoder.layer_norm(x_TBC)
+        return x_TBC.transpose(0, 1)
 
     def extract_features(
         self, src_tokens: Tensor, return_all_hiddens: bool = False, **kwargs: Any
@@ -284,6 +336,16 @@ class LangSampRobertaEncoder(RobertaEncoder):
         return features[masked_tokens] + tags.unsqueeze(1).expand_as(features)[masked_tokens]
 
 
+def _take(features_BTC: Tensor, index_N: Tensor, rows_N: Tensor, tags_BC: Optional[Tensor]) -> Tensor:
+    """Return ``h + E`` (N, C) at positions ``index_N`` of the flattened batch, which are in ``rows_N``."""
+    batch, length, width = features_BTC.shape
+    # fairseq's states are a transposed (T, B, C), which is taken from without copying all of it.
+    place_N = index_N.remainder(length) * batch + rows_N
+    x_NC = features_BTC.transpose(0, 1).reshape(-1, width).index_select(0, place_N)
+    # A lookup and not index_select, whose gradient on a GPU is summed in an order that changes from run to run.
+    return x_NC if tags_BC is None else x_NC + torch.nn.functional.embedding(rows_N, tags_BC)
+
+
 @register_model_architecture("langsamp_roberta", "langsamp_roberta")
 def langsamp_roberta_architecture(args: Any) -> None:
     """XLM-R base: 12 layers, width 768."""
@@ -292,6 +354,7 @@ def langsamp_roberta_architecture(args: Any) -> None:
     args.embed_tags_at = safe_getattr(args, "embed_tags_at", "output") or "output"
     args.layer_norm_eps = safe_getattr(args, "layer_norm_eps", None) or 1e-5
     args.compile = safe_getattr(args, "compile", False)
+    args.checkpoint_activations = safe_getattr(args, "checkpoint_activations", False)
     base_architecture(args)
 
 

@@ -18,10 +18,18 @@ from torch.autograd.function import once_differentiable
 
 from langsamp_plugin.modules.tied_embedding import TiedGradient
 
-BLOCK_BYTES = {"cpu": 2**27, "cuda": 2**31}
-"""Size of a block of logits in float32. Each block costs a pass over the projection's gradient: on two cores at 250,002
-words 128 MB lose a tenth against one block, 16 MB take more than twice as long (scripts/benchmarks/head.py --megabytes).
-For a GPU the size is reckoned and not measured: 1,338 rows at 401,145 words, enough to fill the device."""
+BLOCK_BYTES = {"cpu": 2**27}
+"""Size of a block of logits in float32, by type of device. Each block costs a pass over the projection's gradient: on two
+cores at 250,002 words 128 MB lose a tenth against one block, 16 MB take more than twice as long
+(scripts/benchmarks/head.py --megabytes). Other devices have :data:`SHARE_OF_MEMORY`."""
+
+SHARE_OF_MEMORY = 12
+"""One part in so many of a GPU's memory is a block's size: 80 GB hold all 4,915 masked tokens of 64 x 512 at 401,145 words in
+about one block, 24 GB in four. Estimated and not measured."""
+
+ALIGNED = 64
+"""Elements to whose multiple the rows of a block of half-precision logits are padded in memory, never in meaning: fast
+matrix kernels of a GPU want rows that begin at multiples of 16 bytes, and 401,145 words are an odd number of elements."""
 
 CPU_SLICE = 1024
 """Words whose logits one matrix product makes on a CPU; of 1,024 to 65,536 the fastest (examples/benchmarks)."""
@@ -85,20 +93,32 @@ def masked_lm_loss(
     # Blocks of one size: a small last one costs as much as a full one.
     blocks = max(1, -(-len(target_N) // rows_of_a_block(weight_VC)))
     rows = max(1, -(-len(target_N) // blocks))
-    return TokenLosses(*_BlockwiseCrossEntropy.apply(features_NC, weight_VC, bias_V, target_N, rows, tied))
+    parts, device = (features_NC, weight_VC, bias_V), features_NC.device.type
+    trained = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+    if not torch.is_autocast_enabled(device):
+        return TokenLosses(*_BlockwiseCrossEntropy.apply(*parts, target_N, rows, tied, trained))
+    # As autocast does it for a matrix product; inside, all dtypes are chosen by hand.
+    dtype = torch.get_autocast_dtype(device)
+    with torch.autocast(device, enabled=False):
+        halves = [part.to(dtype) for part in parts]
+        return TokenLosses(*_BlockwiseCrossEntropy.apply(*halves, target_N, rows, tied, trained))
 
 
 def rows_of_a_block(weight_VC: Tensor) -> int:
     """Return how many masked tokens have their logits at a time, at most."""
-    return max(1, BLOCK_BYTES.get(weight_VC.device.type, BLOCK_BYTES["cuda"]) // (4 * len(weight_VC)))
+    size = BLOCK_BYTES.get(weight_VC.device.type)
+    if size is None:
+        size = torch.cuda.get_device_properties(weight_VC.device).total_memory // SHARE_OF_MEMORY
+    return max(1, size // (4 * len(weight_VC)))
 
 
 class _BlockwiseCrossEntropy(torch.autograd.Function):
     """Losses by blocks of rows, and the gradients while a block's logits are there.
 
     With ``e = exp(logits - max)`` and ``s`` its sum over the vocabulary, the gradient of a row's logits is
-    ``(e - s * onehot) / s``. ``1 / s`` is applied to the narrow side of each product that follows, so that no further
-    pass over the block is needed.
+    ``(e - s * onehot) / s``. In float32 ``1 / s`` is applied to the narrow side of each product that follows, so that no
+    further pass over the block is needed; in half precision it is part of the pass that rounds the gradient, which takes
+    the place of the logits.
 
     In float16 the gradients have to be scaled before they are rounded, or small ones are lost; the scale is only known
     in the backward pass, which therefore makes the logits of each block anew.
@@ -113,27 +133,26 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         target_N: Tensor,
         rows: int,
         tied: Optional[TiedGradient],
+        trained: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        losses, correct, log_sums = [], [], []
-        early = any(ctx.needs_input_grad[:3]) and features_NC.dtype != torch.float16
+        # Not ctx.needs_input_grad, which is also true where no gradient is recorded: a validation would compute them.
+        early = trained and features_NC.dtype != torch.float16
         gradients = _Gradients(features_NC, weight_VC) if early else None
+        losses, correct, log_sums = [], [], []
         for start in range(0, len(target_N), rows):
             part = slice(start, start + rows)
             logits_RV = _logits(features_NC[part], weight_VC, bias_V)
-            right_R = logits_RV.gather(1, target_N[part, None])[:, 0]
-            most_R = logits_RV.amax(-1)
-            sums_R = logits_RV.sub_(most_R[:, None]).exp_().sum(-1)
-            log_sums.append(sums_R.log() + most_R)
-            losses.append(log_sums[-1] - right_R)
-            correct.append(right_R >= most_R)
+            block = _block_in_place(logits_RV, target_N[part], early)
+            log_sums.append(block.log_sums_R)
+            losses.append(block.log_sums_R - block.right_R)
+            correct.append(block.right_R >= block.most_R)
             if gradients is not None:
-                logits_RV.scatter_add_(1, target_N[part, None], -sums_R[:, None])
-                gradients.add(part, logits_RV, sums_R.reciprocal())
+                gradients.add(part, block.gradient_RV, block.factor_R)
         losses_N = torch.cat(losses) if losses else features_NC.new_zeros(0, dtype=torch.float32)
         correct_N = torch.cat(correct) if correct else target_N.new_zeros(0, dtype=torch.bool)
         ctx.rows, ctx.tied = rows, tied
         ctx.gradients = gradients
-        if gradients is None and any(ctx.needs_input_grad[:3]):
+        if trained and not early:
             log_sums_N = torch.cat(log_sums) if log_sums else losses_N
             ctx.save_for_backward(features_NC, weight_VC, bias_V, target_N, log_sums_N)
         ctx.mark_non_differentiable(losses_N, correct_N)
@@ -149,28 +168,72 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
             for start in range(0, len(target_N), ctx.rows):
                 part = slice(start, start + ctx.rows)
                 logits_RV = _logits(features_NC[part], weight_VC, bias_V)
-                shares_RV = logits_RV.sub_(log_sums_N[part, None]).exp_()
-                shares_RV.scatter_add_(1, target_N[part, None], shares_RV.new_full((len(shares_RV), 1), -1))
-                gradients.add(part, shares_RV.mul_(scale), None)
-            return (*gradients.result(None, ctx.tied), None, None, None)
+                _gradient_in_place(logits_RV, logits_RV.float(), target_N[part], log_sums_N[part], scale)
+                gradients.add(part, logits_RV, None)
+            return (*gradients.result(None, ctx.tied), None, None, None, None)
         if gradients.used:
             raise RuntimeError("the blockwise loss keeps its gradients for one backward pass only")
         gradients.used = True
-        return (*gradients.result(scale, ctx.tied), None, None, None)
+        return (*gradients.result(scale, ctx.tied), None, None, None, None)
 
 
 def _logits(features_RC: Tensor, weight_VC: Tensor, bias_V: Tensor) -> Tensor:
-    """Return logits in float32, rounded as the plain way rounds them."""
-    if features_RC.dtype == torch.float32:
-        if features_RC.device.type != "cpu":
-            return torch.addmm(bias_V, features_RC, weight_VC.t())
-        # A few rows against a whole vocabulary: in slices that stay in the cache this takes two thirds of the time.
-        logits_RV = features_RC.new_empty(len(features_RC), len(weight_VC))
-        for start in range(0, len(weight_VC), CPU_SLICE):
-            part = slice(start, start + CPU_SLICE)
-            torch.addmm(bias_V[part], features_RC, weight_VC[part].t(), out=logits_RV[:, part])
-        return logits_RV
-    return (F.linear(features_RC, weight_VC) + bias_V).float()
+    """Return logits (R, V) in the dtype of their parts; in half precision rows are :data:`ALIGNED` in memory."""
+    rows, words = len(features_RC), len(weight_VC)
+    if features_RC.dtype != torch.float32:
+        logits_RV = features_RC.new_empty(rows, -(-words // ALIGNED) * ALIGNED)[:, :words]
+        return torch.addmm(bias_V, features_RC, weight_VC.t(), out=logits_RV)
+    if features_RC.device.type != "cpu":
+        return torch.addmm(bias_V, features_RC, weight_VC.t())
+    # A few rows against a whole vocabulary: in slices that stay in the cache this takes two thirds of the time.
+    logits_RV = features_RC.new_empty(rows, words)
+    for start in range(0, words, CPU_SLICE):
+        part = slice(start, start + CPU_SLICE)
+        torch.addmm(bias_V[part], features_RC, weight_VC[part].t(), out=logits_RV[:, part])
+    return logits_RV
+
+
+class _Block(NamedTuple):
+    """What is made of a block's logits, float32 (R,) but for the gradient.
+
+    Args:
+        log_sums_R: logarithm of the sum over the vocabulary of their exponentials.
+        right_R, most_R: the right word's logit, and the largest.
+        gradient_RV: of the logits, divided by ``factor_R`` where that is given.
+        factor_R: what it is to be multiplied by.
+    """
+
+    log_sums_R: Tensor
+    right_R: Tensor
+    most_R: Tensor
+    gradient_RV: Tensor
+    factor_R: Optional[Tensor]
+
+
+def _block_in_place(logits_RV: Tensor, target_R: Tensor, with_gradient: bool) -> _Block:
+    """Return losses' parts and gradient of a block; its logits are lost."""
+    right_R = logits_RV.gather(1, target_R[:, None])[:, 0].float()
+    most_R = logits_RV.amax(-1).float()
+    if logits_RV.dtype == torch.float32:
+        sums_R = logits_RV.sub_(most_R[:, None]).exp_().sum(-1)
+        if with_gradient:
+            logits_RV.scatter_add_(1, target_R[:, None], -sums_R[:, None])
+        return _Block(sums_R.log() + most_R, right_R, most_R, logits_RV, sums_R.reciprocal())
+    # One subtraction widens as it reads: no float32 copy of the logits themselves is made.
+    shares_RV = torch.sub(logits_RV, most_R[:, None]).exp_()
+    sums_R = shares_RV.sum(-1)
+    if with_gradient:
+        shares_RV.scatter_add_(1, target_R[:, None], -sums_R[:, None])
+        torch.mul(shares_RV, sums_R.reciprocal()[:, None], out=shares_RV)
+        logits_RV.copy_(shares_RV)
+    return _Block(sums_R.log() + most_R, right_R, most_R, logits_RV, None)
+
+
+def _gradient_in_place(logits_RV: Tensor, wide_RV: Tensor, target_R: Tensor, log_sums_R: Tensor, scale: Tensor) -> None:
+    """Put ``scale * (softmax - onehot)`` in the place of half-precision logits; ``wide_RV`` is a float32 copy to use up."""
+    wide_RV.sub_(log_sums_R[:, None]).exp_()
+    wide_RV.scatter_add_(1, target_R[:, None], wide_RV.new_full((len(wide_RV), 1), -1))
+    logits_RV.copy_(wide_RV.mul_(scale))
 
 
 class _Gradients:
@@ -188,24 +251,24 @@ class _Gradients:
 
         Args:
             part: its rows.
-            logits_gradient_RV: float32, gradient of its logits, divided by ``factor_R`` where that is given.
+            logits_gradient_RV: gradient of its logits, float32, or in half precision in that; divided by ``factor_R``
+                where that is given.
             factor_R: float32.
         """
-        dtype = self.features_NC.dtype
         features_RC = self.features_NC[part]
         if factor_R is None:
-            factor_R = torch.ones_like(logits_gradient_RV[:, 0])
+            self.of_bias_V += logits_gradient_RV.sum(0, dtype=torch.float32)
         else:
-            features_RC = (features_RC * factor_R[:, None]).to(dtype)
-        self.of_bias_V.addmv_(logits_gradient_RV.t(), factor_R)
-        small_RV = logits_gradient_RV.to(dtype)
+            features_RC = features_RC * factor_R[:, None]
+            self.of_bias_V.addmv_(logits_gradient_RV.t(), factor_R)
         if self.of_weight_VC is None:
-            self.of_weight_VC = torch.mm(small_RV.t(), features_RC).float()
-        elif dtype == torch.float32:
-            self.of_weight_VC.addmm_(small_RV.t(), features_RC)
+            self.of_weight_VC = torch.mm(logits_gradient_RV.t(), features_RC).float()
+        elif logits_gradient_RV.dtype == torch.float32:
+            self.of_weight_VC.addmm_(logits_gradient_RV.t(), features_RC)
         else:
-            self.of_weight_VC += torch.mm(small_RV.t(), features_RC)
-        self.of_features_NC[part] = torch.mm(small_RV, self.weight_VC).float() * factor_R[:, None]
+            self.of_weight_VC += torch.mm(logits_gradient_RV.t(), features_RC)
+        of_features_RC = torch.mm(logits_gradient_RV, self.weight_VC).float()
+        self.of_features_NC[part] = of_features_RC if factor_R is None else of_features_RC * factor_R[:, None]
 
     def result(self, scale: Optional[Tensor], tied: Optional[TiedGradient]) -> tuple[Optional[Tensor], ...]:
         """Return the three gradients, multiplied by ``scale`` if there is one, in the parameters' dtype.
@@ -219,7 +282,7 @@ class _Gradients:
         found = [self.of_features_NC, of_weight_VC, self.of_bias_V]
         # On a CPU the factor is looked at, as a pass over the largest tensor for a factor of 1 is not free;
         # on a GPU looking would cost a synchronisation and the pass does not.
-        if scale is not None and not (scale.device.type == "cpu" and scale.item() == 1):
+        if scale is not None and not _is_one_on_cpu(scale):
             for tensor in found:
                 tensor.mul_(scale)
         dtype = self.features_NC.dtype
@@ -227,3 +290,7 @@ class _Gradients:
             tied.of_head_VC = of_weight_VC
             return found[0].to(dtype), None, found[2].to(dtype)
         return tuple(tensor.to(dtype) for tensor in found)
+
+
+def _is_one_on_cpu(scale: Tensor) -> bool:
+    return scale.device.type == "cpu" and scale.item() == 1

@@ -67,7 +67,7 @@ class TagEmbedding(nn.Module):
                 not in a compiled model).
         """
         if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
-            lowest, highest = int(ids.min()), int(ids.max())
+            lowest, highest = extremes(ids)
             if lowest < UNKNOWN_ID or highest >= len(self.weight):
                 raise ValueError(
                     f"ids must be < {len(self.weight)} (or {UNKNOWN_ID} for unknown), but lie in [{lowest}, "
@@ -79,6 +79,11 @@ class TagEmbedding(nn.Module):
     def extra_repr(self) -> str:
         """Show the size of the table when the model is printed."""
         return f"{len(self.weight)}, {self.weight.shape[1]}"
+
+
+def extremes(ids: Tensor) -> tuple[int, int]:
+    """Return the lowest and the highest of some ids."""
+    return int(ids.min()), int(ids.max())
 
 
 def encode_codes(codes: Sequence[str]) -> Tensor:

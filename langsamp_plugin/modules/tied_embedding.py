@@ -15,10 +15,14 @@ class TiedGradient:
 
     Left to autograd, the lookup's gradient would be a second tensor of the vocabulary's size, mostly zeros. The head's
     backward pass always comes first, as what it predicts from was looked up; the sum leaves through the lookup, so that
-    whatever hooks the weight has (data parallel) see one whole gradient.
+    whatever hooks the weight has (data parallel) see one complete gradient.
+
+    Args:
+        frequent: a token of which there are many, ``<mask>``: its rows are summed by themselves.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, frequent: Optional[int] = None) -> None:
+        self.frequent = frequent
         self.of_head_VC: Optional[Tensor] = None
 
 
@@ -51,9 +55,17 @@ class _TiedLookup(torch.autograd.Function):
         total_VC, ctx.tied.of_head_VC = ctx.tied.of_head_VC, None
         if total_VC is None:
             raise RuntimeError("the head's gradient is missing: its loss must be part of what is differentiated")
-        flat_N, values_NC = tokens.reshape(-1), gradient.reshape(-1, gradient.shape[-1])
+        flat_N, values_NC = tokens.reshape(-1), gradient.reshape(-1, gradient.shape[-1]).to(total_VC.dtype)
         # Padding counts nothing; zeroing keeps the shape, where leaving it out would have to ask the device.
-        values_NC = values_NC.masked_fill(flat_N.eq(ctx.padding_idx)[:, None], 0).to(total_VC.dtype)
+        apart_N = flat_N.eq(ctx.padding_idx)
+        if ctx.tied.frequent is not None:
+            frequent_N = flat_N.eq(ctx.tied.frequent)
+            total_VC[ctx.tied.frequent] += torch.mv(values_NC.t(), frequent_N.to(total_VC.dtype))
+            apart_N = apart_N | frequent_N
+        values_NC = values_NC.masked_fill(apart_N[:, None], 0)
+        # A GPU adds the rows of one token one after another: the zeros go to a different row each.
+        others_N = torch.arange(len(flat_N), device=flat_N.device).remainder(len(total_VC))
+        flat_N = torch.where(apart_N, others_N, flat_N)
         # Not index_add_, whose order of summation on a GPU changes from run to run.
         total_VC.index_put_((flat_N,), values_NC, accumulate=True)
         return None, total_VC.to(ctx.dtype), None, None

@@ -33,9 +33,15 @@ class FusedAdamW(torch.optim.AdamW):
     # fairseq's half-precision wrapper would pass the factor itself, but under bf16 never resets it; it goes through
     # multiply_grads of the class below.
     supports_step_with_scale = False
-    # The state would be in the parameters' half precision.
-    supports_memory_efficient_fp16 = False
     updates = 0
+
+    @property
+    def supports_memory_efficient_fp16(self) -> bool:
+        """Refuse, with a remedy: the state would be in the parameters' half precision."""
+        raise ValueError(
+            "--optimizer fused_adamw must not be combined with --memory-efficient-fp16 or --memory-efficient-bf16: "
+            "use --optimizer adam, or leave the flag out"
+        )
 
     def step(self, closure: Optional[Callable] = None, factor: Any = 1.0) -> Any:
         """Do one update with ``factor * gradient``."""
@@ -57,8 +63,17 @@ class FusedAdamW(torch.optim.AdamW):
                 group["eps"] = epsilon
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on where a checkpoint left off."""
+        """Continue where a checkpoint left off, with this optimizer's own settings.
+
+        The checkpoint may be of another Adam, whose groups lack ``fused`` and whose ``step`` is a number; and settings
+        that a command gives (betas, epsilon, weight decay) count, not those of an earlier command.
+        """
+        own = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
         super().load_state_dict(state_dict)
+        for group, settings in zip(self.param_groups, own):
+            group.update(settings)
+        for weight, values in self.state.items():
+            values["step"] = torch.as_tensor(values["step"], dtype=torch.float32).to(weight.device)
         self.updates = max((int(values["step"]) for values in state_dict["state"].values()), default=0)
 
 

@@ -1,7 +1,7 @@
 """The flags of the task."""
 
 from dataclasses import dataclass, field
-from typing import Optional
+from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from omegaconf import II, MISSING
@@ -65,8 +65,22 @@ class LangSampMaskedLMConfig(FairseqDataclass):
     tag_dropout: float = field(
         default=0.0, metadata={"help": "probability that a training sample's tag is replaced by the unknown one"}
     )
+    phases: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "JSON list of phases, each with its own updates, mask_prob, alpha, scale, languages and data, for what "
+            "this run's flags say; the last one lasts until --max-update"
+        },
+    )
     seed: int = II("common.seed")
+    max_tokens: Optional[int] = II("dataset.max_tokens")
+    batch_size: Optional[int] = II("dataset.batch_size")
+    required_batch_size_multiple: int = II("dataset.required_batch_size_multiple")
+    update_freq: Any = field(default=II("optimization.update_freq"))
+    distributed_world_size: int = II("distributed_training.distributed_world_size")
     train_subset: str = II("dataset.train_subset")
     save_dir: str = II("checkpoint.save_dir")
     no_save: bool = II("checkpoint.no_save")
+    cpu: bool = II("common.cpu")
+    best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
     tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")

@@ -10,13 +10,17 @@ import numpy as np
 from fairseq.data import Dictionary
 
 from langsamp_plugin.data.block_dataset import BlockDataset
+from langsamp_plugin.data.block_iterator import blocks_per_batch
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import draws_per_epoch
+from langsamp_plugin.data.tag_losses import groups_of
 from langsamp_plugin.lang_script import Tables, head_tags
 from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
+from langsamp_plugin.tasks.phases import Phase
 
 WORD_MARKER = "\u2581"
+NO_PHASE = Phase()
 
 
 def build_masking(dictionary: Dictionary, cfg: LangSampMaskedLMConfig) -> Masking:
@@ -56,36 +60,66 @@ def build_masking(dictionary: Dictionary, cfg: LangSampMaskedLMConfig) -> Maskin
     return masking
 
 
-def training_draws(languages: Sequence[LanguageBlocks], cfg: LangSampMaskedLMConfig) -> np.ndarray:
-    """Return how many blocks of each language an epoch has, int64 ``(languages,)``, by the sampling flags."""
+def training_draws(
+    languages: Sequence[LanguageBlocks], cfg: LangSampMaskedLMConfig, phase: Phase = NO_PHASE
+) -> np.ndarray:
+    """Return how many blocks of each language an epoch has, int64 ``(languages,)``, by the sampling flags or a phase."""
     lines = None
     if str(cfg.multilang_sampling_counts) == "lines":
         lines = np.array([blocks.num_sentences for blocks in languages], dtype=np.int64)
     return draws_per_epoch(
         np.array([len(blocks) for blocks in languages], dtype=np.int64),
         scheme=str(cfg.multilang_sampling),
-        alpha=cfg.multilang_sampling_alpha,
+        alpha=cfg.multilang_sampling_alpha if phase.alpha is None else phase.alpha,
         head=np.array([str(blocks.tag) in head_tags() for blocks in languages]),
-        scale=cfg.multilang_sampling_scale,
+        scale=cfg.multilang_sampling_scale if phase.scale is None else phase.scale,
         lines=lines,
     )
 
 
+def check_metric(name: str, languages: Sequence[LanguageBlocks], split: str) -> None:
+    """Raise ``ValueError`` where ``--best-checkpoint-metric`` is an average over a group that a validation has not.
+
+    fairseq would only find out after the updates before the first validation.
+    """
+    groups = {"macro", *(group for blocks in languages for group in groups_of(blocks.tag))}
+    if name.startswith("loss_") and name[5:] not in groups:
+        raise ValueError(
+            f"--best-checkpoint-metric must be loss, ppl, accuracy, or one of loss_{', loss_'.join(sorted(groups))}, which "
+            f"the languages of {split} have, but is {name}"
+        )
+
+
+def sequences_per_update(cfg: LangSampMaskedLMConfig) -> int:
+    """Return the blocks of one update over all workers.
+
+    Raises:
+        ValueError: ``--update-freq`` changes from epoch to epoch.
+    """
+    if len(cfg.update_freq) != 1:
+        raise ValueError(f"--update-freq must be one number with --phases, but is {list(cfg.update_freq)}")
+    batch = blocks_per_batch(cfg.tokens_per_sample, cfg.max_tokens, cfg.batch_size, cfg.required_batch_size_multiple)
+    return batch * cfg.update_freq[0] * cfg.distributed_world_size
+
+
+def digest(*parts: Any) -> str:
+    """Return a short hash of what is printed of some values."""
+    return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+
+
 def fingerprint(
-    dataset: BlockDataset, dictionary: Dictionary, tables: Tables, cfg: LangSampMaskedLMConfig
+    dataset: BlockDataset, dictionary: Dictionary, tables: Tables, cfg: LangSampMaskedLMConfig, num_folders: int
 ) -> dict[str, str]:
     """Return short hashes of everything that the meaning of a position depends on, each named for an error."""
     draws = dataset.sampler.draws if dataset.sampler is not None else np.empty(0)
 
-    def short(*parts: Any) -> str:
-        return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
-
     return {
-        "the data": short(
+        "the data": digest(
             [(str(blocks.tag), blocks.num_tokens, len(blocks)) for blocks in dataset.languages], cfg.tokens_per_sample
         ),
-        "the dictionary": short(dictionary.symbols),
-        "the sampling": short(draws.tolist(), cfg.seed),
-        "the language table": short(tables.languages.codes),
-        "the script table": short(tables.scripts.codes),
+        "the dictionary": digest(dictionary.symbols),
+        "the sampling": digest(draws.tolist(), cfg.seed),
+        "the language table": digest(tables.languages.codes),
+        "the script table": digest(tables.scripts.codes),
+        "the number of data folders": str(num_folders),
     }

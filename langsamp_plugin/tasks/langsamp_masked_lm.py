@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -10,18 +13,29 @@ import numpy as np
 import torch
 from fairseq import utils
 from fairseq.data import Dictionary
+from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask, register_task
 
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator, blocks_per_batch
 from langsamp_plugin.data.data_folder import data_languages
+from langsamp_plugin.data.language_blocks import LanguageBlocks
+from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import BlockSampler
 from langsamp_plugin.data.split_table import SplitTable
 from langsamp_plugin.data.splits import read_languages
 from langsamp_plugin.data.tag_losses import group_losses, report_validation, tag_losses
-from langsamp_plugin.lang_script import LanguageTable, Tables
+from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables
 from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
-from langsamp_plugin.tasks.datasets import build_masking, fingerprint, training_draws
+from langsamp_plugin.tasks.datasets import (
+    build_masking,
+    check_metric,
+    digest,
+    fingerprint,
+    sequences_per_update,
+    training_draws,
+)
+from langsamp_plugin.tasks.phases import exact_draws, languages_of, read_phases
 from langsamp_plugin.training import ending
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
 
@@ -46,7 +60,11 @@ class LangSampMaskedLMTask(FairseqTask):
         self.dictionary = dictionary
         pieces = dictionary.symbols[dictionary.nspecial :]  # before <mask> is added
         self.mask_idx = dictionary.add_symbol("<mask>")
+        self.phases = read_phases(cfg.phases) if cfg.phases else []
         self.paths = [Path(path) for path in utils.split_paths(cfg.data)]
+        self._num_turns = len(self.paths)
+        for path in (Path(path) for phase in self.phases for path in phase.data or ()):
+            self.paths += [path] if path not in self.paths else []
         self.folders = [data_languages(path, cfg.tag_map) for path in self.paths]
         self.tags = sorted({tag for folder in self.folders for tag in folder})
         self.tables = self._load_tables()
@@ -62,10 +80,14 @@ class LangSampMaskedLMTask(FairseqTask):
         )
         self._masking = build_masking(dictionary, cfg)
         self._tag_sums = np.zeros((len(self.tags), 3))
+        self._fingerprints: dict[int, dict[str, str]] = {}
+        self._validating = False
+        self._subset = ""
 
     @classmethod
     def setup_task(cls, cfg: LangSampMaskedLMConfig, **kwargs: Any) -> LangSampMaskedLMTask:
-        """Load the dictionary of the first data folder and build the task."""
+        """Load the dictionary of the first data folder and build the task; from here on SIGTERM means: save and stop."""
+        ending.watch()
         paths = utils.split_paths(cfg.data)
         path = Path(paths[0]) / "dict.txt"
         if not path.is_file():
@@ -100,17 +122,16 @@ class LangSampMaskedLMTask(FairseqTask):
             FileNotFoundError: no language has the split.
             ValueError: a file is damaged.
         """
+        training = split == self.cfg.train_subset
+        if training and self.phases:
+            self.datasets[split] = self._phase_dataset(split, epoch, combine)
+            return
         turn = (epoch - 1) % len(self.paths)
-        languages, missing = read_languages(
-            self.folders[turn],
-            split,
-            combine=combine,
-            tokens_per_sample=self.cfg.tokens_per_sample,
-            vocab_size=len(self.dictionary),
-        )
+        languages, missing = self._languages(self.folders[turn], split, combine)
         if not languages:
             raise FileNotFoundError(f"no language of {self.paths[turn]} has a {split} split")
-        training = split == self.cfg.train_subset
+        if not training:
+            check_metric(self.cfg.best_checkpoint_metric, languages, split)
         draws = counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
         sampler = None
         if training:
@@ -120,21 +141,95 @@ class LangSampMaskedLMTask(FairseqTask):
         table = SplitTable(languages, draws, self.tables)
         elsewhere = set(self.tags) - set(self.folders[turn])
         logger.info("%s split of %s\n%s", split, self.paths[turn], table.format(split, missing, elsewhere))
-        if training and not self.cfg.no_save and _is_first_worker():
-            table.save(Path(self.cfg.save_dir) / ("sampling.tsv" if turn == 0 else f"sampling{turn}.tsv"))
+        if training:
+            self._save_table(table, "sampling.tsv" if turn == 0 else f"sampling{turn}.tsv")
+        self.datasets[split] = self._dataset(languages, sampler, self._masking, len(self.paths))
+
+    def _languages(
+        self, folders_of: Mapping[LangScript, Sequence[Path]], split: str, combine: bool
+    ) -> tuple[list[LanguageBlocks], list[LangScript]]:
+        return read_languages(
+            folders_of,
+            split,
+            combine=combine,
+            tokens_per_sample=self.cfg.tokens_per_sample,
+            vocab_size=len(self.dictionary),
+        )
+
+    def _dataset(
+        self, languages: list[LanguageBlocks], sampler: Optional[BlockSampler], masking: Masking, num_folders: int
+    ) -> BlockDataset:
         tag_ids = [self.tags.index(blocks.tag) for blocks in languages]
-        self.datasets[split] = BlockDataset(
+        return BlockDataset(
             languages,
             tag_ids=tag_ids,
             lang_ids=self.tag_rows[tag_ids, 0],
             script_ids=self.tag_rows[tag_ids, 1],
-            masking=self._masking,
+            masking=masking,
             bos_id=self.dictionary.bos(),
             seed=self.cfg.seed,
             sampler=sampler,
-            num_folders=len(self.paths),
-            tag_dropout=self.cfg.tag_dropout if training else 0.0,
+            num_folders=num_folders,
+            tag_dropout=self.cfg.tag_dropout if sampler is not None else 0.0,
         )
+
+    def _phase_dataset(self, split: str, epoch: int, combine: bool) -> BlockDataset:
+        """Return the data of a phase, which is an epoch; a language goes on where the phases before stopped."""
+        number = self._part_of(epoch)
+        drawn: dict[LangScript, int] = {}
+        for earlier in range(number + 1):
+            if self._phase_paths(earlier) == self._phase_paths(number):
+                languages, missing, draws = self._phase_draws(earlier, split, combine)
+                if earlier < number:
+                    for blocks, draw in zip(languages, draws.tolist()):
+                        drawn[blocks.tag] = drawn.get(blocks.tag, 0) + draw
+        before = np.array([drawn.get(blocks.tag, 0) for blocks in languages], dtype=np.int64)
+        keys = np.array([blocks.key for blocks in languages], dtype=np.uint64)
+        counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
+        table = SplitTable(languages, draws, self.tables)
+        elsewhere = set(self.tags) - {blocks.tag for blocks in languages} - set(missing)
+        updates = int(draws.sum()) // sequences_per_update(self.cfg)
+        logger.info(
+            "phase %d of %d, %d updates\n%s",
+            number + 1, len(self.phases), updates, table.format(split, missing, elsewhere),
+        )  # fmt: skip
+        self._save_table(table, f"sampling.phase{number + 1}.tsv")
+        mask_prob = self.phases[number].mask_prob
+        masking = self._masking if mask_prob is None else self._masking._replace(mask_prob=mask_prob)
+        masking.check()
+        sampler = BlockSampler(counts, draws, keys, self.cfg.seed, before, first_visit=number)
+        return self._dataset(languages, sampler, masking, 1)
+
+    def _phase_paths(self, number: int) -> list[Path]:
+        data = self.phases[number].data
+        return self.paths[: self._num_turns] if data is None else [Path(path) for path in data]
+
+    def _phase_draws(
+        self, number: int, split: str, combine: bool
+    ) -> tuple[list[LanguageBlocks], list[LangScript], np.ndarray]:
+        phase = self.phases[number]
+        folders_of: dict[LangScript, list[Path]] = {}
+        for path in self._phase_paths(number):
+            for tag, folders in self.folders[self.paths.index(path)].items():
+                folders_of[tag] = [*folders_of.get(tag, []), *folders]
+        languages, missing = self._languages(languages_of(phase, folders_of), split, combine)
+        if not languages:
+            raise FileNotFoundError(f"no language of phase {number + 1} of --phases has a {split} split")
+        draws, size = training_draws(languages, self.cfg, phase), sequences_per_update(self.cfg)
+        updates = phase.updates or -(-int(draws.sum()) // size)
+        return languages, missing, exact_draws(draws, updates * size)
+
+    def _part_of(self, epoch: int) -> int:
+        """Return the number, from 0, of the phase or else the data folder of an epoch; the last phase goes on."""
+        return min(epoch, len(self.phases)) - 1 if self.phases else (epoch - 1) % len(self.paths)
+
+    def has_sharded_data(self, split: str) -> bool:
+        """Return whether each epoch has data of its own."""
+        return bool(self.phases) or super().has_sharded_data(split)
+
+    def _save_table(self, table: SplitTable, name: str) -> None:
+        if not self.cfg.no_save and _is_first_worker():
+            table.save(Path(self.cfg.save_dir) / name)
 
     def get_batch_iterator(
         self,
@@ -188,6 +283,15 @@ class LangSampMaskedLMTask(FairseqTask):
                 f"--tokens-per-sample must be <= --max-positions ({longest}), but is {tokens_per_sample}: lower it"
             )
         dataset.set_epoch(epoch)
+        training = dataset.sampler is not None
+        found = fingerprint(dataset, self.dictionary, self.tables, self.cfg, len(self.paths))
+        if self.phases:
+            found["the phases"] = digest(self.phases)
+            found["sequences an update"] = str(sequences_per_update(self.cfg))
+        if training:
+            self._fingerprints[self._part_of(epoch)] = found
+        else:
+            self._subset = next(name for name, loaded in self.datasets.items() if loaded is dataset)
         return BlockIterator(
             dataset,
             batch_size=blocks_per_batch(tokens_per_sample, max_tokens, max_sentences, required_batch_size_multiple),
@@ -196,41 +300,51 @@ class LangSampMaskedLMTask(FairseqTask):
             num_workers=num_workers,
             epoch=epoch,
             buffer_size=data_buffer_size,
-            fingerprint=fingerprint(dataset, self.dictionary, self.tables, self.cfg),
+            pin_memory=torch.cuda.is_available() and not self.cfg.cpu,
+            fingerprints=self._fingerprints if training else {0: found},
+            part_of=self._part_of if training else None,
+            ended=None if training else (ending.stopping if self._validating else ending.starting_to_stop),
         )
-
-    def train_step(self, *args: Any, **kwargs: Any) -> Any:
-        """Do one micro-batch; from the first one on SIGTERM means: save and stop."""
-        ending.watch()
-        return super().train_step(*args, **kwargs)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Start the sums of a validation."""
         super().begin_valid_epoch(epoch, model)
+        self._validating = True
         self._tag_sums[:] = 0
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
-        """Log what the criterion logs, and add up the sums per tag, which fairseq has summed over the workers."""
+        """Log what the criterion logs, and add up the sums per tag, which fairseq has summed over the workers.
+
+        The macro averages are metrics of a validation like its loss: ``--best-checkpoint-metric``, ``--patience`` and
+        schedules of the learning rate find them.
+        """
         super().reduce_metrics(logging_outputs, criterion)
         for log in logging_outputs:
             if log.get("stop"):
                 ending.StopSignal.agreed = True
             if "tag_sums" in log:
                 self._tag_sums += log["tag_sums"].cpu().numpy()
+                for name in group_losses(tag_losses(self.tags, self._tag_sums)):
+                    metrics.log_derived(name, partial(self._group_loss, name))
+
+    def _group_loss(self, name: str, _: Any) -> float:
+        return round(group_losses(tag_losses(self.tags, self._tag_sums)).get(name, math.nan), 3)
 
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
-        """Report one validation per language, script and group.
+        """Report one validation per language, script and group, unless it was cut short by SIGTERM.
 
-        The macro averages go into ``stats``, which fairseq prints and sends to TensorBoard; see
-        :func:`~langsamp_plugin.data.tag_losses.report_validation` for the rest.
+        See :func:`~langsamp_plugin.data.tag_losses.report_validation`.
         """
         losses = tag_losses(self.tags, self._tag_sums)
         self._tag_sums[:] = 0  # the next subset's
-        if not losses:
-            return  # another criterion
-        stats.update({name: round(value, 3) for name, value in group_losses(losses).items()})
-        if _is_first_worker():
-            report_validation(losses, int(stats["num_updates"]), self.cfg.save_dir, self.cfg.tensorboard_logdir)
+        if losses and not ending.stopping() and _is_first_worker():  # without any: another criterion
+            report_validation(
+                losses,
+                updates=int(stats["num_updates"]),
+                subset=self._subset,
+                save_dir=self.cfg.save_dir,
+                tensorboard_logdir=self.cfg.tensorboard_logdir,
+            )
 
     def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True) -> Any:
         """Wrap sentences for fairseq's hub interface, one per sample, as ``masked_lm`` does."""

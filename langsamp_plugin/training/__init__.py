@@ -1,6 +1,9 @@
-"""Patches to fairseq's trainer for long runs: checkpoints that outlive a crash, SIGTERM, errors that say what to do."""
+"""Patches to fairseq's trainer for long runs.
 
-from langsamp_plugin.training import durable_checkpoints, ending, not_finite
+Checkpoints that outlive a crash, SIGTERM, errors that say what to do, half precision across restarts, an average of weights.
+"""
+
+from langsamp_plugin.training import durable_checkpoints, ending, master_weights, moving_average, not_finite
 
 
 def install() -> None:
@@ -8,3 +11,5 @@ def install() -> None:
     durable_checkpoints.install()
     ending.install()
     not_finite.install()
+    master_weights.install()
+    moving_average.install()

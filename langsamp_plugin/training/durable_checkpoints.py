@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from glob import escape
 from pathlib import Path
 from typing import Any, Optional
 
@@ -59,7 +60,7 @@ def _mending(stock: Any) -> Any:
     def load(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
         if cfg.restore_file == LAST:
             if trainer.data_parallel_rank == 0:
-                repair_last_checkpoint(cfg.save_dir)
+                repair_last_checkpoint(cfg.save_dir, trainer.checkpoint_suffix)
             if torch.distributed.is_initialized():
                 torch.distributed.barrier()
         _Read.dictionary = None
@@ -120,10 +121,14 @@ def link(source: PathLike, target: PathLike) -> None:
     beside.unlink(missing_ok=True)  # replacing a link to the same file does nothing
 
 
-def repair_last_checkpoint(save_dir: PathLike) -> Optional[Path]:
+def repair_last_checkpoint(save_dir: PathLike, suffix: str = "") -> Optional[Path]:
     """Put the newest whole checkpoint of a folder in the place of a damaged ``checkpoint_last.pt``.
 
     What a killed save has left beside is removed. The damaged file is kept as ``checkpoint_last.pt.damaged``.
+
+    Args:
+        save_dir: the run's folder of checkpoints.
+        suffix: fairseq's ``--checkpoint-suffix``, the end of their names before ``.pt``.
 
     Returns:
         The checkpoint that was taken, or ``None`` where nothing had to be done.
@@ -132,12 +137,12 @@ def repair_last_checkpoint(save_dir: PathLike) -> Optional[Path]:
         ValueError: the last checkpoint is damaged and no other is whole.
     """
     folder = Path(save_dir)
-    last = folder / LAST
+    last = folder / f"checkpoint_last{suffix}.pt"
     for left in folder.glob(".checkpoint*.tmp"):
         left.unlink(missing_ok=True)
     if not last.exists() or is_intact(last):
         return None
-    others = sorted(folder.glob("checkpoint*.pt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    others = sorted(folder.glob(f"checkpoint*{escape(suffix)}.pt"), key=lambda path: path.stat().st_mtime, reverse=True)
     for other in others:
         if other != last and is_intact(other):
             os.replace(last, f"{last}.damaged")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,16 @@ from fairseq import trainer
 from fairseq.nan_detector import NanDetector
 
 from langsamp_plugin.training.durable_checkpoints import LAST
+from langsamp_plugin.training.train_program import train_namespaces
 
 SHOWN = 3
 
 
 def install() -> None:
     """Let the errors of fairseq's training loop name cause and flags. Idempotent."""
-    train: Any = sys.modules.get("fairseq_cli.train")
-    if train is not None and not hasattr(train.train, "explains"):
-        train.train = _explaining(train.train)
+    for names in train_namespaces():
+        if not hasattr(names["train"], "explains"):
+            names["train"] = _explaining(names["train"])
         # Its hooks on the backward pass end in a StopIteration, as the encoder's output is a dict of lists.
         trainer.NanDetector = partial(NanDetector, backward=False)
 

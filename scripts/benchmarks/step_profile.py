@@ -8,14 +8,19 @@ BLOCKS, WIDTH, HEADS, INNER = 12, 768, 12, 3072
 
 
 def bandwidth() -> float:
-    """Return bytes a second of reading and writing large tensors."""
+    """Return bytes a second of reading and writing large tensors on the device that is measured."""
     import torch
 
-    one, other = torch.ones(2**27), torch.ones(2**27)
+    cuda = torch.cuda.is_available()
+    one, other = (torch.ones(2**27, device="cuda" if cuda else "cpu") for _ in range(2))
     best = float("inf")
     for _ in range(4):
+        if cuda:
+            torch.cuda.synchronize()
         started = time.perf_counter()
         one.add_(other)
+        if cuda:
+            torch.cuda.synchronize()
         best = min(best, time.perf_counter() - started)
     return 3 * 4 * 2**27 / best
 

@@ -34,7 +34,7 @@ COLUMNS = {
     "first_loss": 10, "last_loss": 10, "largest_difference": 18, "updates": 0, "settings": 0, "note": 30,
 }  # fmt: skip
 # Dense tensor-core peak of half precision, from the vendor's data sheets; any other device is measured.
-PEAKS = {"A100": 312e12, "H100": 989e12, "H200": 989e12}
+PEAKS = {"A100": 312e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "H200": 989e12}  # the first that fits
 
 
 def fairseq_arguments(side: str, data: str, options: argparse.Namespace) -> list[str]:
@@ -255,9 +255,10 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.warm_up = min(2, options.updates - 1)
     import torch
 
+    # On a GPU the first updates also fill the allocator and choose kernels, and with --compile they compile.
+    options.warm_up = min(5 if torch.cuda.is_available() else 2, options.updates - 1)
     options.cuda = torch.cuda.is_available()
     words = [int(part) for part in options.words.split(",")]
     shapes = options.shapes.split(",")

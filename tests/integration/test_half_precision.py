@@ -16,9 +16,9 @@ ON_CPU = (
 )
 
 
-def train(*arguments, **kwargs):
+def train(*arguments, before="", **kwargs):
     command = train_command(*arguments)
-    return run(sys.executable, "-c", ON_CPU, *command[1:], **kwargs)
+    return run(sys.executable, "-c", before + ON_CPU, *command[1:], **kwargs)
 
 
 def losses(output):
@@ -74,3 +74,78 @@ def test_the_tables_learn_in_half_precision_what_they_learn_in_full(demo, tmp_pa
     half, full = (load_checkpoint(tmp_path.parent / part / "checkpoint_last.pt")["model"] for part in ("half", "full"))
     key = f"encoder.{name}.weight"
     assert torch.nn.functional.cosine_similarity(half[key].float().flatten(), full[key].flatten(), dim=0) > 0.999
+
+
+MASTERS = ("--fp16", "--fp16-no-flatten-grads", "--optimizer", "fused_adamw", "--fp16-scale-window", 3)
+FLAT = ("--fp16", "--optimizer", "fused_adamw", "--fp16-scale-window", 3)
+# Master weights in one tensor are made on the current GPU.
+FLAT_ON_CPU = "import torch; torch.cuda.current_device = lambda: None\n"
+STOCK = "import langsamp_plugin.training.master_weights as m; m.masters = lambda optimizer: iter(())\n"
+
+
+def differing(one, other, name=""):
+    """Names of the tensors and numbers that two states do not share."""
+    if isinstance(one, torch.Tensor):
+        return [] if torch.equal(one, other) else [name]
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), name
+        return [part for key in one for part in differing(one[key], other[key], f"{name}.{key}")]
+    return [] if one == other else [name]
+
+
+def states(*folders):
+    found = [load_checkpoint(folder / "checkpoint_last.pt") for folder in folders]
+    return [{part: state[part] for part in ("model", "last_optimizer_state")} for state in found]
+
+
+@pytest.mark.parametrize(
+    ("flags", "before"),
+    [
+        (MASTERS, ""),
+        (FLAT, FLAT_ON_CPU),
+        ((*HALF, "--fp16-scale-window", 3), ""),
+    ],
+    ids=["masters", "flat masters", "memory efficient"],
+)
+def test_a_run_in_half_precision_resumes_where_it_was(demo, tmp_path, flags, before):
+    """12 updates against 5 and 7: weights, moments, and the scale, which grows every third update and overflows once."""
+    flags = (*flags, "--fp16-init-scale", 2**20)
+    train(demo / "data-bin", tmp_path / "whole", 12, *flags, before=before)
+    train(demo / "data-bin", tmp_path / "parts", 5, *flags, before=before)
+    output = train(demo / "data-bin", tmp_path / "parts", 12, *flags, before=before)
+    assert "Loaded checkpoint" in output
+    whole, parts = states(tmp_path / "whole", tmp_path / "parts")
+    assert differing(whole, parts) == []
+    if before or flags[0:2] == MASTERS[:2]:
+        table = whole["model"]["encoder.lang_embedding.weight"]
+        assert not torch.equal(table.half().float(), table), "the weights that the optimizer works on"
+
+
+def test_without_master_weights_a_resumed_run_ends_elsewhere(demo, tmp_path):
+    """The control: fairseq's own checkpoints."""
+    train(demo / "data-bin", tmp_path / "whole", 12, *MASTERS, before=STOCK)
+    for updates in (5, 12):
+        train(demo / "data-bin", tmp_path / "parts", updates, *MASTERS, before=STOCK)
+    whole, parts = states(tmp_path / "whole", tmp_path / "parts")
+    assert len(differing(whole["model"], parts["model"])) > 20
+    table = whole["model"]["encoder.lang_embedding.weight"]
+    assert torch.equal(table.half().float(), table)
+
+
+def test_a_run_changes_its_precision(demo, tmp_path):
+    """From float32 to masters in one tensor, to one for each weight, to float32: each goes on with weights and moments."""
+    plain = ("--optimizer", "fused_adamw")
+    for updates, flags, before in ((4, plain, ""), (6, FLAT, FLAT_ON_CPU), (8, MASTERS, ""), (10, plain, "")):
+        before_it = states(tmp_path)[0] if updates > 4 else None
+        output = train(demo / "data-bin", tmp_path, updates, *flags, "--lr", "1e-9", before=before)
+        assert ("trained in another precision" in output) == (updates in (6, 10))
+        if before_it:
+            # At this learning rate nothing moves: what a precision does not keep would show.
+            after = states(tmp_path)[0]
+            for name, weight in before_it["model"].items():
+                assert torch.allclose(after["model"][name], weight, rtol=0, atol=1e-7), (updates, name)
+    steps = {int(values["step"]) for values in states(tmp_path)[0]["last_optimizer_state"]["state"].values()}
+    assert steps == {10}
+    output = train(demo / "data-bin", tmp_path, 12, *HALF, expect=1)
+    assert "the checkpoint's optimizer is FairseqAdam, but this run's is MemoryEfficientFP16Optimizer" in output
+    assert "--reset-optimizer" in output.strip().splitlines()[-1]

@@ -89,7 +89,7 @@ def test_resume_on_changed_data_is_refused(demo, tmp_path):
     run(*train_command(data, tmp_path / "save", 5))
     shutil.rmtree(data / "hin_Deva")
     log = run(*train_command(data, tmp_path / "save", 8), expect=1)
-    assert "cannot go on in the middle of other data: the data was" in log and "--reset-dataloader" in log
+    assert "cannot continue in the middle of other data: the data was" in log and "--reset-dataloader" in log
     run(*train_command(data, tmp_path / "save", 8, "--reset-dataloader"))
 
 
@@ -268,3 +268,50 @@ def test_half_precision(demo, tmp_path):
     log = run(*train_command(demo / "data-bin", tmp_path, 6, "--fp16", "--memory-efficient-fp16"))
     assert "loss_scale" in log
     assert decode_codes(weights(tmp_path / "checkpoint_last.pt")["encoder.lang_embedding.codes"])
+
+
+def test_two_folders_in_turns_resume_at_the_end_of_an_epoch(demo, tmp_path):
+    """What is saved there has the finished folder's fingerprint, and the run goes on with the other's."""
+    parts = []
+    for number, tags in enumerate((LANGS[:3], LANGS[3:])):
+        folder = tmp_path / f"part{number}"
+        folder.mkdir()
+        for name in ("dict.txt", "languages.tsv", "scripts.tsv"):
+            shutil.copy(demo / "data-bin" / name, folder / name)
+        for tag in tags:
+            shutil.copytree(demo / "data-bin" / tag, folder / tag)
+        parts.append(str(folder))
+    both = ":".join(parts)
+    command = ("--batch-size", 64, "--max-epoch", 3)
+    run(*train_command(both, tmp_path / "whole", 10**4, *command))
+    for epoch in (1, 2, 3):
+        log = run(
+            *train_command(both, tmp_path / "parts", 10**4, *command[:2], "--max-epoch", epoch, "--save-interval", 1)
+        )
+        assert epoch == 1 or "Loaded checkpoint" in log
+    found = [weights(tmp_path / name / "checkpoint_last.pt") for name in ("whole", "parts")]
+    assert_same(*found)
+    # The control: other text in the folder whose turn comes next.
+    shutil.copytree(demo / "data-bin" / LANGS[0], tmp_path / "part1" / LANGS[0])
+    log = run(*train_command(both, tmp_path / "parts", 10**4, *command[:2], "--max-epoch", 4), expect=1)
+    assert "cannot continue in the middle of other data: the data was" in log
+
+
+def test_an_average_of_the_weights_is_kept(demo, tmp_path):
+    """--store-ema: the tables' codes are integers, and are copied."""
+    for updates in (3, 5):
+        run(*train_command(demo / "data-bin", tmp_path, updates, "--store-ema", "--ema-decay", 0.5))
+    state = load_checkpoint(tmp_path / "checkpoint_last.pt")
+    average, now = state["extra_state"]["ema"], state["model"]
+    assert torch.equal(average["encoder.lang_embedding.codes"], now["encoder.lang_embedding.codes"])
+    distance = (average["encoder.lang_embedding.weight"] - now["encoder.lang_embedding.weight"]).abs().max()
+    assert 0 < distance < 0.02
+
+
+def test_a_damaged_last_checkpoint_with_a_suffix(demo, tmp_path):
+    command = ("--checkpoint-suffix", "-a", "--save-interval-updates", 2, "--disable-validation")
+    run(*train_command(demo / "data-bin", tmp_path, 4, *command))
+    last = tmp_path / "checkpoint_last-a.pt"
+    last.write_bytes(last.read_bytes()[:-100])
+    log = run(*train_command(demo / "data-bin", tmp_path, 6, *command))
+    assert "checkpoint_last-a.pt is damaged; continuing from checkpoint_1_4-a.pt" in log

@@ -7,53 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
+from small_step import WORDS, build, make_batch, step, worst
 from support import Task, run, train_command
 
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
-from langsamp_plugin.models.langsamp_roberta import LangSampRobertaModel
 from langsamp_plugin.modules import head_loss as module
-
-WORDS = 300
-SIZES = {
-    "encoder_layers": 2, "encoder_embed_dim": 24, "encoder_ffn_embed_dim": 48, "encoder_attention_heads": 3,
-    "max_positions": 40,
-}  # fmt: skip
-
-
-def build(**options):
-    torch.manual_seed(1)
-    args = argparse.Namespace(**{**SIZES, **options})
-    return LangSampRobertaModel.build_model(args, Task(words=WORDS)).train()
-
-
-def make_batch(padded=True):
-    generator = torch.Generator().manual_seed(7)
-    tokens = torch.randint(4, WORDS + 4, (6, 17), generator=generator)
-    if padded:
-        tokens[2, 11:] = 1
-    target = torch.where((torch.rand(6, 17, generator=generator) < 0.4) & (tokens > 3), tokens, torch.tensor(1))
-    ids = {"lang_ids": torch.tensor([0, 3, 1, -1, 2, 0]), "script_ids": torch.tensor([0, 1, 0, 2, -1, 0])}
-    inputs = {"src_tokens": tokens, "src_lengths": tokens.ne(1).sum(1), **ids}
-    return {"net_input": inputs, "target": target, "nsentences": 6, "ntokens": 102}
-
-
-def step(model, batch, kind):
-    """Return loss and gradients by name."""
-    model.zero_grad()
-    torch.manual_seed(3)
-    loss, _, logged = LangSampMaskedLMCriterion(Task(words=WORDS), kind)(model, batch)
-    loss.backward()
-    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters()}, logged["correct"].item()
-
-
-def worst(one, other):
-    """The largest difference of two sets of gradients, relative to each tensor's largest entry.
-
-    The keys' biases are left out: a softmax does not change when all its inputs are shifted, so that their gradients
-    are zero but for rounding.
-    """
-    names = [name for name in other if not name.endswith("k_proj.bias")]
-    return max(float((one[name] - other[name]).abs().max() / other[name].abs().max()) for name in names)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +114,33 @@ def test_stock_trains_alike():
             curve.append(loss.item())
         curves.append(curve)
     assert curves[1] == pytest.approx(curves[0], rel=1e-4) and curves[0][-1] < 0.8 * curves[0][0]
+
+
+def settings(path):
+    (group,) = torch.load(path / "checkpoint_last.pt", weights_only=True)["last_optimizer_state"]["param_groups"]
+    return tuple(group["betas"]), group["eps"], group["weight_decay"]
+
+
+def test_either_adam_continues_the_other(demo, tmp_path):
+    """Two updates by one and two by the other end where four by one do, in both directions; new settings count."""
+    ways = {"adam": ("--optimizer", "adam"), "fused": ("--optimizer", "fused_adamw")}
+    common = ("--clip-norm", 1.0, "--encoder-layers", 1, "--dropout", 0, "--attention-dropout", 0)
+
+    def train(name, updates, way, *more):
+        return run(*train_command(demo / "data-bin", tmp_path / name, updates, *common, *ways[way], *more))
+
+    train("whole", 4, "adam")
+    for first, then in (("adam", "fused"), ("fused", "adam")):
+        train(first, 2, first)
+        assert "Loaded checkpoint" in train(first, 4, then)
+        whole, parts = (
+            torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"] for name in ("whole", first)
+        )
+        assert (
+            worst({name: whole[name].float() for name in whole}, {name: parts[name].float() for name in whole}) < 1e-4
+        )
+    train("adam", 5, "fused", "--adam-betas", "(0.8, 0.9)", "--adam-eps", "1e-7", "--weight-decay", 0.1)
+    assert settings(tmp_path / "adam") == ((0.8, 0.9), 1e-7, 0.1)
 
 
 def test_fast_parts_resume(demo, tmp_path):

@@ -146,7 +146,12 @@ def test_switches(batch, tables, present):
         absent = {**batch, "net_input": {k: v for k, v in batch["net_input"].items() if k != noun}}
         if is_there:
             with pytest.raises(ValueError, match=f"{noun} are needed.*features_only=True"):
-                losses(model, absent)
+                losses(model.train(), absent)
+            unknown = {
+                **batch,
+                "net_input": {**absent["net_input"], noun: torch.full_like(batch["net_input"][noun], -1)},
+            }
+            assert torch.equal(losses(model.eval(), absent)[0], losses(model, unknown)[0]), "as in fairseq's hub"
         else:
             assert torch.equal(losses(model, absent)[0], loss)
 

@@ -1,5 +1,10 @@
+import multiprocessing
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import torch
 from support import VOCAB, make_masking
 
 from langsamp_plugin.data.block_dataset import BlockDataset
@@ -44,7 +49,7 @@ def make_iterator(dataset=None, batch=4, shards=1, shard=0, epoch=1, fingerprint
         num_shards=shards,
         shard_id=shard,
         epoch=epoch,
-        fingerprint=fingerprint or {"data": "a"},
+        fingerprints={0: fingerprint or {"data": "a"}},
     )
 
 
@@ -206,3 +211,72 @@ def test_batch_sizes():
 def test_batches_of_a_huge_epoch_cost_nothing():
     batches = PositionBatches(0, 10**12, 32)
     assert len(batches) == 10**12 // 32 and batches[10**9] == list(range(32 * 10**9, 32 * 10**9 + 32))
+
+
+def test_loader_processes_outlive_a_signal_to_all_of_a_job(tmp_path):
+    """A SIGTERM from elsewhere is not theirs; one from the process that reads from them, at its end, is."""
+    iterator = BlockIterator(make_dataset(), batch_size=4, num_workers=2)
+    running = iterator.next_epoch_itr()
+    seen = [next(running)["id"].tolist()]
+    workers = [child for child in multiprocessing.active_children() if child.daemon]
+    assert len(workers) == 2
+    for worker in workers:
+        subprocess.run([sys.executable, "-c", f"import os, signal; os.kill({worker.pid}, signal.SIGTERM)"], check=True)
+    seen += positions(running)
+    assert sum(seen, []) == list(range(65))
+    iterator = BlockIterator(make_dataset(), batch_size=4, num_workers=1)
+    next(iterator.next_epoch_itr())
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+        worker.join(30)
+        assert not worker.is_alive()
+
+
+def test_an_epoch_can_end_early():
+    seen = []
+    iterator = BlockIterator(make_dataset(train=False), batch_size=4, ended=lambda: len(seen) >= 3)
+    for batch in iterator.next_epoch_itr(set_dataset_epoch=False):
+        seen.append(batch)
+    assert len(seen) == 3
+    again = BlockIterator(make_dataset(train=False), batch_size=4, ended=lambda: True)
+    assert len(list(again.next_epoch_itr(set_dataset_epoch=False))) == 1, "there is always a first one"
+
+
+def test_a_place_in_one_of_several_folders():
+    """Each folder has its fingerprint; one that was not visited yet shares the rest with the others."""
+    shared = {"the dictionary": "x", "the number of data folders": "2"}
+    one, two = ({"the data": name, "the sampling": name, **shared} for name in "ab")
+
+    def turns(epoch):
+        return (epoch - 1) % 2
+
+    def make(epoch, fingerprints):
+        return BlockIterator(make_dataset(), batch_size=4, epoch=epoch, fingerprints=fingerprints, part_of=turns)
+
+    first = make(1, {0: one})
+    list(first.next_epoch_itr())
+    state = first.state_dict()
+    second = make(2, {1: two})
+    second.load_state_dict(state)
+    assert second.fingerprints == {0: one, 1: two}
+    third = make(3, {0: {**one, "the data": "c"}})
+    list(second.next_epoch_itr())
+    with pytest.raises(ValueError, match="the data was a, is now c"):
+        third.load_state_dict(second.state_dict())
+    with pytest.raises(ValueError, match="the dictionary was x, is now y"):
+        make(2, {1: {**two, "the dictionary": "y"}}).load_state_dict(state)
+    # What the first version wrote: the fingerprint of the last epoch with an update in it.
+    old = {"version": 2, "epoch": 2, "iterations_in_epoch": 0, "consumed": 0, "fingerprint": one, "break_mode": "none"}
+    make(2, {1: two}).load_state_dict(old)
+    with pytest.raises(ValueError, match="--sample-break-mode was eos, is now none"):
+        make(2, {1: two}).load_state_dict({**old, "break_mode": "eos"})
+
+
+def test_what_is_masked_is_shipped():
+    dataset = make_dataset()
+    batch = dataset.collater([dataset[i] for i in range(6)])
+    target, masked = batch["target"], batch["masked"]
+    assert masked["index"].tolist() == target.flatten().ne(1).nonzero()[:, 0].tolist()
+    assert torch.equal(masked["target"], target[target.ne(1)])
+    assert torch.equal(masked["rows"], target.ne(1).nonzero()[:, 0])
+    assert batch["net_input"]["padded"] == bool((batch["net_input"]["src_tokens"] == 1).any())

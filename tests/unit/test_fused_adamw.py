@@ -116,5 +116,7 @@ def test_half_precision_has_master_weights(dtype):
         alone -= 1e-5
     assert float(alone[0]) == 1.0
     cfg.common.memory_efficient_fp16 = True
-    with pytest.raises(ValueError, match="Unsupported optimizer"):
+    with pytest.raises(
+        ValueError, match="fused_adamw must not be combined with --memory-efficient-fp16.*use --optimizer adam"
+    ):
         MemoryEfficientFP16Optimizer.build_optimizer(cfg, params)

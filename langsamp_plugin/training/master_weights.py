@@ -1,0 +1,147 @@
+"""Half precision across restarts: the float32 weights that the optimizer works on are what a checkpoint has.
+
+fairseq's FP16Optimizer keeps a float32 copy of the weights for the updates. Its checkpoints have the half-precision weights
+of the model only, so that a resumed run begins each weight at a rounded value. Here:
+
+1. saved: "model" in the checkpoint has the float32 weights (fairseq stores the rounded ones as float32, too), so that
+   export and every other reader has them;
+2. restored: the model gets them rounded, which is what it had, and the optimizer as they are;
+3. the counts by which the loss scale grows are saved and restored with the scale;
+4. a run may change between float32, fp16 and bf16: the optimizer's state is one tensor for all weights in one of them
+   and one for each in the others, and is cut or joined.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import wraps
+from typing import Any
+
+import torch
+from fairseq.optim.dynamic_loss_scaler import DynamicLossScaler
+from fairseq.trainer import Trainer
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+SAME_STATE = ("FairseqAdam", "FP16Optimizer")
+"""Optimizers whose state is Adam's in float32, for which a run may change between them."""
+SCALER = "loss_scaler"
+SCALER_COUNTS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
+
+
+def install() -> None:
+    """Let fairseq's trainer save and restore them. Idempotent."""
+    if not hasattr(Trainer.state_dict, "langsamp"):
+        Trainer.state_dict = _saving(Trainer.state_dict)
+        Trainer.load_checkpoint = _restoring(Trainer.load_checkpoint)
+        Trainer._build_optimizer = _converting(Trainer._build_optimizer)
+
+
+def masters(optimizer: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield ``(weight, its float32 master)`` of an optimizer that has masters; the second may be a view into one tensor."""
+    master = getattr(optimizer, "fp32_params", None)
+    if isinstance(master, dict):  # by device, all weights of a device in one tensor
+        offsets = dict.fromkeys(master, 0)
+        for weight in optimizer.fp16_params:
+            device, count = weight.device.index, weight.numel()
+            yield weight, master[device].data[offsets[device] : offsets[device] + count].view_as(weight)
+            offsets[device] += count
+    elif master is not None:
+        yield from ((weight, copy.data) for weight, copy in zip(optimizer.fp16_params, master))
+
+
+def _saving(stock: Any) -> Any:
+    @wraps(stock)
+    def state_dict(self: Any) -> dict[str, Any]:
+        state = stock(self)
+        copies = {id(weight): copy for weight, copy in masters(self.optimizer)}
+        for name, weight in self.get_model().named_parameters(remove_duplicate=False):
+            if name in state["model"] and id(weight) in copies:
+                state["model"][name] = copies[id(weight)]
+        scaler = getattr(self.optimizer, "scaler", None)
+        if isinstance(scaler, DynamicLossScaler) and "last_optimizer_state" in state:
+            state["last_optimizer_state"][SCALER] = {name: getattr(scaler, name) for name in SCALER_COUNTS}
+        return state
+
+    state_dict.langsamp = True  # type: ignore[attr-defined]
+    return state_dict
+
+
+def _restoring(stock: Any) -> Any:
+    @wraps(stock)
+    def load_checkpoint(self: Any, filename: str, *rest: Any, **settings: Any) -> Any:
+        model = self.get_model()
+        kept: dict[str, Tensor] = {}
+        hook = model.register_load_state_dict_pre_hook(
+            lambda module, state, prefix, *_: kept.update(state) if not prefix else None
+        )
+        try:
+            extra_state = stock(self, filename, *rest, **settings)
+        finally:
+            hook.remove()
+        if kept:
+            copies = {id(weight): copy for weight, copy in masters(self.optimizer)}
+            for name, weight in model.named_parameters():
+                if id(weight) in copies and name in kept:
+                    copies[id(weight)].copy_(kept[name])
+        return extra_state
+
+    return load_checkpoint
+
+
+def _converting(stock: Any) -> Any:
+    @wraps(stock)
+    def build_optimizer(self: Any) -> None:
+        stock(self)
+        now = type(self._optimizer).__name__
+        then = (self._optim_history or [{}])[-1].get("optimizer_name", now)
+        if then != now and then in SAME_STATE and now in SAME_STATE:
+            logger.info("the checkpoint was trained in another precision; its optimizer's state is continued")
+            self._optim_history[-1]["optimizer_name"] = now
+        elif then != now:
+            raise ValueError(
+                f"the checkpoint's optimizer is {then}, but this run's is {now}: continue with the optimizer and precision "
+                "of the checkpoint (--fp16, --bf16, --memory-efficient-fp16, --amp), or start from its weights alone with "
+                "--reset-optimizer"
+            )
+        load, scaler = self._optimizer.load_state_dict, getattr(self._optimizer, "scaler", None)
+
+        def load_state_dict(state: dict[str, Any], overrides: Any = None) -> None:
+            counts = state.pop(SCALER, {})
+            load(fit_state(state, self._optimizer.optimizer) if now in SAME_STATE else state, overrides)
+            if isinstance(scaler, DynamicLossScaler):
+                vars(scaler).update({name: int(count) for name, count in counts.items() if name in SCALER_COUNTS})
+
+        self._optimizer.load_state_dict = load_state_dict
+
+    return build_optimizer
+
+
+def fit_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return Adam's state with a tensor for each parameter of an optimizer, of the same numbers in the same order.
+
+    Args:
+        state: of ``optimizer``, or of one whose parameters are these joined to one, or cut to several.
+        optimizer: with one group of parameters.
+    """
+    groups = state.get("param_groups", [])
+    if len(groups) != 1 or len(optimizer.param_groups) != 1:
+        return state
+    weights = optimizer.param_groups[0]["params"]
+    rows = groups[0]["params"]
+    if len(rows) == len(weights) or not state["state"]:
+        return state
+    moments = [name for name, value in state["state"][rows[0]].items() if torch.is_tensor(value) and value.dim()]
+    joined = {name: torch.cat([state["state"][row][name].flatten() for row in rows]) for name in moments}
+    counts = [weight.numel() for weight in weights]
+    if any(len(values) != sum(counts) for values in joined.values()):
+        return state  # another model: torch says so
+    cut = {name: values.split(counts) for name, values in joined.items()}
+    shared = {name: value for name, value in state["state"][rows[0]].items() if name not in moments}
+    fitted = {
+        number: {**shared, **{name: cut[name][number].view_as(weight) for name in moments}}
+        for number, weight in enumerate(weights)
+    }
+    return {**state, "state": fitted, "param_groups": [{**groups[0], "params": list(range(len(weights)))}]}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# One command for the day a GPU is there: parity, speed, memory and a resume, in at most eight minutes.
+#
+#   bash scripts/gpu_report.sh OUT [--data DATA-BIN] [--encoder HF-DIR] [--tiny]
+#
+# Each part runs by itself, so that one that fails or runs out of memory is a row and not the end. OUT gets report.md and
+# report.json. --data is a binarized folder (default: the demo corpus, binarized first), --encoder a model whose encoding is
+# timed, --tiny turns all sizes down, for a machine without a GPU.
+set -euo pipefail
+[ $# -ge 1 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2 ; exit 2 ; }
+root=$(cd "$(dirname "$0")/.." && pwd)
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+exec python "$root/scripts/gpu_report.py" "$@"
