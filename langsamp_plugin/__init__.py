@@ -20,8 +20,8 @@ Where to begin, in the order of the data's way:
 """
 
 import importlib.util
-import sys
-from pathlib import Path
+
+from langsamp_plugin.interruption import end_at_once, started_as_command
 
 __version__ = "0.1.0"
 
@@ -41,5 +41,7 @@ def register() -> None:
     training.install()
 
 
-if Path(sys.argv[0]).name != "langsamp" and importlib.util.find_spec("fairseq") is not None:
+if started_as_command():
+    end_at_once()  # from here on, as the imports that follow take seconds; the command itself cleans up first
+elif importlib.util.find_spec("fairseq") is not None:
     register()

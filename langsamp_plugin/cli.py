@@ -1,12 +1,15 @@
 """The ``langsamp`` command: a function's signature is its command line, its docstring the help.
 
 Heavy imports stay inside the functions, so that ``--help`` answers at once. Exit status: 0 done, 1 failed,
-2 wrong use or bad input.
+2 wrong use or bad input, 128 + number of the signal that ended it: 130 SIGINT, 143 SIGTERM.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import signal
 import sys
 
 import typer
@@ -15,7 +18,8 @@ from langsamp_plugin import __version__
 from langsamp_plugin.commands import analyze, binarize, convert, corpus, evaluate, info, megatron, vocabulary  # noqa: F401 - registers
 from langsamp_plugin.commands.app import app
 from langsamp_plugin.doctor import EXTRAS
-from langsamp_plugin.errors import VerificationError
+from langsamp_plugin.errors import REMEDIES, InUseError, StorageError, VerificationError, storage_errno
+from langsamp_plugin.interruption import InterruptedBySignal, signals_raised
 
 
 def _print_version(wanted: bool) -> None:
@@ -44,10 +48,11 @@ def main() -> None:
     for name in ("fairseq", "numba", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        status = app(
-            args=[part for part in arguments if part != "--debug"], prog_name="langsamp", standalone_mode=False
-        )
-    except (Exception, KeyboardInterrupt) as error:
+        with signals_raised():
+            status = app(
+                args=[part for part in arguments if part != "--debug"], prog_name="langsamp", standalone_mode=False
+            )
+    except (Exception, KeyboardInterrupt, InterruptedBySignal) as error:
         if debug:
             raise
         status, message = _explain(error)
@@ -61,24 +66,43 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if hasattr(error, "format_message"):
         return 2, f"{error.format_message().rstrip('.')}; see `langsamp --help`"
     if isinstance(error, (typer.Abort, KeyboardInterrupt)):
-        return 1, "interrupted; run the same command again to go on"
+        error = InterruptedBySignal(signal.SIGINT)
+    if isinstance(error, InterruptedBySignal):
+        return error.status, str(error)
+    number = storage_errno(error)
+    if number is not None and not isinstance(error, StorageError):
+        place = getattr(error, "filename", None) or "a file"
+        error = StorageError(number, place)
     wrong_path = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
     if isinstance(error, ValueError) or (wrong_path and not getattr(error, "filename", None)):
         return 2, str(error)
     if isinstance(error, OSError):
-        return 2 if wrong_path else 1, str(error.strerror or error) + (f": {error.filename}" if error.filename else "")
+        return 2 if wrong_path else 1, _explain_system(error)
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         return (
             1,
             f"this needs {error.name}, which is not installed: pip install 'langsamp-plugin[{EXTRAS[error.name]}]'",
         )
-    if isinstance(error, (ModuleNotFoundError, VerificationError)):
+    if isinstance(error, (ModuleNotFoundError, VerificationError, InUseError)):
         return 1, str(error)
     return 1, f"unexpected {type(error).__name__}: {error} (run again with --debug and report it)"
 
 
+def _explain_system(error: OSError) -> str:
+    """Return the system's reason with the file's name, and what to do where it is always the same."""
+    reason = str(error.strerror or error)
+    if isinstance(error, StorageError) or not error.filename:
+        return reason
+    remedy = ""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        remedy = ": ask its owner for permission, or choose another"
+    elif error.errno in (errno.EMFILE, errno.EROFS, errno.EIO):
+        remedy = f": {REMEDIES[error.errno]}"
+    return f"{os.fspath(error.filename)}: {reason}{remedy}"
+
+
 def _printable(text: str) -> str:
-    """Return text in which control characters, which a file's name can carry, are escaped: a terminal would obey them."""
+    """Return text with control characters escaped, which a file's name can carry: a terminal would obey them."""
     return "".join(part if part.isprintable() else ascii(part)[1:-1] for part in text)
 
 

@@ -1,4 +1,4 @@
-"""What training and evaluation need of a machine: whether it is there and works, and how it is got."""
+"""Checks what training and evaluation need of a machine, and prints how to install what is missing."""
 
 from __future__ import annotations
 

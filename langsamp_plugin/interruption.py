@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Optional
+from typing import Any, Optional
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 REPEAT_S = 1.0
@@ -46,8 +49,9 @@ def end_at_once() -> None:
     _set(end)
 
 
-def raise_when_signalled() -> None:
-    """Let the first signal raise :class:`InterruptedBySignal`; one that comes later ends the process at once.
+@contextmanager
+def signals_raised() -> Iterator[None]:
+    """In the block, let the first signal raise :class:`InterruptedBySignal`; one that comes later ends the process at once.
 
     Signals that the parent ignores, as ``nohup`` does with SIGHUP, stay ignored.
     """
@@ -61,13 +65,22 @@ def raise_when_signalled() -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    _set(interrupt)
+    before = _set(interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _set(handler: object) -> None:
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, handler)  # type: ignore[arg-type]
+def _set(handler: Any) -> dict[int, Any]:
+    """Set a handler where the signal is not ignored, and return those from before."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    return before
 
 
 def started_as_command() -> bool:

@@ -14,6 +14,8 @@ from typing import Any, Callable, Optional, TypeVar
 
 from tqdm import tqdm
 
+from langsamp_plugin.interruption import SIGNALS
+
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
@@ -33,7 +35,7 @@ def progress(items: Optional[Iterable[T]] = None, **options: Any) -> tqdm[T]:
 def parallel(
     workers: int,
 ) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]]:
-    """Yield a function that maps over items in ``workers`` processes, results in the order that they get done.
+    """Yield a function that maps over items in ``workers`` processes, results as they complete.
 
     With one worker everything runs in this process: errors keep their place and a debugger works.
 
@@ -63,7 +65,8 @@ def parallel(
 
 
 def _follow_the_parent() -> None:
-    """Leave an interrupt to the parent, which lets what has begun end; die with it if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals to the parent, which lets what has begun end; die with it if it is killed."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -7,8 +7,10 @@ checkpoint damaged goes on from the newest whole one.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+from contextlib import ExitStack
 from glob import escape
 from pathlib import Path
 from typing import Any, Optional
@@ -19,6 +21,8 @@ from fairseq.file_io import PathManager
 
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.checkpoint.loading import is_intact, load_checkpoint
+from langsamp_plugin.place import claim_folder
+from langsamp_plugin.temporary import remove_leftovers, temporary_name
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,8 @@ def _safely(stock: Any) -> Any:
 
 def _mending(stock: Any) -> Any:
     def load(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
+        if trainer.data_parallel_rank == 0 and not cfg.no_save:
+            hold_save_dir(cfg.save_dir, trainer.checkpoint_suffix)
         if cfg.restore_file == LAST:
             if trainer.data_parallel_rank == 0:
                 repair_last_checkpoint(cfg.save_dir, trainer.checkpoint_suffix)
@@ -94,6 +100,22 @@ def check_dictionary(path: str, old: Optional[str], task: Any) -> None:
         )
 
 
+_held = ExitStack()
+atexit.register(_held.close)
+
+
+def hold_save_dir(save_dir: PathLike, suffix: str = "") -> None:
+    """Hold a run's folder until the process ends, and remove what a killed save has left there.
+
+    Runs of different ``--checkpoint-suffix`` may share one.
+
+    Raises:
+        InUseError: another run saves there.
+        StorageError: it cannot be written.
+    """
+    _held.enter_context(claim_folder(save_dir, part=suffix))
+
+
 class _Files(PathManager):
     @staticmethod
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
@@ -108,8 +130,7 @@ def link(source: PathLike, target: PathLike) -> None:
 
     Where the file system has no hard links it is copied beside and renamed.
     """
-    beside = Path(target).with_name(f".{Path(target).name}.{os.getpid()}.link.tmp")
-    beside.unlink(missing_ok=True)
+    beside = temporary_name(Path(target))
     try:
         os.link(source, beside)
     except OSError:
@@ -124,7 +145,7 @@ def link(source: PathLike, target: PathLike) -> None:
 def repair_last_checkpoint(save_dir: PathLike, suffix: str = "") -> Optional[Path]:
     """Put the newest whole checkpoint of a folder in the place of a damaged ``checkpoint_last.pt``.
 
-    What a killed save has left beside is removed. The damaged file is kept as ``checkpoint_last.pt.damaged``.
+    The damaged file is kept as ``checkpoint_last.pt.damaged``.
 
     Args:
         save_dir: the run's folder of checkpoints.
@@ -138,8 +159,7 @@ def repair_last_checkpoint(save_dir: PathLike, suffix: str = "") -> Optional[Pat
     """
     folder = Path(save_dir)
     last = folder / f"checkpoint_last{suffix}.pt"
-    for left in folder.glob(".checkpoint*.tmp"):
-        left.unlink(missing_ok=True)
+    remove_leftovers(folder)
     if not last.exists() or is_intact(last):
         return None
     others = sorted(folder.glob(f"checkpoint*{escape(suffix)}.pt"), key=lambda path: path.stat().st_mtime, reverse=True)

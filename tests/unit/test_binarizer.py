@@ -244,7 +244,7 @@ def test_full_disk(demo, tmp_path):
         expect=1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
     assert re.search(
-        r"hin_Deva.*00000\.\w+\.(bin|sizes) could not be written, free some space and run again: File too large$",
+        r"hin_Deva.*00000\.\w+\.(bin|sizes) could not be written, raise the limit .*: File too large$",
         output,
     )
     assert not [path for path in (tmp_path / "data" / "hin_Deva").rglob("*") if path.is_file()]

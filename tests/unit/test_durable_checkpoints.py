@@ -9,6 +9,7 @@ from fairseq import checkpoint_utils
 from support import Evil
 
 from langsamp_plugin.checkpoint.loading import is_intact
+from langsamp_plugin.temporary import temporary_name
 from langsamp_plugin.training.durable_checkpoints import LAST, link, repair_last_checkpoint
 
 
@@ -45,7 +46,7 @@ def test_newest_whole_one_takes_the_place_of_a_damaged_last(tmp_path, caplog):
     assert repair_last_checkpoint(tmp_path) is None and value_of(tmp_path / LAST) == 3
     for name in (LAST, "checkpoint_1_30.pt"):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-100])
-    (tmp_path / f".{LAST}.77.tmp").write_bytes(b"a save that was killed")
+    temporary_name(tmp_path / LAST).write_bytes(b"a save that was killed")
     assert repair_last_checkpoint(tmp_path) == tmp_path / "checkpoint_1_20.pt" and value_of(tmp_path / LAST) == 1
     assert f"{tmp_path / LAST} is damaged; continuing from checkpoint_1_20.pt" in caplog.text
     assert sorted(path.name for path in tmp_path.iterdir()) == [

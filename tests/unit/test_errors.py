@@ -1,0 +1,67 @@
+"""A full disk in every shape that libraries give it."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+from support import ROOT
+
+from langsamp_plugin.errors import StorageError, storage_errno, writing
+
+SHAPES = {
+    "torch": (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 45184 vs 45076"), errno.ENOSPC),
+    "safetensors": (
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+        errno.ENOSPC,
+    ),
+    "safetensors, limit": (Exception("I/O error: File too large (os error 27)"), errno.EFBIG),
+    "numpy": (OSError("19968 requested and 11232 written"), errno.ENOSPC),
+    "quota": (OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), errno.EDQUOT),
+    "of a worker": (RuntimeError("worker: OSError: [Errno 28] No space left on device"), errno.ENOSPC),
+    "of an input": (ValueError("line 3: No space left on device"), None),
+    "another": (RuntimeError("shape [28]"), None),
+    "permission": (PermissionError(errno.EACCES, "Permission denied"), None),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes(shape):
+    error, number = SHAPES[shape]
+    assert storage_errno(error) == number
+    if number is not None:
+        with pytest.raises(StorageError, match="x.pt could not be written, "), writing("x.pt"):
+            raise error
+
+
+def test_behind_an_error_that_it_caused():
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("something else broke") from None
+    except RuntimeError as error:
+        assert storage_errno(error) == errno.ENOSPC
+
+
+LIBRARIES = {
+    "torch": "import torch\ndef run(path):\n    with atomic_write(path, 'wb') as s: torch.save(torch.zeros(100000), s)",
+    "numpy": "import numpy\ndef run(path):\n    with atomic_write(path, 'wb') as s: numpy.save(s, numpy.zeros(100000))",
+    "safetensors": "import torch\nfrom safetensors.torch import save_file\ndef run(path):\n"
+    "    with atomic_folder(path, 'x') as f: save_file({'a': torch.zeros(100000)}, f / 'x')",
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_libraries_really(library, tmp_path):
+    code = f"from langsamp_plugin.atomic import atomic_folder, atomic_write\nimport sys\n{LIBRARIES[library]}\nrun(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert "StorageError" in last and "/out could not be written, " in last, done.stderr
+    assert not list(tmp_path.iterdir())
