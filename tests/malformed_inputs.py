@@ -204,7 +204,7 @@ def text_cases():
             ("a cut character", "Grüße aus Fürth, ü".encode()[:-1]), ("rubbish", RUBBISH), ("only blank lines", b"\n \n\t\n"),
             ("only NUL", bytes(3000)),
         ):  # fmt: skip
-            yield Case(setup, what, "deu_Latn.txt", put("corpus/deu_Latn.txt", content))
+            yield Case(setup, what, "deu_Latn.txt", put("corpus/deu_Latn.txt", content), ("--strict",))
     for what, name, damage in (
         ("text that is not UTF-8", "eng_Latn.txt", put("mixed/eng_Latn.txt", b"m\xfcde\n")),
         ("text in UTF-16", "eng_Latn.txt", put("mixed/eng_Latn.txt", "a\nb\n".encode("utf-16"))),

@@ -34,8 +34,9 @@ app.add_typer(megatron_app, name="megatron")
 app.add_typer(analyze_app, name="analyze")
 
 LANGS = typer.Option("", help="Tags to take, separated by commas; all by default.")
+STRICT = typer.Option(False, "--strict", help="End with an error where a file or line would be left out.")
 COLUMN = typer.Option("text", help="Field or column with the text, of JSON lines, Parquet and Arrow.")
-SPLIT = typer.Option("train", help="Split to take where a language's folder has several.")
+SPLIT = typer.Option("train", help="Split to take; train also takes files that name no split.")
 TABLES = typer.Option(
     "auto",
     help="Inventory of languages and scripts: auto (what is there already, else data), data (the codes of the data), "

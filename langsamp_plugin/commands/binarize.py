@@ -7,7 +7,7 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, TABLES, WORKERS, app, split_list
+from langsamp_plugin.commands.app import LANGS, STRICT, TABLES, WORKERS, app, split_list
 
 
 @app.command()
@@ -26,6 +26,7 @@ def binarize(
         help="I/N does the I-th of N shares, for the jobs of an array; the one that ends last finishes the folder.",
     ),
     langs: str = LANGS,
+    strict: bool = STRICT,
 ) -> None:
     """Turn text into the data folder that fairseq-train reads.
 
@@ -35,7 +36,18 @@ def binarize(
     """
     from langsamp_plugin.data.binarizer import binarize as run
 
-    rows = run(corpus, spm, out, valid, valid_lines, workers, tables, split_list(langs), _shard(shard))
+    rows = run(
+        corpus,
+        spm,
+        out,
+        valid=valid,
+        valid_lines=valid_lines,
+        workers=workers,
+        tables=tables,
+        langs=split_list(langs),
+        shard=_shard(shard),
+        strict=strict,
+    )
     if not rows:
         print(f"{out}: share {shard} is done; the job that ends last will finish the folder")
     for split in ("train", "valid") if rows else ():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from langsamp_plugin.commands.app import COLUMN, LANGS, SPLIT, WORKERS, app, finite, split_list
+from langsamp_plugin.commands.app import COLUMN, LANGS, SPLIT, STRICT, WORKERS, app, finite, split_list
 
 if TYPE_CHECKING:
     from langsamp_plugin.corpus.decisions import Rules
@@ -61,7 +61,7 @@ def corpus(
     wrong: str = WRONG,
     judge_close: bool = CLOSE,
     longest_line: int = LONGEST,
-    strict: bool = typer.Option(False, "--strict", help="End with an error where a name or line would be left out."),
+    strict: bool = STRICT,
     workers: int = WORKERS,
     langs: str = LANGS,
 ) -> None:

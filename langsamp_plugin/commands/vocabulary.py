@@ -6,12 +6,20 @@ from pathlib import Path
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, finite, split_list, tokenizer_app
+from langsamp_plugin.commands.app import LANGS, STRICT, finite, split_list, tokenizer_app
 
 ALPHA = typer.Option(0.3, min=0, callback=finite, help="Languages are drawn by p ~ lines ** alpha; XLM-R used 0.3.")
 COVERAGE = typer.Option(0.9995, min=0.98, max=1.0, callback=finite, help="Share of characters that get a piece.")
 MOST_PIECES = 10_000_000
 MAX_LINES = typer.Option(5_000_000, min=1, help="Lines to train on, over all languages.")
+
+OVERWRITE = typer.Option(False, "--overwrite", help="Replace the model that is there.")
+BYTES_PER_PIECE = 250  # of text; with less, pieces are seen too rarely to be worth a row
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise ValueError(f"--out {out} exists: choose another name, or replace it with --overwrite")
 
 
 @tokenizer_app.command("train")
@@ -23,6 +31,8 @@ def tokenizer_train(
     coverage: float = COVERAGE,
     max_lines: int = MAX_LINES,
     langs: str = LANGS,
+    strict: bool = STRICT,
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Train a SentencePiece model with XLM-R's numbering.
 
@@ -30,7 +40,15 @@ def tokenizer_train(
     """
     from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
-    tokenizer = train_tokenizer(corpus, out, vocab_size, alpha, coverage, max_lines, split_list(langs))
+    _check_out(out, overwrite)
+    options = {"alpha": alpha, "coverage": coverage, "max_lines": max_lines, "langs": split_list(langs)}
+    tokenizer = train_tokenizer(corpus, out, vocab_size, strict=strict, **options)  # type: ignore[arg-type]
+    size = sum(path.stat().st_size for path in corpus.glob("*.txt"))
+    if len(tokenizer.pieces) * BYTES_PER_PIECE > size:
+        print(
+            f"{len(tokenizer.pieces):,} pieces are many for {size / 1e6:.1f} MB of text: --vocab-size "
+            f"{max(1000, size // BYTES_PER_PIECE // 1000 * 1000)} trains each of them on more"
+        )
     print(f"{out}: {len(tokenizer.pieces):,} pieces, {tokenizer.vocab_size:,} tokens with the special ones")
 
 
@@ -46,6 +64,8 @@ def tokenizer_extend(
     coverage: float = COVERAGE,
     max_lines: int = MAX_LINES,
     langs: str = LANGS,
+    strict: bool = STRICT,
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Append pieces trained on a corpus to a model.
 
@@ -55,5 +75,7 @@ def tokenizer_extend(
     """
     from langsamp_plugin.vocabulary.extend import extend_tokenizer
 
-    tokenizer, new = extend_tokenizer(base, corpus, out, vocab_size, alpha, coverage, max_lines, split_list(langs))
+    _check_out(out, overwrite)
+    options = {"alpha": alpha, "coverage": coverage, "max_lines": max_lines, "langs": split_list(langs)}
+    tokenizer, new = extend_tokenizer(base, corpus, out, vocab_size, strict=strict, **options)  # type: ignore[arg-type]
     print(f"{out}: {new:,} new pieces, {tokenizer.vocab_size:,} tokens with the special ones")

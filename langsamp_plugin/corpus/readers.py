@@ -16,16 +16,13 @@ from pathlib import Path
 from typing import IO, Any, Optional
 
 from langsamp_plugin.corpus.left_out import LeftOut
+from langsamp_plugin.corpus.lines import LONGEST_LINE, bounded_lines
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 LINES, JSON_LINES, PARQUET, ARROW = ".txt", ".jsonl", ".parquet", ".arrow"
 KINDS = {LINES: LINES, JSON_LINES: JSON_LINES, ".ndjson": JSON_LINES, PARQUET: PARQUET, ARROW: ARROW}
 ROWS = 1000  # rows of Parquet and Arrow that become Python strings at a time
-LONGEST_LINE = 1_000_000
-"""Bytes of the longest line that is read; a longer one is a file without line ends, or no text."""
-
 RECORD = 64  # a JSON record holds a document of many lines: it may be so many times as long
-SKIP = 1 << 20
 LISTED = 1000  # bad lines of a language that are listed
 
 
@@ -105,18 +102,6 @@ class _BadLines:
             raise ValueError(str(entry))
         if len(self.left_out) < LISTED:
             self.left_out.append(entry)
-
-
-def bounded_lines(stream: IO[bytes], longest: int) -> Iterator[tuple[Optional[bytes], int]]:
-    """Yield each line with its line end, and its bytes; ``None`` and those without a line end where it is too long."""
-    while raw := stream.readline(longest + 2):
-        size = len(raw)
-        if size <= longest + 1 and (raw.endswith(b"\n") or size <= longest):
-            yield raw, size
-            continue
-        while not raw.endswith(b"\n") and (raw := stream.readline(SKIP)):
-            size += len(raw)
-        yield None, size - raw.endswith(b"\n")
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -2,61 +2,99 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.corpus.left_out import LeftOut, refuse_if_strict
+from langsamp_plugin.corpus.lines import LONGEST_LINE, bounded_lines, not_utf8
 from langsamp_plugin.lang_script import LangScript
 
+logger = logging.getLogger(__name__)
 
-def corpus_files(folder: PathLike, langs: Iterable[str] = ()) -> dict[LangScript, Path]:
+
+class Corpus(NamedTuple):
+    """The text files of a corpus.
+
+    Args:
+        files: the file of each tag, in the order of the tags.
+        left_out: files that were not understood.
+    """
+
+    files: dict[LangScript, Path]
+    left_out: list[LeftOut]
+
+
+def find_corpus(folder: PathLike, langs: Iterable[str] = (), *, strict: bool = False) -> Corpus:
     """Find the files ``<tag>.txt`` of a corpus.
 
     Args:
         folder: the corpus.
         langs: the tags to take; empty takes all.
-
-    Returns:
-        The file of each tag, in the order of the tags.
+        strict: a file whose name is no tag, or that is empty, is an error.
 
     Raises:
         FileNotFoundError: the folder is missing, has no text, or lacks one of ``langs``.
-        ValueError: a file is empty, or its name is no tag.
+        ValueError: nothing is left, or ``strict`` and something was left out.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"corpus folder {folder} is missing")
     files: dict[LangScript, Path] = {}
+    left_out: list[LeftOut] = []
     for path in sorted(folder.glob("*.txt")):
         try:
-            tag = LangScript.parse(path.stem)
+            LangScript.parse(path.stem)  # here no other spelling will do
+            tag = LangScript.from_spelling(path.stem)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}; rename the file") from error
-        files[tag] = path
-    if not files:
+            left_out.append(LeftOut(str(path), str(error), "rename the file"))
+            continue
+        if tag in files:
+            reason = f"it means {tag}, as {files[tag].name} does"
+            left_out.append(LeftOut(str(path), reason, "`langsamp corpus` puts them together"))
+        elif path.stat().st_size == 0:
+            left_out.append(LeftOut(str(path), "it is empty", "add text or remove the file"))
+        else:
+            files[tag] = path
+    if not files and not left_out:
         raise FileNotFoundError(
             f"{folder} has no <tag>.txt in it, such as eng_Latn.txt; `langsamp corpus {folder} --out DIR` makes them "
             "of compressed text, JSON lines, Parquet and Arrow"
         )
     wanted = [LangScript.from_spelling(lang) for lang in langs]
+    refuse_if_strict(left_out, strict and not wanted)
     missing = [str(tag) for tag in wanted if tag not in files]
     if missing:
-        raise FileNotFoundError(f"{folder} has no {missing[0]}.txt; it has {' '.join(map(str, sorted(files)))}")
-    if wanted:
-        files = {tag: files[tag] for tag in sorted(set(wanted))}
-    for path in files.values():
-        if path.stat().st_size == 0:
-            raise ValueError(f"{path} is empty: add text or remove the file")
-    return files
+        hints = [str(entry) for entry in left_out if Path(entry.path).stem == missing[0]]
+        there = f"it has {' '.join(map(str, sorted(files)))}"
+        raise FileNotFoundError(f"{folder} has no {missing[0]}.txt; {hints[0] if hints else there}")
+    if not files:
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        raise ValueError(f"nothing is left of {folder}: {left_out[0]}{more}")
+    chosen = sorted(set(wanted) if wanted else files)
+    return Corpus({tag: files[tag] for tag in chosen}, [] if wanted else left_out)
 
 
-def read_lines(path: PathLike, start: int = 0, end: Optional[int] = None) -> Iterator[str]:
+def corpus_files(folder: PathLike, langs: Iterable[str] = (), *, strict: bool = False) -> dict[LangScript, Path]:
+    """Return the files of :func:`find_corpus`, and log what was left out."""
+    corpus = find_corpus(folder, langs, strict=strict)
+    for entry in corpus.left_out:
+        logger.warning("left out %s", entry)
+    return corpus.files
+
+
+def read_lines(
+    path: PathLike, start: int = 0, end: Optional[int] = None, longest: int = 16 * LONGEST_LINE
+) -> Iterator[str]:
     """Yield the lines of a file that have any text, without white space at either end.
 
     Args:
         path: the file.
         start, end: only the lines whose first byte lies in this range. Ranges that cover the file share no line.
+
+        longest: bytes of the longest line; a longer one is left out, and the log names file and line.
 
     Raises:
         ValueError: a line is not UTF-8; the message names file and line.
@@ -66,14 +104,19 @@ def read_lines(path: PathLike, start: int = 0, end: Optional[int] = None) -> Ite
             stream.seek(start - 1)
             stream.readline()  # the rest of a line that begins before, or the line end right before
         place = stream.tell()
-        for raw in stream:
+        for raw, size in bounded_lines(stream, longest):
             if end is not None and place >= end:
                 return
+            if raw is None:
+                where = f"{path}, line {_line_number(path, place)}"
+                logger.warning("left out %s: is longer than %s bytes", where, f"{longest:,}")
+                place = stream.tell()
+                continue
             try:
                 line = clean(raw.decode("utf-8"))
             except UnicodeDecodeError as error:
                 raise ValueError(not_utf8(path, _line_number(path, place), raw[error.start])) from error
-            place += len(raw)
+            place += size
             if line:
                 yield line
 
@@ -81,11 +124,6 @@ def read_lines(path: PathLike, start: int = 0, end: Optional[int] = None) -> Ite
 def clean(line: str) -> str:
     """Return what is trained on: no white space or byte order mark at either end, no NUL; empty without text."""
     return line.strip().strip("\ufeff").strip().replace("\x00", "")
-
-
-def not_utf8(path: PathLike, line: int, byte: int) -> str:
-    """Return the message for a line that is not UTF-8."""
-    return f"{path}, line {line}: not UTF-8 (byte {byte:#04x}); convert the file, e.g. with iconv"
 
 
 def _line_number(path: PathLike, place: int) -> int:

@@ -14,108 +14,40 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write, read_record
-from langsamp_plugin.corpus.duplicates import text_hash
 from langsamp_plugin.corpus.text import corpus_files, read_lines
+from langsamp_plugin.data import text_pieces
 from langsamp_plugin.data.data_folder import LANGUAGE_STATS
-from langsamp_plugin.data.token_buffer import best_dtype, buffer_path, index_path, write_index
-from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables
+from langsamp_plugin.data.held_out import choose_held_out
+from langsamp_plugin.data.text_pieces import STATS_FIELDS, Language, Piece, is_finished, piece_prefix
+from langsamp_plugin.data.token_buffer import StoredSizes, best_dtype, buffer_path, index_path, write_index
+from langsamp_plugin.lang_script import LanguageTable, Tables
 from langsamp_plugin.progress import parallel, progress
 from langsamp_plugin.vocabulary.dictionary import read_dictionary
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, UNK, Tokenizer
 
-PIECE = 64 << 20  # bytes of text: about ten seconds of work
 BATCH = 10_000  # lines encoded at a time: bounds memory, large enough to hide the overhead of a call
 STATS = ("tag", "split", "lines", "tokens", "unknown")
-STATS_FIELDS = ("fingerprint", "types", "rows")
-
-
-class Piece(NamedTuple):
-    """The lines of a file that begin in a range of bytes.
-
-    Args:
-        number: its place in the language, from 0.
-        path: the text.
-        start, end: the range.
-        held_out: all of it is validation text.
-    """
-
-    number: int
-    path: Path
-    start: int
-    end: int
-    held_out: bool
-
-
-class Language(NamedTuple):
-    """One language to binarize.
-
-    Args:
-        tag: its tag.
-        train: its text.
-        valid: held-out text of its own, or ``None`` to hold out lines of ``train``.
-        valid_lines: how many lines to hold out then.
-        model: the SentencePiece model.
-        folder: where its data go.
-        fingerprint: a hash of everything that the result depends on.
-    """
-
-    tag: LangScript
-    train: Path
-    valid: Optional[Path]
-    valid_lines: int
-    model: Path
-    folder: Path
-    fingerprint: str
-
-    @classmethod
-    def of(
-        cls, tag: LangScript, train: Path, valid: Optional[Path], valid_lines: int, out: Path, tokenizer: Tokenizer
-    ) -> Language:
-        """Make one, with the fingerprint of its files and of the model."""
-        parts: list[Any] = [valid_lines, tokenizer.digest, PIECE]
-        for path in (train, valid):
-            parts.append(None if path is None else [path.name, path.stat().st_size, path.stat().st_mtime_ns])
-        fingerprint = blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
-        return cls(tag, train, valid, valid_lines, tokenizer.path, out / str(tag), fingerprint)
-
-    @property
-    def work(self) -> Path:
-        """The folder of its finished pieces."""
-        return self.folder / f".pieces-{self.fingerprint}"
-
-    def pieces(self) -> list[Piece]:
-        """Return its pieces: those of the training text, then those of held-out text of its own."""
-        found: list[Piece] = []
-        for path in filter(None, (self.train, self.valid)):
-            size = path.stat().st_size
-            for start in range(0, size, PIECE):
-                found.append(Piece(len(found), path, start, min(start + PIECE, size), path == self.valid))
-        return found
-
-    def rows(self) -> Optional[list[dict[str, Any]]]:
-        """Return its statistics if it is finished."""
-        record = read_record(self.folder / LANGUAGE_STATS, STATS_FIELDS)
-        return record["rows"] if record and record["fingerprint"] == self.fingerprint else None
 
 
 def binarize(
     corpus: PathLike,
     model: PathLike,
     out: PathLike,
+    *,
     valid: Optional[PathLike] = None,
     valid_lines: int = 100,
     workers: int = 1,
     tables: str = "auto",
     langs: Iterable[str] = (),
     shard: tuple[int, int] = (1, 1),
+    strict: bool = False,
 ) -> list[dict[str, Any]]:
     """Binarize a corpus; called again it goes on after the last piece that was finished.
 
@@ -133,6 +65,7 @@ def binarize(
         langs: the tags to take; empty takes all.
         shard: ``(i, n)`` does the i-th of n shares of the pieces, i from 1. The job that comes last finishes the
             folder; all must see the same files.
+        strict: a file of the corpus that would be left out is an error.
 
     Returns:
         A row of statistics per language and split; nothing where other shards have still to finish.
@@ -141,8 +74,8 @@ def binarize(
         ValueError: a file is empty, not UTF-8, or has a name that is no tag; or ``out`` has another vocabulary.
     """
     out = Path(out)
-    files = corpus_files(corpus, langs)
-    valid_files = corpus_files(valid) if valid is not None else {}
+    files = corpus_files(corpus, langs, strict=strict)
+    valid_files = corpus_files(valid, strict=strict) if valid is not None else {}
     tokenizer = _load_tokenizer(Path(model))  # the workers are forks of this process and have it already
     _check_dictionary(out, tokenizer)
     start = _starting_tables(tables, out)
@@ -159,7 +92,7 @@ def binarize(
     mine = [
         (language, piece)
         for language, piece in everything[shard[0] - 1 :: shard[1]]
-        if language.rows() is None and not _is_finished(language, piece)
+        if language.rows() is None and not is_finished(language, piece)
     ]
     # Large pieces first, so that no worker is left with one at the end.
     mine.sort(key=lambda task: task[1].start - task[1].end)
@@ -169,7 +102,7 @@ def binarize(
             for done in run(_encode_piece, mine):
                 bar.update(done)
         with _folder_lock(out):
-            if not all(language.rows() is not None or _is_finished(language, piece) for language, piece in everything):
+            if not all(language.rows() is not None or is_finished(language, piece) for language, piece in everything):
                 return []
             rows = [
                 row
@@ -221,37 +154,19 @@ def _folder_lock(out: Path) -> Iterator[None]:
         yield
 
 
-def _piece_prefix(language: Language, piece: Piece, split: str) -> Path:
-    return language.work / f"{piece.number:05}.{split}"
-
-
-def _is_finished(language: Language, piece: Piece) -> bool:
-    """Return whether a piece was written and is whole, also after a crash of the machine."""
-    record = read_record(language.work / f"{piece.number:05}.json", ("rows",))
-    return record is not None and all(
-        _size(Path(f"{_piece_prefix(language, piece, row['split'])}.{kind}")) == row[kind]
-        for row in record["rows"]
-        for kind in ("bin", "sizes")
-    )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
-
-
 def _encode_piece(task: tuple[Language, Piece]) -> int:
     """Write the tokens and sentence sizes of a piece, then its record; return its bytes of text."""
     language, piece = task
     tokenizer = _load_tokenizer(language.model)
     dtype = best_dtype(tokenizer.vocab_size)
-    limit = -1 if piece.held_out else _held_out_limit(language.train, language.valid_lines, PIECE)
-    splits = ["valid"] if piece.held_out else ["train", "valid"] if limit >= 0 else ["train"]
+    held_out = choose_held_out(language.train, 0 if piece.held_out else language.valid_lines, text_pieces.PIECE)
+    splits = ["valid"] if piece.held_out else ["train", "valid"] if held_out.limit >= 0 else ["train"]
     counts: dict[str, Any] = {"lines": 0, "tokens": 0, "unknown": 0, "bin": 0, "sizes": 0}
     rows = {split: {"split": split, **counts} for split in splits}
     with ExitStack() as stack:
         streams = {
             (split, kind): stack.enter_context(
-                atomic_write(f"{_piece_prefix(language, piece, split)}.{kind}", "wb", sync=False)
+                atomic_write(f"{piece_prefix(language, piece, split)}.{kind}", "wb", sync=False)
             )
             for split in splits
             for kind in ("bin", "sizes")
@@ -259,10 +174,10 @@ def _encode_piece(task: tuple[Language, Piece]) -> int:
         lines = read_lines(piece.path, piece.start, piece.end)
         while batch := list(islice(lines, BATCH)):
             parts = {splits[0]: batch}
-            if limit >= 0:
+            if held_out.limit >= 0:
                 parts = {"train": [], "valid": []}
                 for line in batch:
-                    parts["valid" if text_hash(line) <= limit else "train"].append(line)
+                    parts["valid" if held_out.takes(line) else "train"].append(line)
             for split, part in parts.items():
                 tokens, sizes = tokenizer.encode(part)
                 row = rows[split]
@@ -274,27 +189,6 @@ def _encode_piece(task: tuple[Language, Piece]) -> int:
     with atomic_write(language.work / f"{piece.number:05}.json", sync=False) as stream:
         json.dump({"rows": list(rows.values())}, stream)
     return piece.end - piece.start
-
-
-@lru_cache(maxsize=1024)
-def _held_out_limit(path: Path, wanted: int, piece: int) -> int:
-    """Return the highest hash of a held-out line, or -1 to hold out none."""
-    if wanted <= 0:
-        return -1
-    # The lowest hashes so far; a line can stand in a file often, but is held out or not as a whole.
-    lowest = np.empty(0, dtype=np.uint64)
-    total = 0
-    size = path.stat().st_size
-    lines = read_lines(path, 0, piece)
-    while batch := list(islice(lines, BATCH)):
-        total += len(batch)
-        hashes = np.fromiter(map(text_hash, batch), dtype=np.uint64, count=len(batch))
-        lowest = np.sort(np.concatenate([lowest, hashes]))[:wanted]
-    if size > piece:
-        total = max(total * size // piece, 1)
-        return int(min(wanted, total // 10) / total * 2**64) - 1
-    count = min(wanted, total // 10)
-    return int(lowest[count - 1]) if count else -1
 
 
 def _join(language: Language) -> list[dict[str, Any]]:
@@ -310,7 +204,7 @@ def _join(language: Language) -> list[dict[str, Any]]:
     (language.folder / LANGUAGE_STATS).unlink(missing_ok=True)
     for split in ("train", "valid"):
         parts = [
-            (_piece_prefix(language, piece, split), row)
+            (piece_prefix(language, piece, split), row)
             for piece, record in zip(pieces, records)
             for row in record["rows"]
             if row["split"] == split
@@ -328,7 +222,7 @@ def _join(language: Language) -> list[dict[str, Any]]:
             for part, _ in parts:
                 with open(f"{part}.bin", "rb") as source:
                     shutil.copyfileobj(source, stream, 1 << 22)
-        sizes = [np.memmap(f"{part}.sizes", np.int32, "r") for part, row in parts if row["lines"]]
+        sizes = [StoredSizes(f"{part}.sizes", row["lines"]) for part, row in parts if row["lines"]]
         write_index(index_path(prefix), sizes, dtype)
         rows.append({"tag": str(language.tag), "split": split, **sums})
     with atomic_write(language.folder / LANGUAGE_STATS) as stream:

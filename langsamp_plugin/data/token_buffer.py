@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Union
 
 import numpy as np
 
@@ -117,7 +117,10 @@ class TokenBuffer:
             ValueError: the file has become shorter.
         """
         size = (end - start) * self.dtype.itemsize
-        data = os.pread(_open(self).fileno(), size, start * self.dtype.itemsize)
+        # The name keeps the file open: between fileno() and pread() another thread may drop it from the cache, and its
+        # number could then be that of another language's file.
+        stream = _open(self)
+        data = os.pread(stream.fileno(), size, start * self.dtype.itemsize)
         if len(data) != size:
             raise ValueError(f"{buffer_path(self.prefix)} was cut off while in use; binarize this language again")
         return np.frombuffer(data, dtype=self.dtype)
@@ -157,7 +160,26 @@ def _open(buffer: TokenBuffer) -> BinaryIO:
     return open(buffer_path(buffer.prefix), "rb", buffering=0)
 
 
-def write_index(path: PathLike, sizes: Sequence[np.ndarray], dtype: Any) -> None:
+class StoredSizes:
+    """Sentence sizes in a file, read a slice at a time: any number of them hold no file open.
+
+    Args:
+        path: int32 numbers.
+        count: how many.
+    """
+
+    def __init__(self, path: PathLike, count: int):
+        self.path, self.count = Path(path), count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        start, end, _ = part.indices(self.count)
+        return np.fromfile(self.path, np.int32, end - start, offset=4 * start)
+
+
+def write_index(path: PathLike, sizes: Sequence[Union[np.ndarray, StoredSizes]], dtype: Any) -> None:
     """Write a ``.idx`` file.
 
     Args:
@@ -177,7 +199,7 @@ def write_index(path: PathLike, sizes: Sequence[np.ndarray], dtype: Any) -> None
             offset = int(ends[-1])
 
 
-def _pieces(arrays: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+def _pieces(arrays: Sequence[Union[np.ndarray, StoredSizes]]) -> Iterator[np.ndarray]:
     for array in arrays:
         for start in range(0, len(array), PIECE):
             yield array[start : start + PIECE]

@@ -18,10 +18,12 @@ def extend_tokenizer(
     corpus: PathLike,
     out: PathLike,
     vocab_size: int = 250_000,
+    *,
     alpha: float = 0.3,
     coverage: float = 0.9995,
     max_lines: int = 5_000_000,
     langs: Iterable[str] = (),
+    strict: bool = False,
 ) -> tuple[Tokenizer, int]:
     """Train a model on a corpus and append the pieces that the old one lacks, with their log probabilities.
 
@@ -32,7 +34,7 @@ def extend_tokenizer(
         corpus: folder of ``<tag>.txt``.
         out: the ``.model`` file to write.
         vocab_size: pieces to train on the corpus; those that the old model has already are not counted as new.
-        alpha, coverage, max_lines, langs: see :func:`~langsamp_plugin.vocabulary.tokenizer.train_tokenizer`.
+        alpha, coverage, max_lines, langs, strict: see :func:`~langsamp_plugin.vocabulary.tokenizer.train_tokenizer`.
 
     Returns:
         The extended tokenizer, and how many pieces are new.
@@ -41,8 +43,10 @@ def extend_tokenizer(
         ValueError: the old model is of another kind, or the text is too little.
     """
     old = Tokenizer(base)
+    options: dict[str, Any] = {"alpha": alpha, "coverage": coverage, "max_lines": max_lines}
+    options.update(langs=langs, strict=strict)
     with tempfile.TemporaryDirectory() as folder:
-        trained = train_tokenizer(corpus, Path(folder, "new.model"), vocab_size, alpha, coverage, max_lines, langs)
+        trained = train_tokenizer(corpus, Path(folder, "new.model"), vocab_size, **options)
         merged, source = _read(old), _read(trained)
         if merged.trainer_spec.model_type != source.trainer_spec.model_type:
             raise ValueError(f"{base} is no unigram model, and only those have scores that can be put together")

@@ -136,10 +136,12 @@ def train_tokenizer(
     corpus: PathLike,
     out: PathLike,
     vocab_size: int,
+    *,
     alpha: float = 0.3,
     coverage: float = 0.9995,
     max_lines: int = 5_000_000,
     langs: Iterable[str] = (),
+    strict: bool = False,
 ) -> Tokenizer:
     """Train a unigram model on a corpus, small languages upsampled.
 
@@ -151,6 +153,7 @@ def train_tokenizer(
         coverage: share of characters that get a piece of their own.
         max_lines: lines to train on, over all languages.
         langs: the tags to take; empty takes all.
+        strict: a file of the corpus that would be left out is an error.
 
     Returns:
         The trained tokenizer.
@@ -160,7 +163,7 @@ def train_tokenizer(
     """
     import sentencepiece
 
-    files = corpus_files(corpus, langs)
+    files = corpus_files(corpus, langs, strict=strict)
     counts = np.array(
         [sum(1 for _ in read_lines(path)) for path in progress(files.values(), desc="counting", unit="language")]
     )

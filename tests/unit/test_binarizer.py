@@ -15,8 +15,9 @@ import pytest
 from support import run
 
 from langsamp_plugin.corpus.text import read_lines
-from langsamp_plugin.data import binarizer
+from langsamp_plugin.data import text_pieces
 from langsamp_plugin.data.binarizer import binarize
+from langsamp_plugin.data.held_out import choose_held_out
 from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
@@ -101,7 +102,7 @@ def test_held_out_lines(tmp_path, demo):
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(binarizer, "PIECE", 3000)
+    monkeypatch.setattr(text_pieces, "PIECE", 3000)
 
 
 def same_data(one, other):
@@ -295,3 +296,38 @@ def test_damaged_tokenizer(tmp_path, content):
     (tmp_path / "spm.model").write_bytes(content)
     with pytest.raises(ValueError, match=r"spm\.model"):
         Tokenizer(tmp_path / "spm.model")
+
+
+def test_one_held_out_line_of_a_text_of_many_pieces(tmp_path):
+    """An estimated threshold left 2 of 10 such texts without any."""
+    for seed in range(40):
+        path = tmp_path / f"{seed}.txt"
+        path.write_text("".join(f"line {seed} {number}\n" for number in range(300)))
+        rule = choose_held_out(path, 1, path.stat().st_size // 3 + 1)
+        assert 1 <= sum(map(rule.takes, path.read_text().splitlines())) <= 30
+
+
+@pytest.mark.parametrize("wanted", [1, 20, 100, 1000])
+def test_repeated_lines_are_not_held_out_by_the_thousand(tmp_path, wanted):
+    for seed in range(20):
+        path = tmp_path / f"{seed}.txt"
+        lines = [f"line {seed} {number}" for number in range(1000)]
+        path.write_text("\n".join([*lines, *[f"cookies {seed}"] * 1000, *[f"imprint {seed}"] * 1000]) + "\n")
+        rule = choose_held_out(path, wanted, 1 << 20)
+        taken = [line for line in path.read_text().splitlines() if rule.takes(line)]
+        assert 1 <= len(taken) <= min(wanted, 300) and len(taken) >= 0.8 * min(wanted, 300)
+
+
+def test_joining_holds_no_files_open(demo, tmp_path, monkeypatch):
+    """64 GB of a language are 1,000 pieces, and 1,024 open files are the usual limit."""
+    monkeypatch.setattr(text_pieces, "PIECE", 100)
+    (tmp_path / "corpus").mkdir()
+    shutil.copy(demo / "corpus" / "train" / "hin_Deva.txt", tmp_path / "corpus")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert (tmp_path / "corpus" / "hin_Deva.txt").stat().st_size / 100 > 150
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 60, hard))
+    try:
+        rows = binarize(tmp_path / "corpus", demo / "spm.model", tmp_path / "data", valid_lines=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert TokenBuffer(tmp_path / "data" / "hin_Deva" / "train").num_sentences == rows[0]["lines"]

@@ -64,7 +64,7 @@ def test_bad_input_names_file_and_remedy(demo, tmp_path):
     corpus.mkdir()
 
     def binarize(message):
-        line = wrong("binarize", corpus, "--spm", demo / "spm.model", "--out", out)
+        line = wrong("binarize", corpus, "--spm", demo / "spm.model", "--out", out, "--strict")
         assert message in line
         assert not (out / "dict.txt").exists() and not list(out.rglob("*.tmp")) if out.exists() else True
 
@@ -74,7 +74,7 @@ def test_bad_input_names_file_and_remedy(demo, tmp_path):
     binarize("xyz_Latn.txt: ")
     (corpus / "xyz_Latn.txt").rename(corpus / "deu_Latn.txt")
     (corpus / "deu_Latn.txt").write_text("")
-    binarize("deu_Latn.txt is empty: add text or remove the file")
+    binarize("deu_Latn.txt: it is empty: add text or remove the file")
     (corpus / "deu_Latn.txt").write_bytes(b"\xff\xfe\x00")
     binarize("deu_Latn.txt, line 1: not UTF-8")
     assert "train one with" in wrong("binarize", corpus, "--spm", tmp_path / "none.model", "--out", out)

@@ -137,3 +137,22 @@ def test_id_outside_the_dictionary_is_named(tmp_path):
 
 def test_header_layout():
     assert HEADER.size == 26
+
+
+def test_threads_and_more_buffers_than_stay_open(tmp_path):
+    """A file that drops out of the cache between its lookup and the read was closed, and its number another file's."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from langsamp_plugin.data import token_buffer
+
+    buffers = [TokenBuffer(write(tmp_path / str(number), [[number, 2]])) for number in range(40)]
+    original = token_buffer._open
+    small = token_buffer.lru_cache(maxsize=2)(original.__wrapped__)
+    token_buffer._open = small
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            numbers = list(np.random.default_rng(0).integers(40, size=6000))
+            found = list(pool.map(lambda number: int(buffers[number].read(0, 1)[0]), numbers))
+    finally:
+        token_buffer._open = original
+    assert found == numbers

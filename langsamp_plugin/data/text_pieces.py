@@ -1,0 +1,105 @@
+"""The units of binarizing: a language, and the pieces that its text is cut into."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+from langsamp_plugin.atomic import read_record
+from langsamp_plugin.data.data_folder import LANGUAGE_STATS
+from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
+
+PIECE = 64 << 20  # bytes of text: about ten seconds of work
+HELD_OUT_RULE = 2  # of held_out.py: data that another rule has made are not resumed
+STATS_FIELDS = ("fingerprint", "types", "rows")
+
+
+class Piece(NamedTuple):
+    """The lines of a file that begin in a range of bytes.
+
+    Args:
+        number: its place in the language, from 0.
+        path: the text.
+        start, end: the range.
+        held_out: all of it is validation text.
+    """
+
+    number: int
+    path: Path
+    start: int
+    end: int
+    held_out: bool
+
+
+class Language(NamedTuple):
+    """One language to binarize.
+
+    Args:
+        tag: its tag.
+        train: its text.
+        valid: held-out text of its own, or ``None`` to hold out lines of ``train``.
+        valid_lines: how many lines to hold out then.
+        model: the SentencePiece model.
+        folder: where its data go.
+        fingerprint: a hash of everything that the result depends on.
+    """
+
+    tag: LangScript
+    train: Path
+    valid: Optional[Path]
+    valid_lines: int
+    model: Path
+    folder: Path
+    fingerprint: str
+
+    @classmethod
+    def of(
+        cls, tag: LangScript, train: Path, valid: Optional[Path], valid_lines: int, out: Path, tokenizer: Tokenizer
+    ) -> Language:
+        """Make one, with the fingerprint of its files and of the model."""
+        parts: list[Any] = [valid_lines, HELD_OUT_RULE if valid_lines else 0, tokenizer.digest, PIECE]
+        for path in (train, valid):
+            parts.append(None if path is None else [path.name, path.stat().st_size, path.stat().st_mtime_ns])
+        fingerprint = blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
+        return cls(tag, train, valid, valid_lines, tokenizer.path, out / str(tag), fingerprint)
+
+    @property
+    def work(self) -> Path:
+        """The folder of its finished pieces."""
+        return self.folder / f".pieces-{self.fingerprint}"
+
+    def pieces(self) -> list[Piece]:
+        """Return its pieces: those of the training text, then those of held-out text of its own."""
+        found: list[Piece] = []
+        for path in filter(None, (self.train, self.valid)):
+            size = path.stat().st_size
+            for start in range(0, size, PIECE):
+                found.append(Piece(len(found), path, start, min(start + PIECE, size), path == self.valid))
+        return found
+
+    def rows(self) -> Optional[list[dict[str, Any]]]:
+        """Return its statistics if it is finished."""
+        record = read_record(self.folder / LANGUAGE_STATS, STATS_FIELDS)
+        return record["rows"] if record and record["fingerprint"] == self.fingerprint else None
+
+
+def piece_prefix(language: Language, piece: Piece, split: str) -> Path:
+    """Return where a piece's tokens of a split are, without the endings ``.bin`` and ``.sizes``."""
+    return language.work / f"{piece.number:05}.{split}"
+
+
+def is_finished(language: Language, piece: Piece) -> bool:
+    """Return whether a piece was written and is whole, also after a crash of the machine."""
+    record = read_record(language.work / f"{piece.number:05}.json", ("rows",))
+    return record is not None and all(
+        _size(Path(f"{piece_prefix(language, piece, row['split'])}.{kind}")) == row[kind]
+        for row in record["rows"]
+        for kind in ("bin", "sizes")
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
