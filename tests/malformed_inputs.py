@@ -336,7 +336,7 @@ def option_cases():
         ("evaluate sr_bible", "--tasks", "sr_koran"), ("evaluate sr_bible", "--tasks", "../../sib200"), ("evaluate sr_bible", "--layer", "99"),
         ("evaluate sr_bible", "--layer", "-1"), ("evaluate sr_bible", "--layers", "1,x"), ("evaluate sr_bible", "--layers", "²"),
         ("evaluate sr_bible", "--langs", "../../evil_Latn"), ("evaluate sr_bible", "--langs", "fin_Latn"), ("evaluate sr_bible", "--limit", "-1"),
-        ("evaluate sr_bible", "--name", "../../evil"), ("evaluate sr_bible", "--name", "/elsewhere/evil"), ("evaluate sr_bible", "--name", ".."),
+        ("evaluate sr_bible", "--name", "../../evil"), ("evaluate sr_bible", "--name", "/elsewhere/evil"), ("evaluate sr_bible", "--name", ".."), ("evaluate sr_bible", "--protocol", "ours"), ("evaluate sr_bible", "--precision", "int8"), ("evaluate sr_bible", "--device", "quantum"), ("evaluate sr_bible", "--languages", "nowhere.txt"), ("evaluate sr_bible", "--revision", "main"), ("report", "--baseline", "nobody"), ("report", "--metric", "sib200"), ("report", "--metric", "sib200=bleu"), ("report", "--metric", "pos=f1"),
         ("evaluate sr_bible", "--data", "nowhere"), ("evaluate sr_bible", "--min-pairs", "100000"),
         ("evaluate sib200", "--source", "fin_Latn"), ("evaluate sib200", "--source", "../../evil_Latn"), ("evaluate sib200", "--lr", "-1"),
         ("evaluate sib200", "--lr", "nan"), ("evaluate sib200", "--lr", "inf"), ("evaluate sib200", "--seeds", "-1"),

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, mean_pooled
-from langsamp_plugin.evaluation.task_data import ENGLISH, Labelled, find_labelled, read_classified
+from langsamp_plugin.evaluation.reading.classified import read_classified
+from langsamp_plugin.evaluation.reading.labelled import Labelled, find_labelled
+from langsamp_plugin.evaluation.reading.names import ENGLISH
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 
@@ -53,13 +55,15 @@ def score(model: Any, tokenizer: Any, folder: Path, limit: int, langs: list[str]
     layer = round(depth(model) * 8 / 12)
 
     def read(path: Path, tag: LangScript, split: str) -> Labelled:
-        return read_classified(path).thinned(0 if tag == ENGLISH and split == "train" else limit)
+        return read_classified(path).evenly(0 if tag == ENGLISH and split == "train" else limit)
 
     def encode(rows: Labelled) -> tuple[np.ndarray, list[str]]:
         return mean_pooled(rows.texts, model, tokenizer, [layer], 160, bar.update)[0][0], rows.labels
 
     files = {
-        tag: splits for tag, splits in find_labelled(folder).items() if not langs or tag == ENGLISH or str(tag) in langs
+        tag: splits
+        for tag, splits in find_labelled(folder)[0].items()
+        if not langs or tag == ENGLISH or str(tag) in langs
     }
     sets = {
         tag: {split: read(path, tag, split) for split, path in splits.items() if split != "dev"}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,41 +28,76 @@ from langsamp_plugin.convert.export import export
 from langsamp_plugin.evaluation.run import evaluate
 
 
-def unless_there(path: Path, what: str, make: Callable[[], Any]) -> None:
-    """Make something that is not there; a value that comes back is written as JSON."""
-    if path.exists():
+def unless_there(path: Path, what: str, settings: dict[str, Any], make: Callable[[], Any]) -> None:
+    """Make something that is not there, or was made from another model or with other settings.
+
+    Args:
+        path: what is made; a value that ``make`` returns is written there as JSON.
+        what: for the line that is printed.
+        settings: everything that it depends on, kept beside it.
+        make: makes it.
+    """
+    record = path.with_name(f".{path.name}.made")
+    wanted = json.dumps(settings, sort_keys=True, default=str)
+    if path.exists() and record.is_file() and record.read_text(encoding="utf-8") == wanted:
         return
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
     print(f"== {what}", flush=True)
     value = make()
     if not path.exists():
         with atomic_write(path) as stream:
             json.dump(value, stream, indent=1)
+    with atomic_write(record) as stream:
+        stream.write(wanted)
+
+
+def file_state(path: Path) -> list[int]:
+    """Return size and time of a file, or of all files of a folder of data, summed: other data have another state."""
+    files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
+    return [
+        len(files),
+        sum(file.stat().st_size for file in files),
+        max((file.stat().st_mtime_ns for file in files), default=0),
+    ]
 
 
 def measure(out: Path, name: str, tasks: list[str], limit: int, langs: list[str]) -> None:
     """Measure one model; vanilla of the same seed is there already."""
     checkpoint, folder = out / "models" / name / "checkpoint_last.pt", out / "hf" / name
     model, seed = name_parts(name)
-    unless_there(folder, f"export of {name}", lambda: export(checkpoint, folder))
+    weights = {"checkpoint": file_state(checkpoint)}
+    data = {task: file_state((out / "eval" / task).resolve()) for task in tasks}
+    unless_there(folder, f"export of {name}", weights, lambda: export(checkpoint, folder))
     for task in tasks:
         unless_there(
             out / "results" / name / f"{task}.json",
             f"{task} with {name}",
-            lambda task=task: evaluate(folder, out / "eval", out / "results", [task], name, limit=limit),  # type: ignore[misc]
+            {**weights, "limit": limit, "data": data[task]},
+            lambda task=task: evaluate(folder, out / "eval", out / "results", [task], name=name, limit=limit) and None,  # type: ignore[misc]
         )
     baseline = None
     if model in ("lang", "script", "both"):
-        unless_there(out / "tags" / f"{name}.json", f"tag swaps of {name}", lambda: tag_swap(checkpoint))
+        unless_there(out / "tags" / f"{name}.json", f"tag swaps of {name}", weights, lambda: tag_swap(checkpoint))
         baseline = out / "hf" / f"vanilla-{seed}"
     parallel = out / "eval" / ("sib200" if (out / "eval" / "sib200").is_dir() else "sr_bible")
+    settings = {**weights, "limit": limit, "langs": langs, "data": file_state(parallel.resolve())}
     unless_there(
         out / "neutrality" / name / "neutrality.json",
         f"neutrality of {name}",
-        lambda: analyze_neutrality(folder, parallel, out / "neutrality" / name, baseline, langs),
+        settings,
+        lambda: (
+            analyze_neutrality(
+                folder, parallel, out / "neutrality" / name, baseline=baseline, langs=langs, cache_folder=out / ".cache"
+            )
+            and None
+        ),
     )
     unless_there(
         out / "frozen" / f"{name}.json",
         f"frozen features of {name}",
+        settings,
         lambda: frozen_scores(folder, out / "eval", limit, langs),
     )
 
@@ -89,6 +125,7 @@ def main() -> None:
     unless_there(
         out / "embeddings" / "map.html",
         f"maps of {first}",
+        {"checkpoint": file_state(out / "models" / first / "checkpoint_last.pt")},
         lambda: analyze_embeddings(out / "hf" / first, out / "embeddings"),
     )
 

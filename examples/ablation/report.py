@@ -23,16 +23,13 @@ import numpy as np
 
 from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.report.comparison import RESAMPLES, Groups
+from langsamp_plugin.report.groups import Groups
+from langsamp_plugin.report.published import PUBLISHED_ROWS
+from langsamp_plugin.report.statistics import Resamples
 
+RESAMPLES = Resamples()
 MODELS = ("vanilla", "lang", "script", "both")
 TITLES = {"vanilla": "vanilla", "lang": "+ language", "script": "+ script", "both": "+ both", "untrained": "untrained"}
-# LangSAMP paper, table of the ablation, all languages.
-PAPER = {
-    "vanilla": (23.2, 68.6, 28.4, 68.3), "lang": (24.5, 70.5, 28.5, 68.8), "script": (23.9, 69.8, 28.2, 68.2),
-    "both": (24.9, 70.8, 30.3, 69.3),
-}  # fmt: skip
-
 Scores = dict[str, dict[int, dict[str, float]]]
 """model -> seed -> tag -> value."""
 
@@ -113,10 +110,8 @@ def against(scores: Scores, model: str, tags: Sequence[str], digits: int) -> str
     """Return the difference from vanilla, its 95 % interval over languages, and the difference of each seed."""
     seeds = sorted(scores[model].keys() & scores["vanilla"].keys())
     gains = np.array([[scores[model][seed][tag] - scores["vanilla"][seed][tag] for tag in tags] for seed in seeds])
-    generator = np.random.default_rng(0)
     by_tag = gains.mean(0)
-    means = np.array([generator.choice(by_tag, len(by_tag)).mean() for _ in range(RESAMPLES)])
-    low, high = np.percentile(means, [2.5, 97.5])
+    low, high = np.percentile(RESAMPLES.weights(len(by_tag)) @ by_tag, [2.5, 97.5])
     each = ", ".join(f"{gain:+.{digits}f}" for gain in gains.mean(1))
     return f"{by_tag.mean():+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]" + (
         f" (seeds: {each})" if len(seeds) > 1 else ""
@@ -191,8 +186,18 @@ def neutrality_table(run: Run) -> tuple[list[str], dict[str, Any]]:
 
 def paper_table() -> list[str]:
     """Return the paper's ablation."""
-    rows = [f"| {TITLES[model]} | " + " | ".join(f"{value:.1f}" for value in PAPER[model]) + " |" for model in MODELS]
-    return ["| | SR-B | SR-T | Taxi1500 | SIB200 |", "| --- | ---: | ---: | ---: | ---: |", *rows]
+    rows = [row for row in PUBLISHED_ROWS if row.table == "ablation"]
+    tasks = ("sr_bible", "sr_tatoeba", "taxi1500", "sib200")
+    return [
+        "| | SR-B | SR-T | Taxi1500 | SIB200 |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {row.model.partition(' (')[0]} | "
+            + " | ".join(f"{row.values[task]['all']:.1f}" for task in tasks)
+            + " |"
+            for row in rows
+        ),
+    ]
 
 
 def draw_gains(run: Run, losses: Scores, path: Path) -> None:
@@ -217,7 +222,7 @@ def draw_gains(run: Run, losses: Scores, path: Path) -> None:
     axes.axhline(0, color="0.3", lw=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("training tokens of the language")
-    axes.set_ylabel("vanilla less both (bits per masked token)")
+    axes.set_ylabel("vanilla - both (bits per masked token)")
     axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.25)
     with atomic_write(path, "wb") as stream:
@@ -356,7 +361,7 @@ def main() -> None:
         stream.write("\n".join(sections))
     with atomic_write(run.folder / "ablation.json") as stream:
         text = json.dumps(everything(run, losses))
-        json.dump(json.loads(text, parse_float=lambda number: round(float(number), 4)), stream, indent=1)
+        json.dump(json.loads(text, parse_float=lambda number: round(float(number), 4)), stream)
     print("\n".join([*loss_table, "", verdict(losses), f"{run.folder / 'report.md'}"]))
 
 

@@ -222,7 +222,7 @@ def _table_map(
         if table.noun == "language":
             name = Language.get(code).display_name()
             colours = {
-                "script": _main_script(code, scripts[code]),
+                "script": main_script(code, scripts[code]),
                 "family": coarse[code],
                 "head": "head" if any(str(tag) in head_tags() for tag in tags) else "tail",
             }
@@ -234,7 +234,7 @@ def _table_map(
     return TableMap(table.noun, points, {"pca": components, "umap": umap_points(table.vectors)}, share)
 
 
-def _main_script(language: str, scripts: Sequence[str]) -> str:
+def main_script(language: str, scripts: Sequence[str]) -> str:
     """Return the script that a language is mostly written in, by CLDR's likely subtags, where it is one of these."""
     from langcodes import Language
 

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.evaluation.cache import Cache
-from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, mean_pooled
-from langsamp_plugin.evaluation.retrieval import ranks
+from langsamp_plugin.evaluation.cache import Cache, hash_model
+from langsamp_plugin.evaluation.device import Compute
+from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, longest_input
+from langsamp_plugin.evaluation.features import FeatureStore
+from langsamp_plugin.evaluation.reading.aligned import evenly_spaced, read_aligned, texts_by_id
+from langsamp_plugin.evaluation.retrieval import both_ranks
 from langsamp_plugin.evaluation.run import model_folder
-from langsamp_plugin.evaluation.task_data import ID_COLUMNS, read_aligned, read_columns
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 
@@ -29,6 +31,13 @@ PAPER = (
     "eng_Latn", "rus_Cyrl", "zho_Hani", "arb_Arab", "hin_Deva", "jpn_Jpan", "tur_Latn", "spa_Latn", "ind_Latn", "swa_Latn",
 )  # fmt: skip
 """The ten languages of the paper's figure."""
+
+ID_COLUMNS = ("id", "index_id")
+SMALLEST_COSINE = 0.01
+MOST_TEXTS = 30
+"""Languages up to which numbers are written into the cells of the picture."""
+LARGEST_SIDE = 24.0
+"""Inches of the picture's longer side at most."""
 
 ALSO = {"zho_Hani": ("zho_Hans", "cmn_Hani", "zho_Hant"), "swa_Latn": ("swh_Latn",)}
 """Other tags under which data sets have the paper's languages."""
@@ -67,7 +76,8 @@ def pair_scores(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float
     parallel = float(np.einsum("nc,nc->", one, other))
     # All n * n cosines are the product of the sums; what is not parallel is the rest.
     unrelated = (float(one.sum(0) @ other.sum(0)) - parallel) / (count * (count - 1))
-    top1 = 50.0 * float((ranks(one, other) == 1).mean() + (ranks(other, one) == 1).mean())
+    forth, back = both_ranks(one, other)
+    top1 = 50.0 * float((forth == 1).mean() + (back == 1).mean())
     return parallel / count, unrelated, parallel / count - unrelated, top1
 
 
@@ -119,9 +129,9 @@ def read_parallel(data: PathLike, langs: Iterable[str], limit: int) -> tuple[dic
     for tag in wanted or PAPER:
         for name in (tag, *ALSO.get(tag, ())):
             if (data / f"{name}.txt").is_file():
-                texts[name] = read_aligned(data / f"{name}.txt")
+                texts[name], _ = read_aligned(data / f"{name}.txt")
             elif (data / name / "test.tsv").is_file():
-                texts[name] = _read_columns(data / name / "test.tsv")
+                texts[name] = texts_by_id(data / name / "test.tsv", ID_COLUMNS)
             else:
                 continue
             break
@@ -140,52 +150,58 @@ def read_parallel(data: PathLike, langs: Iterable[str], limit: int) -> tuple[dic
         )
     if 0 < limit < 10:
         raise ValueError(f"--limit must be 0 or at least 10, as fewer sentences tell nothing, but is {limit}")
-    shared = shared[:limit] if limit else shared
-    return {tag: [rows[name] for name in shared] for tag, rows in texts.items()}, missing
+    rows = evenly_spaced(len(shared), limit)
+    shared = shared if rows is None else [shared[row] for row in rows]
+    return {tag: [sentences[name] for name in shared] for tag, sentences in texts.items()}, missing
 
 
-def _read_columns(path: Path) -> dict[str, str]:
-    rows = read_columns(path, ("text",))
-    column = next((name for name in ID_COLUMNS if name in rows[0]), None)
-    if column is None:
-        raise ValueError(f"{path} must have a column {' or '.join(ID_COLUMNS)} and a column text")
-    sentences = {row[column]: row["text"] for row in rows}
-    if len(sentences) < len(rows):
-        raise ValueError(
-            f"{path} has {len(rows)} sentences, but only {len(sentences)} different ids: each needs its own"
-        )
-    return sentences
-
-
-def measure(model: PathLike, texts: dict[str, list[str]], layer: Optional[int] = None) -> dict[str, Any]:
+def measure(
+    model: PathLike,
+    texts: dict[str, list[str]],
+    cache: Cache,
+    layer: Optional[int] = None,
+    compute: Compute = Compute(),
+) -> dict[str, Any]:
     """Measure one model.
 
     Args:
         model: a Hugging Face folder.
         texts: parallel sentences per language.
+        cache: where vectors are kept, so that a baseline is encoded once for all models that share the folder.
         layer: the block whose states are pooled; by default two thirds up, as for retrieval.
+        compute: where it runs.
 
     Returns:
         ``layer``, ``pairs`` (a list of :class:`Pair`), their means, and ``probe``.
     """
-    encoder, tokenizer = load_encoder(model)
+    encoder, tokenizer = load_encoder(model, compute.where())
     layer = round(depth(encoder) * 8 / 12) if layer is None else layer
     if not 0 <= layer <= depth(encoder):
         raise ValueError(f"--layer must lie between 0 and {depth(encoder)}, but is {layer}")
     keep_blocks(encoder, layer)
     with progress(total=sum(map(len, texts.values())), desc=str(Path(model).name), unit="sentence") as bar:
-        vectors = {
-            tag: mean_pooled(rows, encoder, tokenizer, [layer], 512, bar.update)[0][0] for tag, rows in texts.items()
-        }
+        store = FeatureStore(
+            cache, model=encoder, tokenizer=tokenizer, model_hash=hash_model(Path(model)),
+            max_length=longest_input(encoder, tokenizer, 512), compute=compute, on_batch=bar.update,
+        )  # fmt: skip
+        vectors = {tag: store.vectors(rows, [layer])[0][0] for tag, rows in texts.items()}
     pairs = [Pair(one, other, *pair_scores(vectors[one], vectors[other])) for one, other in combinations(texts, 2)]
     means = {name: float(np.mean([getattr(pair, name) for pair in pairs])) for name in Pair._fields[2:]}
     return {"layer": layer, "pairs": pairs, **means, "probe": probe_accuracy(list(vectors.values()))}
 
 
 def analyze_neutrality(
-    model: PathLike, data: PathLike, out: PathLike, baseline: Optional[PathLike] = None, langs: Iterable[str] = (),
-    layer: Optional[int] = None, limit: int = 0,
-) -> dict[str, Any]:  # fmt: skip
+    model: PathLike,
+    data: PathLike,
+    out: PathLike,
+    *,
+    baseline: Optional[PathLike] = None,
+    langs: Iterable[str] = (),
+    layer: Optional[int] = None,
+    baseline_layer: Optional[int] = None,
+    limit: int = 0,
+    cache_folder: Optional[PathLike] = None,
+) -> dict[str, Any]:
     """Write ``neutrality.csv``, ``neutrality.json`` and heat maps as PNG and SVG.
 
     Args:
@@ -193,14 +209,19 @@ def analyze_neutrality(
         data, langs, limit: see :func:`read_parallel`.
         out: the folder to write.
         layer: see :func:`measure`.
+        baseline_layer: the same for the baseline; by default ``layer``.
+        cache_folder: where vectors are kept; by default ``<out>/.cache``. Share it between models with one baseline.
 
     Returns:
         The measurements of both models, the number of sentences, and the languages that were not there.
     """
     texts, missing = read_parallel(data, langs, limit)
-    cache = Cache(Path(out) / ".cache")
-    found = measure(model_folder(Path(model), cache), texts, layer)
-    before = measure(model_folder(Path(baseline), cache), texts, layer) if baseline is not None else None
+    cache = Cache(Path(out) / ".cache" if cache_folder is None else cache_folder)
+    found = measure(model_folder(Path(model), cache), texts, cache, layer)
+    before = None
+    if baseline is not None:
+        of_baseline = layer if baseline_layer is None else baseline_layer
+        before = measure(model_folder(Path(baseline), cache), texts, cache, of_baseline)
     result = {
         "model": found, "baseline": before, "languages": list(texts), "missing": missing,
         "sentences": len(next(iter(texts.values()))),
@@ -231,7 +252,13 @@ def analyze_neutrality(
 
 
 def improvement(pair: Pair, before: Pair) -> float:
-    """Return the relative gain of cosine over the baseline in percent, as the paper's figure shows it."""
+    """Return the relative gain of cosine over the baseline in percent, as the paper's figure shows it.
+
+    ``nan`` where the baseline's cosine is below :data:`SMALLEST_COSINE`: a ratio to nearly 0 says nothing, and its sign
+    would be chance.
+    """
+    if abs(before.cosine) < SMALLEST_COSINE:
+        return float("nan")
     return 100.0 * (pair.cosine - before.cosine) / abs(before.cosine)
 
 
@@ -241,16 +268,21 @@ def _heat_map(tags: list[str], values: Sequence[float], title: str, out: Path) -
     grid = np.full((len(tags), len(tags)), np.nan)
     for (row, column), value in zip(combinations(range(len(tags)), 2), values):
         grid[column, row] = value
-    figure = Figure(figsize=(1.6 + 0.62 * len(tags), 1.2 + 0.5 * len(tags)), layout="constrained")
+    width, height = 1.6 + 0.62 * len(tags), 1.2 + 0.5 * len(tags)
+    scale = min(1.0, LARGEST_SIDE / max(width, height))
+    size = max(2.0, 8 * min(1.0, LARGEST_SIDE / 0.5 / len(tags) / 2))
+    figure = Figure(figsize=(width * scale, height * scale), layout="constrained")
     axes = figure.add_subplot()
-    largest = max(map(abs, values))
+    largest = max((abs(value) for value in values if np.isfinite(value)), default=1.0)
     picture = axes.imshow(grid[1:, :-1], cmap="RdBu_r" if "improvement" in title else "viridis",
                           vmin=-largest if "improvement" in title else None, vmax=largest if "improvement" in title else None)  # fmt: skip
-    axes.set_xticks(range(len(tags) - 1), tags[:-1], rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(tags) - 1), tags[1:], fontsize=8)
-    for row in range(1, len(tags)):
+    axes.set_xticks(range(len(tags) - 1), tags[:-1], rotation=45 if len(tags) <= MOST_TEXTS else 90, fontsize=size)
+    axes.set_yticks(range(len(tags) - 1), tags[1:], fontsize=size)
+    for row in range(1, len(tags) if len(tags) <= MOST_TEXTS else 0):
         for column in range(row):
             value = grid[row, column]
+            if not np.isfinite(value):
+                continue
             red, green, blue, _ = picture.cmap(picture.norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
             axes.text(column, row - 1, f"{value:+.0f}" if "improvement" in title else f"{value:.2f}", ha="center", va="center",

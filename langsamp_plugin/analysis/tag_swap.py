@@ -15,7 +15,9 @@ import torch
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.data.hashing import key
+from langsamp_plugin.evaluation.device import Compute
 from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript
+from langsamp_plugin.modules.head_loss import masked_lm_loss
 from langsamp_plugin.progress import progress
 
 TASK = "langsamp_masked_lm"
@@ -63,7 +65,13 @@ def swapped_rows(tags: Sequence[LangScript], rows: np.ndarray, seed: int = 0) ->
 
 
 def tag_swap(
-    checkpoint: PathLike, data: Optional[PathLike] = None, split: str = "valid", batch_size: int = 32
+    checkpoint: PathLike,
+    data: Optional[PathLike] = None,
+    split: str = "valid",
+    *,
+    batch_size: int = 32,
+    blocks: int = 0,
+    device: str = "",
 ) -> dict[str, Any]:
     """Measure the held-out loss under each of :data:`SWAPS`.
 
@@ -72,6 +80,8 @@ def tag_swap(
         data: the data folder; by default the one that it was trained on.
         split: which split.
         batch_size: blocks at a time.
+        blocks: at most so many blocks of text of each tag; 0 takes all.
+        device: where it runs; by default a GPU where there is one.
 
     Returns:
         ``{"loss": {swap: bits per masked token}, "macro": {swap: mean over tags}, "by_tag": {tag: {swap: bits}},
@@ -79,8 +89,41 @@ def tag_swap(
 
     Raises:
         ModuleNotFoundError: fairseq is not installed.
-        ValueError: the model has no table.
+        ValueError: the model has no table, or a loss is not finite.
     """
+    where = Compute(device).where()
+    model, task = _load(checkpoint, data)
+    model.to(where).eval()
+    task.load_dataset(split)
+    iterator = task.get_batch_iterator(task.dataset(split), max_sentences=batch_size)
+    swaps = {name: torch.from_numpy(rows).to(where) for name, rows in swapped_rows(task.tags, task.tag_rows).items()}
+    sums = torch.zeros(len(swaps), len(task.tags), dtype=torch.float64)
+    counts = torch.zeros(len(task.tags), dtype=torch.float64)
+    seen = torch.zeros(len(task.tags), dtype=torch.int64)
+    with torch.no_grad():
+        for sample in progress(iterator.next_epoch_itr(), desc="swapping tags", unit="batch"):
+            kept = _first_blocks(sample["tag_ids"], seen, blocks)
+            if not kept.any():
+                continue
+            losses_SN, tags_N = _swapped_losses(model.encoder, sample, kept, swaps, task.dictionary.pad(), where)
+            counts.index_add_(0, tags_N, torch.ones(len(tags_N), dtype=torch.float64))
+            sums.index_add_(1, tags_N, losses_SN)
+    there = counts > 0
+    by_tag = sums[:, there] / counts[there] / math.log(2)
+    if not torch.isfinite(by_tag).all():
+        raise ValueError(f"{checkpoint} gives losses that are NaN or infinite: take an earlier checkpoint")
+    names = [str(tag) for tag, is_there in zip(task.tags, there.tolist()) if is_there]
+    total = (sums.sum(1) / counts.sum() / math.log(2)).tolist()
+    return {
+        "loss": dict(zip(swaps, total)),
+        "macro": dict(zip(swaps, by_tag.mean(1).tolist())),
+        "by_tag": {name: dict(zip(swaps, column)) for name, column in zip(names, by_tag.T.tolist())},
+        "masked_tokens": int(counts.sum()),
+    }
+
+
+def _load(checkpoint: PathLike, data: Optional[PathLike]) -> tuple[Any, Any]:
+    """Return the model and its task."""
     import langsamp_plugin
 
     langsamp_plugin.register()
@@ -96,33 +139,46 @@ def tag_swap(
         raise ValueError(f"{checkpoint} must say that it was trained with --task {TASK}, but says {task_name}")
     overrides = {"data": str(data)} if data is not None else {}
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
-    model.eval()
-    task.load_dataset(split)
-    iterator = task.get_batch_iterator(task.dataset(split), max_sentences=batch_size)
-    swaps = {name: torch.from_numpy(rows) for name, rows in swapped_rows(task.tags, task.tag_rows).items()}
-    sums = torch.zeros(len(swaps), len(task.tags), dtype=torch.float64)
-    counts = torch.zeros(len(task.tags), dtype=torch.float64)
-    encoder = model.encoder
-    with torch.no_grad():
-        for sample in progress(iterator.next_epoch_itr(), desc="swapping tags", unit="batch"):
-            masked_BT = sample["target"].ne(task.dictionary.pad())
-            target_N = sample["target"][masked_BT]
-            tags_N = sample["tag_ids"].unsqueeze(1).expand_as(masked_BT)[masked_BT]
-            features_BTC = encoder.extract_features(sample["net_input"]["src_tokens"])[0]
-            counts.index_add_(0, tags_N, torch.ones(len(tags_N), dtype=torch.float64))
-            for number, rows in enumerate(swaps.values()):
-                lang_ids, script_ids = rows[sample["tag_ids"]].unbind(1)
-                tags_BC = encoder.tag_embedding(lang_ids, script_ids)
-                logits_NV = encoder.output_layer(features_BTC, masked_tokens=masked_BT, tags=tags_BC)
-                losses_N = torch.nn.functional.cross_entropy(logits_NV.float(), target_N, reduction="none")
-                sums[number].index_add_(0, tags_N, losses_N.double())
-    there = counts > 0
-    by_tag = sums[:, there] / counts[there] / math.log(2)
-    names = [str(tag) for tag, is_there in zip(task.tags, there.tolist()) if is_there]
-    total = (sums.sum(1) / counts.sum() / math.log(2)).tolist()
-    return {
-        "loss": dict(zip(swaps, total)),
-        "macro": dict(zip(swaps, by_tag.mean(1).tolist())),
-        "by_tag": {name: dict(zip(swaps, column)) for name, column in zip(names, by_tag.T.tolist())},
-        "masked_tokens": int(counts.sum()),
-    }
+    return model, task
+
+
+def _first_blocks(tag_ids: torch.Tensor, seen: torch.Tensor, most: int) -> torch.Tensor:
+    """Return which blocks of a batch are among the first of their tag; ``seen`` counts on."""
+    kept = torch.ones(len(tag_ids), dtype=torch.bool)
+    for place, tag in enumerate(tag_ids.tolist()):
+        kept[place] = not most or int(seen[tag]) < most
+        seen[tag] += 1
+    return kept
+
+
+def _swapped_losses(
+    encoder: Any,
+    sample: dict[str, Any],
+    kept: torch.Tensor,
+    swaps: dict[str, torch.Tensor],
+    pad: int,
+    where: torch.device,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return float64 losses (swaps, N) in nats on the CPU, and the tag of each of the N masked tokens.
+
+    The head's logits are never held for more than a block of tokens.
+    """
+    tag_ids = sample["tag_ids"][kept]
+    target_BT = sample["target"][kept]
+    masked_BT = target_BT.ne(pad)
+    tags_N = tag_ids.unsqueeze(1).expand_as(masked_BT)[masked_BT]
+    target_N = target_BT[masked_BT].to(where)
+    features_BTC = encoder.extract_features(sample["net_input"]["src_tokens"][kept].to(where))[0]
+    features_NC = features_BTC[masked_BT.to(where)]
+    head = encoder.lm_head
+    losses = []
+    for rows in swaps.values():
+        lang_ids, script_ids = rows[tags_N.to(where)].unbind(1)
+        x_NC = features_NC
+        tags_NC = encoder.tag_embedding(lang_ids, script_ids)
+        if tags_NC is not None:
+            x_NC = x_NC + tags_NC
+        x_NC = head.layer_norm(head.activation_fn(head.dense(x_NC)))
+        found = masked_lm_loss(x_NC, head.weight, head.bias, target_N, "blocks")
+        losses.append(found.losses_N.double().cpu())
+    return torch.stack(losses), tags_N

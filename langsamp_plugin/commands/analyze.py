@@ -27,14 +27,14 @@ def analyze_embeddings(
     from langsamp_plugin.analysis.embeddings import analyze_embeddings as run
 
     result = run(model, out, neighbours, families)
-    for what, shared, chance in (
+    for noun, shared, chance in (
         ("script", "same_script", "chance"),
         ("script, of those not in Latin script", "same_script_nonlatin", "chance_nonlatin"),
         ("family", "same_family", "chance_family"),
     ):
         found = result.get("agreement", {})
         if shared in found:
-            print(f"nearest neighbour shares the {what}: {found[shared]:.0f} % (chance {found[chance]:.0f} %)")
+            print(f"nearest neighbour shares the {noun}: {found[shared]:.0f} % (chance {found[chance]:.0f} %)")
     print(f"{out / 'map.html'}: open it in a browser; the same maps as PNG and SVG, and tables, beside it")
 
 
@@ -47,7 +47,7 @@ def analyze_neutrality(
     layer: Optional[int] = typer.Option(
         None, help="Block whose states are pooled; by default two thirds up (8 of 12)."
     ),
-    limit: int = typer.Option(0, min=0, help="Take so many sentences; 0 takes all."),
+    limit: int = typer.Option(0, min=0, help="At most N sentences; 0 takes all."),
     langs: str = typer.Option(
         "", help="Tags, separated by commas; by default the paper's ten, as far as they are there."
     ),
@@ -60,7 +60,7 @@ def analyze_neutrality(
     """
     from langsamp_plugin.analysis.neutrality import analyze_neutrality as run
 
-    result = run(model, data, out, baseline, split_list(langs), layer, limit)
+    result = run(model, data, out, baseline=baseline, langs=split_list(langs), layer=layer, limit=limit)
     print(f"{'':<28} {'cosine':>8} {'not parallel':>13} {'margin':>8} {'top-1':>7} {'probe':>7}")
     for name, path in (("model", model), ("baseline", baseline)):
         found = result[name]
@@ -91,7 +91,7 @@ def analyze_sources(
     ),
     epochs: Optional[int] = typer.Option(None, min=1, help="Passes over the training data."),
     lr: Optional[float] = typer.Option(None, min=0, callback=finite, help="Learning rate."),
-    limit: int = typer.Option(0, min=0, help="Take so many sentences of each file; 0 takes all."),
+    limit: int = typer.Option(0, min=0, help="At most N sentences of each file; 0 takes all."),
     langs: str = LANGS,
 ) -> None:
     """Choose a source language for each target by its embedding.
@@ -102,17 +102,21 @@ def analyze_sources(
     """
     from langsamp_plugin.analysis.source_languages import analyze_sources as choose
     from langsamp_plugin.report.report import Report
+    from langsamp_plugin.report.text import report_text
 
     changes = {"seeds": numbers("--seeds", seeds) if seeds else None, "epochs": epochs, "lr": lr}
-    choices, unknown, results = choose(
-        model, task, data, out, split_list(candidates), split_list(langs), script, run, limit, **changes
-    )
+    choices, unknown, results, notes = choose(
+        model, task, data, out, candidates=split_list(candidates), langs=split_list(langs), with_script=script, run=run,
+        limit=limit, **changes,
+    )  # fmt: skip
     for choice in choices:
         print(f"{choice.target!s:<10} {choice.source!s:<10} {choice.cosine:6.3f}")
     if unknown:
-        print(f"not in the model's table, or no other candidate: {' '.join(map(str, unknown))}")
+        print(f"the model was not trained on it, or no other candidate: {' '.join(map(str, unknown))}")
     if results:
-        print(Report(results).text())
+        print(report_text(Report(results)))
+    for note in notes:
+        print(f"note: {note}")
     print(
         f"{out / 'sources.tsv'}: {len(choices)} targets, {len({choice.source for choice in choices})} distinct sources"
     )
@@ -124,6 +128,8 @@ def analyze_tags(
     out: Path = typer.Option(..., help="JSON file to write."),
     data: Optional[Path] = typer.Option(None, help="Data folder; by default the one it was trained on."),
     split: str = typer.Option("valid", help="Split of the data."),
+    blocks: int = typer.Option(0, min=0, help="At most N blocks of text of each tag; 0 takes all."),
+    device: str = typer.Option("", help="cpu, cuda or cuda:N; a GPU by default where there is one."),
 ) -> None:
     """Measure the held-out loss with right and wrong tags.
 
@@ -132,7 +138,7 @@ def analyze_tags(
     from langsamp_plugin.analysis.tag_swap import tag_swap
     from langsamp_plugin.atomic import atomic_write
 
-    result = tag_swap(checkpoint, data, split)
+    result = tag_swap(checkpoint, data, split, blocks=blocks, device=device)
     with atomic_write(out) as stream:
         json.dump({"checkpoint": str(checkpoint), **result}, stream, indent=1)
     right = result["loss"]["right"]

@@ -1,4 +1,4 @@
-"""What was computed before, under a hash of everything that it depends on: nothing stale can be found."""
+"""What was computed before, under a hash of what it depends on: inputs, settings, precision and the version of the code."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
+
+VERSION = 2
+"""Raised when pooling, encoding, fine-tuning or metrics change what they compute: older values are then not found."""
 
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.vocab")
 
@@ -29,6 +32,13 @@ def hash_model(folder: Path) -> str:
 def hash_of(*parts: Any) -> str:
     """Return a hash of plain values: numbers, strings, lists of them."""
     return blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12).hexdigest()
+
+
+def software_key() -> list[Any]:
+    """Return what every cached value depends on besides its inputs: this package's methods and the tokenizers' code."""
+    import transformers
+
+    return [VERSION, transformers.__version__.split(".")[0]]
 
 
 def hash_texts(*columns: Sequence[Any]) -> str:
@@ -64,6 +74,10 @@ class Cache:
         with atomic_write(path) as stream:
             json.dump(value, stream)
         return value
+
+    def has(self, kind: str, name: str, ending: str = "json") -> bool:
+        """Return whether a value is stored."""
+        return (self.folder / kind / f"{name}.{ending}").is_file()
 
     def array(self, kind: str, name: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """Return a stored array, or compute and store it; arguments as for :meth:`json`."""

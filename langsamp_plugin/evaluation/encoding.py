@@ -15,24 +15,30 @@ from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.convert.hf_folder import read_config
+from langsamp_plugin.evaluation.device import BATCH_TOKENS, Compute, autocast
+from langsamp_plugin.evaluation.finite import check_features, check_weights
 
 # What transformers hands through of the libraries that read a folder's files.
 FAILURES = (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, UnpicklingError, SafetensorError)
 HEADS = r"(^|\.)(pooler|classifier|score|lm_head|cls|position_ids)\b"
-TOKENS = 4096
-"""Tokens of a batch, padding included: large enough for a GPU, small enough for a cache."""
 
 
-def load_encoder(model: PathLike) -> tuple[Any, Any]:
-    """Return ``(model, tokenizer)`` of a Hugging Face folder, in evaluation mode, on a GPU where there is one.
+def load_encoder(model: PathLike, device: Optional[torch.device] = None) -> tuple[Any, Any]:
+    """Return ``(model, tokenizer)`` of a Hugging Face folder, float32 and in evaluation mode.
+
+    Args:
+        model: the folder.
+        device: where it runs; by default a GPU where there is one.
 
     Raises:
-        ValueError: the folder is no model that ``AutoModel`` loads.
+        ValueError: ``AutoModel`` cannot load the folder, or a weight is not finite.
     """
     from transformers import AutoModel
 
-    encoder = load_model(AutoModel.from_pretrained, model)
-    return encoder.to(device()).eval(), load_tokenizer(model)
+    # transformers 5 loads the stored type, so that an export in half precision would be scored in it.
+    encoder = load_model(AutoModel.from_pretrained, model).float()
+    check_weights(encoder, model)
+    return encoder.to(device or Compute().where()).eval(), load_tokenizer(model)
 
 
 def load_tokenizer(model: PathLike) -> Any:
@@ -60,35 +66,37 @@ def load_with(load: Callable[..., Any], model: PathLike, **options: Any) -> Any:
         # The tokenizers library raises nothing but bare Exceptions.
         if not isinstance(error, FAILURES) and type(error) is not Exception:
             raise
-        gist = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{model} is no whole Hugging Face model folder: {gist}") from error
+        summary = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{model} is not a complete Hugging Face model folder: {summary}") from error
 
 
-def load_model(load: Callable[..., Any], model: PathLike, **options: Any) -> Any:
-    """Load a model; heads may be new, but a backbone that the folder does not have whole is refused.
+def load_model(load: Callable[..., Any], model: PathLike, return_loaded: bool = False, **options: Any) -> Any:
+    """Load a model; heads may be new, but a backbone that the folder does not have completely is refused.
 
     Args:
         load: a ``from_pretrained`` of a class with weights.
         model: the folder.
+        return_loaded: also return what transformers says about the weights, ``missing_keys`` among it as a set.
         **options: of ``load``.
 
     Raises:
-        ValueError: the folder is no model, or lacks weights that would be random ones then.
+        ValueError: the folder is not a model, or lacks weights that would then be random.
     """
     loaded, found = load_with(load, model, output_loading_info=True, **options)
-    missing = sorted(name for name in found["missing_keys"] if not re.search(HEADS, name))
+    mismatched = {key if isinstance(key, str) else key[0] for key in found.get("mismatched_keys", ())}
+    absent = set(found["missing_keys"]) | mismatched
+    # What is not below the base model's prefix is a head, whatever it is called.
+    prefix = (
+        f"{loaded.base_model_prefix}." if getattr(loaded, loaded.base_model_prefix or "-", None) is not None else ""
+    )
+    missing = sorted(name for name in absent if name.startswith(prefix) and not re.search(HEADS, name))
     unused = sorted(name for name in found["unexpected_keys"] if re.search(r"\.layer\.\d+\.", name))
     if missing or unused:
         what = f"lacks {len(missing)} weights" if missing else f"has {len(unused)} weights without a place"
         raise ValueError(
             f"{model} {what} that config.json {'asks for' if missing else 'lacks'}: {(missing + unused)[0]}"
         )
-    return loaded
-
-
-def device() -> torch.device:
-    """Return the GPU, or the CPU where there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return (loaded, {**found, "missing_keys": absent}) if return_loaded else loaded
 
 
 def longest_input(model: Any, tokenizer: Any, wanted: int) -> int:
@@ -100,7 +108,7 @@ def longest_input(model: Any, tokenizer: Any, wanted: int) -> int:
     return max(3, min(wanted, positions, tokenizer.model_max_length))
 
 
-def batches_by_length(lengths: Sequence[int], tokens: int = TOKENS) -> Iterator[list[int]]:
+def batches_by_length(lengths: Sequence[int], tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
     """Yield row numbers, rows of similar length together, the longest first, at most ``tokens`` with padding."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     start = 0
@@ -137,6 +145,8 @@ def mean_pooled(
     layers: Sequence[int],
     max_length: int = 512,
     on_batch: Optional[Callable[[int], Any]] = None,
+    batch_tokens: int = BATCH_TOKENS,
+    precision: str = "float32",
 ) -> tuple[np.ndarray, int]:
     """Encode sentences as the mean over all tokens, ``<s>`` and ``</s>`` included, of some layers' outputs.
 
@@ -148,9 +158,14 @@ def mean_pooled(
         layers: which transformer blocks' outputs, from 1; 0 is the embedding layer.
         max_length: tokens that are kept of a sentence.
         on_batch: called with the number of sentences of each finished batch.
+        batch_tokens: tokens of a batch, padding included.
+        precision: ``float32``, or what the model runs in; means are taken in float32.
 
     Returns:
         float32 ``(len(layers), len(sentences), C)`` in the order of ``sentences``, and how many were cut.
+
+    Raises:
+        ValueError: a vector is not finite.
     """
     limit = longest_input(model, tokenizer, max_length)
     ids = tokenizer(list(sentences), truncation=False, verbose=False)["input_ids"]
@@ -158,14 +173,15 @@ def mean_pooled(
     cut = sum(len(row) > limit for row in ids)
     ids = [row if len(row) <= limit else [*row[: limit - 1], end] for row in ids]
     vectors = np.empty((len(layers), len(ids), model.config.hidden_size), dtype=np.float32)
-    with torch.inference_mode():
-        for rows in batches_by_length([len(row) for row in ids]):
+    with torch.inference_mode(), autocast(model.device, precision):
+        for rows in batches_by_length([len(row) for row in ids], batch_tokens):
             tokens, mask = pad([ids[row] for row in rows], tokenizer.pad_token_id, model.device)
             states = model(tokens, attention_mask=mask, output_hidden_states=True).hidden_states
-            weights = mask.unsqueeze(-1).to(states[0].dtype)
+            weights = mask.unsqueeze(-1).float()
             for place, layer in enumerate(layers):
-                pooled = (states[layer] * weights).sum(1) / weights.sum(1)
-                vectors[place, rows] = pooled.float().cpu().numpy()
+                pooled = (states[layer].float() * weights).sum(1) / weights.sum(1)
+                vectors[place, rows] = pooled.cpu().numpy()
+                check_features(vectors[place, rows], layer, model.config.name_or_path, [sentences[row] for row in rows])
             if on_batch is not None:
                 on_batch(len(rows))
     return vectors, cut

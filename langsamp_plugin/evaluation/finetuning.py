@@ -7,126 +7,21 @@ classification head; a word has its label at its first piece.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from langsamp_plugin.evaluation.encoding import batches_by_length, device, load_model, longest_input, pad
-from langsamp_plugin.evaluation.metrics import classification_scores, tagging_scores
-from langsamp_plugin.evaluation.task_data import Labelled
+from langsamp_plugin.evaluation.device import Compute, autocast
+from langsamp_plugin.evaluation.encoding import load_model, longest_input, pad
+from langsamp_plugin.evaluation.examples import IGNORED, Example, encode, training_batches
+from langsamp_plugin.evaluation.finite import check_loss, check_weights
+from langsamp_plugin.evaluation.prediction import score_split
+from langsamp_plugin.evaluation.reading.labelled import Labelled, labels_of
 from langsamp_plugin.evaluation.tasks import TAGGING, Settings
-from langsamp_plugin.modules.ignored import IGNORED
 from langsamp_plugin.progress import progress
-
-POOL = 50  # batches' worth of sentences that are sorted by length together
-
-
-class Example(NamedTuple):
-    """One input.
-
-    Args:
-        ids: token ids with ``<s>`` and ``</s>``.
-        targets: a label number for the sentence, or per token with -100 where there is none.
-        sentence: which sentence it is of; a sentence longer than the model is several.
-    """
-
-    ids: list[int]
-    targets: list[int]
-    sentence: int
-
-
-class Encoded(NamedTuple):
-    """A split as inputs.
-
-    Args:
-        examples: the inputs.
-        long: sentences longer than the model: cut (classification) or split (tagging).
-        unknown: labels that training does not have, and how often.
-    """
-
-    examples: list[Example]
-    long: int
-    unknown: dict[str, int]
-
-
-def encode(data: Labelled, tokenizer: Any, labels: Sequence[str], kind: str, limit: int) -> Encoded:
-    """Turn texts into inputs.
-
-    Args:
-        data: sentences with a label, or words with labels.
-        tokenizer: of the model.
-        labels: those of the training data in the order of their numbers; others become -100 and are listed.
-        kind: ``classification`` or ``tagging``.
-        limit: tokens of an input.
-    """
-    number = {label: place for place, label in enumerate(labels)}
-    unknown: dict[str, int] = {}
-
-    def target(label: str) -> int:
-        if label not in number:
-            unknown[label] = unknown.get(label, 0) + 1
-        return number.get(label, IGNORED)
-
-    begin, end = _special(tokenizer)
-    examples: list[Example] = []
-    long = 0
-    if kind != TAGGING:
-        for place, (row, label) in enumerate(
-            zip(
-                tokenizer(list(data.texts), truncation=False, verbose=False)["input_ids"] if data.texts else [],
-                data.labels,
-            )
-        ):
-            long += len(row) > limit
-            ids = row if len(row) <= limit else [*row[: limit - 1], end]
-            examples.append(Example(ids, [target(label)], place))
-        return Encoded(examples, long, unknown)
-    words = sorted({word for text in data.texts for word in text})
-    pieces = dict(zip(words, tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"])) if words else {}
-    for place, (text, tags) in enumerate(zip(data.texts, data.labels)):
-        ids, targets, parts = [begin], [IGNORED], 1
-        for word, label in zip(text, tags):
-            # A word of nothing but what the tokenizer drops still has a label, and must not shift the others.
-            own = (pieces[word] or [tokenizer.unk_token_id])[: limit - 2]
-            if len(ids) + len(own) > limit - 1:
-                examples.append(Example([*ids, end], [*targets, IGNORED], place))
-                ids, targets, parts = [begin], [IGNORED], parts + 1
-            ids += own
-            # An unknown label of a word is still a word to predict: -1 marks it, and training skips it.
-            known = target(label)
-            targets += [known if known != IGNORED else -1, *[IGNORED] * (len(own) - 1)]
-        examples.append(Example([*ids, end], [*targets, IGNORED], place))
-        long += parts > 1
-    return Encoded(examples, long, unknown)
-
-
-def _special(tokenizer: Any) -> tuple[int, int]:
-    begin = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
-    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-    return begin, end
-
-
-def training_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
-    """Return an epoch's batches: shuffled, similar lengths together, in shuffled order.
-
-    Args:
-        lengths: tokens of each example.
-        batch_size: examples per batch.
-        seed, epoch: what the order depends on.
-    """
-    shuffle = random.Random(seed * 1000 + epoch)
-    order = list(range(len(lengths)))
-    shuffle.shuffle(order)
-    batches = []
-    for start in range(0, len(order), batch_size * POOL):
-        pool = sorted(order[start : start + batch_size * POOL], key=lambda row: lengths[row])
-        batches += [pool[place : place + batch_size] for place in range(0, len(pool), batch_size)]
-    shuffle.shuffle(batches)
-    return batches
 
 
 class FineTunedModel(NamedTuple):
@@ -146,31 +41,72 @@ class FineTunedModel(NamedTuple):
 
 
 def new_model(folder: str, kind: str, labels: Sequence[str], seed: int) -> Any:
-    """Load an encoder with a fresh head; the seed is set first, because the head is drawn at random."""
+    """Load an encoder with a fresh head; the seed is set first, because the head is drawn at random.
+
+    A head that the folder has, because it was fine-tuned before, is not taken.
+    """
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     cls = AutoModelForTokenClassification if kind == TAGGING else AutoModelForSequenceClassification
-    return load_model(cls.from_pretrained, folder, num_labels=len(labels)).float()
+    model, found = load_model(
+        cls.from_pretrained, folder, num_labels=len(labels), ignore_mismatched_sizes=True, return_loaded=True
+    )
+    prefix = f"{model.base_model_prefix}."
+    heads = {name for name in model.state_dict() if not name.startswith(prefix)}
+    if heads - found["missing_keys"]:
+        torch.manual_seed(seed)
+        for name, module in model.named_modules():
+            if name and not f"{name}.".startswith(prefix):
+                if hasattr(module, "_is_hf_initialized"):
+                    module._is_hf_initialized = False
+                for weight in module.parameters(recurse=False):
+                    if hasattr(weight, "_is_hf_initialized"):
+                        del weight._is_hf_initialized
+                model._init_weights(module)
+    model = model.float()
+    check_weights(model, folder)
+    return model
+
+
+class BestWeights:
+    """The weights with the best dev score so far, the first of equals, on the CPU.
+
+    Args:
+        above: a score must be higher than this to count.
+    """
+
+    def __init__(self, above: float = -1.0):
+        self.score = above
+        self.weights: Optional[dict[str, Tensor]] = None
+
+    def offer(self, score: float, model: Any) -> None:
+        """Keep the weights of a model if its score is the best."""
+        if score > self.score:
+            self.score = score
+            self.weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
 def finetune(
     folder: str,
     tokenizer: Any,
+    *,
     kind: str,
     train: Labelled,
     dev: Labelled,
     settings: Settings,
     seed: int,
+    compute: Compute = Compute(),
     description: str = "fine-tuning",
 ) -> FineTunedModel:
     """Fine-tune an encoder.
 
     AdamW without weight decay, learning rate falling linearly to 0, gradients clipped at 1; mixed precision on a GPU. An
     update over ``accumulate`` micro-batches is exactly that of one batch of their size: the loss of each is divided by
-    the number of labels in all of them, and the gradient is reset once an update.
+    the number of labels in all of them, and the gradient is reset once an update. ``settings.recipe`` changes each of
+    these to what the authors' scripts do.
 
     Args:
         folder: the encoder.
@@ -179,73 +115,123 @@ def finetune(
         train, dev: of the source language.
         settings: learning rate and so on.
         seed: of the head, the order and dropout.
+        compute: where it runs.
         description: for the progress bar.
 
     Returns:
         The checkpoint with the best dev score (the first of equals).
+
+    Raises:
+        ValueError: a loss or a weight is not finite.
     """
-    labels = sorted({label for row in train.labels for label in (row if kind == TAGGING else [row])})
-    model = new_model(folder, kind, labels, seed).to(device())
+    device = compute.where()
+    labels = sorted(labels_of(train))
+    model = new_model(folder, kind, labels, seed).to(device)
     limit = longest_input(model, tokenizer, settings.max_length)
-    examples = encode(train, tokenizer, labels, kind, limit).examples
-    dev_encoded = encode(dev, tokenizer, labels, kind, limit)
-    epochs = [
-        training_batches([len(example.ids) for example in examples], settings.batch_size, seed, epoch)
-        for epoch in range(settings.epochs)
-    ]
-    per_epoch = -(-len(epochs[0]) // settings.accumulate)
-    total = per_epoch * settings.epochs
-    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, eps=1e-8, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda update: max(0.0, 1 - update / total))
-    scaler = torch.amp.GradScaler(enabled=device().type == "cuda" and not torch.cuda.is_bf16_supported())
-    best: tuple[float, Optional[dict[str, Tensor]]] = (-1.0, None)
+    examples = encode(train, tokenizer, labels, kind, limit, settings.recipe).examples
+    dev_encoded = encode(dev, tokenizer, labels, kind, limit, settings.recipe)
+    lengths = [len(example.ids) for example in examples]
+    groups = update_groups(lengths, settings, seed)
+    precision = compute.finetuning_precision(settings.precision)
+    loop = _Loop(model, settings, examples, kind, tokenizer.pad_token_id, precision, str(folder))
+    loop.decay_over(sum(map(len, groups)) if not settings.recipe.decay_by_batch else _batches(groups))
+    best = BestWeights(above=-1.0)
     curve: list[tuple[int, float]] = []
-    update = 0
-
-    def evaluate_dev() -> None:
-        nonlocal best
-        score = score_split(model, dev_encoded, dev, labels, kind, tokenizer.pad_token_id)["f1"]
-        curve.append((update, score))
-        if score > best[0]:
-            best = (score, {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()})
-        model.train()
-
     model.train()
-    with progress(total=total, desc=description, unit="update") as bar:
-        for batches in epochs:
-            for start in range(0, len(batches), settings.accumulate):
-                group = [[examples[row] for row in rows] for rows in batches[start : start + settings.accumulate]]
-                count = sum(target >= 0 for batch in group for example in batch for target in example.targets)
-                for batch in group:
-                    with autocast():
-                        loss = _loss(model, batch, kind, tokenizer.pad_token_id) / max(count, 1)
-                    scaler.scale(loss).backward()
-                scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                scaler.step(optimizer)
-                scaler.update()
-                optimizer.zero_grad(set_to_none=True)
-                schedule.step()
-                update += 1
+    with progress(total=sum(map(len, groups)), desc=description, unit="update") as bar:
+        for epoch, updates in enumerate(groups):
+            for group in updates:
+                loop.step(group)
                 bar.update()
-                if settings.eval_steps and update % settings.eval_steps == 0:
-                    evaluate_dev()
-            if not curve or curve[-1][0] != update:
-                evaluate_dev()
-            bar.set_postfix_str(f"dev F1 {curve[-1][1]:.1f}, best {best[0]:.1f}")
-    assert best[1] is not None
-    model.load_state_dict(best[1])
-    return FineTunedModel(model.eval(), labels, curve, best[0])
+                last = epoch == len(groups) - 1 and group is updates[-1]
+                regular = bool(settings.eval_steps) and loop.updates % settings.eval_steps == 0
+                at_end = group is updates[-1] and (settings.recipe.look_after_epochs or (last and not curve))
+                if regular or at_end:
+                    score = score_split(
+                        model, dev_encoded, dev, labels, kind, tokenizer.pad_token_id, compute, precision
+                    )["f1"]
+                    curve.append((loop.updates, score))
+                    best.offer(score, model)
+                    model.train()
+                    bar.set_postfix_str(f"dev F1 {score:.1f}, best {best.score:.1f}")
+    assert best.weights is not None
+    model.load_state_dict(best.weights)
+    check_weights(model, f"the fine-tuned {folder}")
+    return FineTunedModel(model.eval(), labels, curve, best.score)
 
 
-def autocast() -> Any:
-    """Return mixed precision on a GPU (bfloat16 where it can), and nothing on a CPU."""
-    if device().type != "cuda":
-        return nullcontext()
-    return torch.autocast("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+def update_groups(lengths: Sequence[int], settings: Settings, seed: int) -> list[list[list[list[int]]]]:
+    """Return epoch -> update -> micro-batch -> rows.
+
+    Args:
+        lengths: tokens of each example.
+        settings: batch size, accumulation, and whether micro-batches left over at an epoch's end are carried.
+        seed: of the order.
+    """
+    epochs: list[list[list[list[int]]]] = []
+    waiting: list[list[int]] = []
+    for epoch in range(settings.epochs):
+        batches = training_batches(lengths, settings.batch_size, seed, epoch, settings.recipe.random_order)
+        updates = []
+        for number, batch in enumerate(batches, 1):
+            waiting.append(batch)
+            full = number % settings.accumulate == 0 or (number == len(batches) and not settings.recipe.carry)
+            if full:
+                updates.append(waiting)
+                waiting = []
+        epochs.append(updates)
+    if not any(epochs):
+        epochs[-1].append(waiting)
+    return epochs
 
 
-def _loss(model: Any, batch: Sequence[Example], kind: str, pad_id: int) -> Tensor:
+def _batches(groups: list[list[list[list[int]]]]) -> int:
+    return sum(len(update) for updates in groups for update in updates)
+
+
+class _Loop:
+    """Optimizer, schedule and scaler of one run."""
+
+    def __init__(
+        self, model: Any, settings: Settings, examples: Sequence[Example], kind: str, pad_id: int, precision: str, name: str
+    ):  # fmt: skip
+        self.model, self.recipe, self.accumulate = model, settings.recipe, settings.accumulate
+        self.examples, self.kind, self.pad_id, self.precision, self.name = examples, kind, pad_id, precision, name
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, eps=1e-8, weight_decay=0.0)
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=precision == "float16")
+        self.updates = 0
+        self.lr = settings.lr
+        self.total = 1
+
+    def decay_over(self, total: int) -> None:
+        """Set the number of updates over which the learning rate falls to 0."""
+        self.total = max(total, 1)
+
+    def step(self, group: Sequence[Sequence[int]]) -> None:
+        """Do one update over some micro-batches."""
+        batches = [[self.examples[row] for row in rows] for rows in group]
+        counts = [sum(target >= 0 for example in batch for target in example.targets) for batch in batches]
+        passed = self.updates + (1 if self.recipe.decay_first else 0)
+        for parameters in self.optimizer.param_groups:
+            parameters["lr"] = self.lr * max(0.0, 1 - passed / self.total)
+        for batch, count in zip(batches, counts):
+            if self.recipe.reset_by_batch:
+                self.optimizer.zero_grad(set_to_none=True)
+            share = count * self.accumulate if self.recipe.mean_by_batch else sum(counts)
+            with autocast(self.model.device, self.precision):
+                loss = batch_loss(self.model, batch, self.kind, self.pad_id) / max(share, 1)
+            check_loss(float(loss.detach()), self.updates, self.name)
+            self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        if self.recipe.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+
+
+def batch_loss(model: Any, batch: Sequence[Example], kind: str, pad_id: int) -> Tensor:
     """Return the sum of the losses of all labels."""
     tokens, mask = pad([example.ids for example in batch], pad_id, model.device)
     logits = model(tokens, attention_mask=mask).logits
@@ -256,42 +242,3 @@ def _loss(model: Any, batch: Sequence[Example], kind: str, pad_id: int) -> Tenso
     return torch.nn.functional.cross_entropy(
         logits.reshape(-1, logits.shape[-1]).float(), targets.reshape(-1), ignore_index=IGNORED, reduction="sum"
     )
-
-
-def predict(
-    model: Any, encoded: Encoded, labels: Sequence[str], kind: str, pad_id: int,
-    on_batch: Optional[Callable[[int], Any]] = None,
-) -> list[Any]:  # fmt: skip
-    """Return a label per sentence, or per sentence a list with one per word."""
-    model.eval()
-    found: list[Any] = [None] * len(encoded.examples)
-    with torch.inference_mode(), autocast():
-        for rows in batches_by_length([len(example.ids) for example in encoded.examples]):
-            tokens, mask = pad([encoded.examples[row].ids for row in rows], pad_id, model.device)
-            best = model(tokens, attention_mask=mask).logits.argmax(-1).cpu()
-            for row, numbers in zip(rows, best):
-                if kind == TAGGING:
-                    targets = encoded.examples[row].targets
-                    found[row] = [labels[number] for number, goal in zip(numbers.tolist(), targets) if goal != IGNORED]
-                else:
-                    found[row] = labels[int(numbers)]
-            if on_batch is not None:
-                on_batch(len(rows))
-    if kind != TAGGING:
-        return found
-    sentences: list[list[str]] = [
-        [] for _ in range(1 + max((example.sentence for example in encoded.examples), default=-1))
-    ]
-    for example, part in zip(encoded.examples, found):
-        sentences[example.sentence] += part
-    return sentences
-
-
-def score_split(
-    model: Any, encoded: Encoded, data: Labelled, labels: Sequence[str], kind: str, pad_id: int
-) -> dict[str, float]:
-    """Return the scores of a split; a label that training does not have counts as wrong wherever it stands."""
-    predicted = predict(model, encoded, labels, kind, pad_id)
-    if kind != TAGGING:
-        return classification_scores(data.labels, predicted)
-    return tagging_scores(data.labels, predicted, entities=any(label[:2] in ("B-", "I-") for label in labels))

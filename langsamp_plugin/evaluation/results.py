@@ -1,23 +1,19 @@
-"""The JSON of one model and task: ``<out>/<model>/<task>.json``."""
+"""The JSON of one model and task: ``<out>/<model>/<task>.json``, and another file for other settings."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
-import os
-import platform
-import sys
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from langsamp_plugin import __version__
 from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.evaluation.cache import hash_of
 from langsamp_plugin.evaluation.tasks import TASKS
 from langsamp_plugin.lang_script import LangScript
-
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scikit-learn", "seqeval", "fairseq", "ve-fairseq")
 
 
 class Result(NamedTuple):
@@ -37,6 +33,8 @@ class Result(NamedTuple):
         by_layer: for retrieval: layer -> tag -> metric -> value.
         curves: for fine-tuning: seed -> ``[[update, dev score], ...]``.
         provenance: hashes, versions, command, time.
+        incomplete: tag -> seed -> metric -> value, of languages that lack some of the seeds.
+        title: of the task in tables, for a task of the user's own.
     """
 
     task: str
@@ -52,6 +50,8 @@ class Result(NamedTuple):
     by_layer: dict[str, dict[str, dict[str, float]]]
     curves: dict[str, list[list[float]]]
     provenance: dict[str, Any]
+    incomplete: dict[str, dict[str, dict[str, float]]] = {}  # noqa: RUF012
+    title: str = ""
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over languages and seeds."""
@@ -59,10 +59,17 @@ class Result(NamedTuple):
         return sum(values) / len(values)
 
     def save(self, out: PathLike) -> Path:
-        """Write ``<out>/<model>/<task>.json``."""
-        path = result_path(out, self.model, self.task)
-        with atomic_write(path) as stream:
-            json.dump(self._asdict(), stream, indent=1, ensure_ascii=False)
+        """Write ``<out>/<model>/<task>.json``, joined with a result of the same settings that is there.
+
+        Where that file has other settings, the name tells them apart: ``<task>.<hash>.json``.
+
+        Raises:
+            ValueError: the file there is of another model of this name, or not a result.
+        """
+        with _lock(Path(out) / self.model):
+            path = free_path(self, out)
+            result = join(load_result(path), self) if path.is_file() else self
+            _write(result, path)
         return path
 
 
@@ -72,10 +79,135 @@ FIELDS: dict[str, type] = {
 }  # fmt: skip
 """The types of a result's fields, as JSON has them."""
 
+LATER_FIELDS: dict[str, type] = {"incomplete": dict, "title": str}
+"""Fields that results of earlier versions do not have."""
+
+
+def _write(result: Result, path: Path) -> None:
+    with atomic_write(path) as stream:
+        json.dump(result._asdict(), stream, indent=1, ensure_ascii=False, allow_nan=False)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Let one process at a time join its result with the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
 
 def result_path(out: PathLike, model: str, task: str) -> Path:
-    """Return where a result lies."""
+    """Return where the first result of a model and task lies."""
     return Path(out) / model / f"{task}.json"
+
+
+def run_identity(result: Result) -> dict[str, Any]:
+    """Return what must be equal for two results to be parts of one run."""
+    return {
+        "settings": result.settings,
+        "source": result.source,
+        "metric": result.metric,
+        "model": result.provenance.get("model_hash"),
+        "train": result.provenance.get("train_hash"),
+    }
+
+
+def free_path(result: Result, out: PathLike) -> Path:
+    """Return the file for a result: that of the same settings, or a new one.
+
+    Raises:
+        ValueError: a file there is of another model of this name, or not a result.
+    """
+    first = result_path(out, result.model, result.task)
+    digest = hash_of(result.settings, result.source, result.provenance.get("train_hash"))[:8]
+    named = first.with_name(f"{result.task}.{digest}.json")
+    for path in (first, named):
+        if not path.is_file():
+            return path
+        there = load_result(path)
+        if there.provenance.get("model_hash") != result.provenance.get("model_hash"):
+            raise ValueError(
+                f"{path} is of another model that was called {result.model}: choose another --name, or remove it"
+            )
+        if run_identity(there) == run_identity(result):
+            return path
+    return named
+
+
+Values = dict[str, dict[str, dict[str, float]]]
+"""tag -> seed -> metric -> value."""
+
+
+def values_of(result: Result) -> Values:
+    """Return every value of a result; retrieval's seed is empty."""
+    values: Values = {
+        tag: {seed: dict(scores) for seed, scores in seeds.items()} for tag, seeds in result.incomplete.items()
+    }
+    for tag, metrics in result.scores.items():
+        for place, seed in enumerate(result.seeds or [""]):
+            values.setdefault(tag, {})[str(seed)] = {name: column[place] for name, column in metrics.items()}
+    return values
+
+
+def join(old: Result, new: Result) -> Result:
+    """Return a result with the languages and seeds of both; where both have a value, the new one counts."""
+    values = values_of(old)
+    for tag, seeds in values_of(new).items():
+        if _data_of(old, tag) != _data_of(new, tag):
+            values[tag] = {}  # the language's file has changed since
+        values.setdefault(tag, {}).update(seeds)
+    return arrange(
+        new._replace(
+            sizes=dict(sorted({**old.sizes, **new.sizes}.items())),
+            not_scored={tag: why for tag, why in {**old.not_scored, **new.not_scored}.items() if tag not in values},
+            notes=list(dict.fromkeys([*_kept_notes(old, new), *new.notes])),
+            by_layer={
+                layer: dict(sorted({**old.by_layer.get(layer, {}), **new.by_layer.get(layer, {})}.items()))
+                for layer in sorted({*old.by_layer, *new.by_layer}, key=int)
+            },
+            curves={**old.curves, **new.curves},
+            provenance=join_provenance(old.provenance, new.provenance),
+        ),
+        values,
+    )
+
+
+def _data_of(result: Result, tag: str) -> Any:
+    return result.provenance.get("data_hashes", {}).get(tag)
+
+
+def _kept_notes(old: Result, new: Result) -> list[str]:
+    """Return notes of the old result that are not of a language that was scored anew."""
+    return [note for note in old.notes if not any(tag in note for tag in new.scores)]
+
+
+def join_provenance(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return where the values of both come from; environments that computed any of them are listed once."""
+    computed = list({hash_of(part): part for part in [*old.get("computed", []), *new.get("computed", [])]}.values())
+    hashes = {**old.get("data_hashes", {}), **new.get("data_hashes", {})}
+    return {**new, "computed": computed, "data_hashes": dict(sorted(hashes.items())), "data_hash": hash_of(hashes)}
+
+
+def arrange(result: Result, values: Values) -> Result:
+    """Return a result with its values set: the most complete set of seeds in ``scores``, the rest in ``incomplete``."""
+    counts: dict[tuple[str, ...], int] = {}
+    for seeds in values.values():
+        key = tuple(sorted(seeds, key=lambda seed: int(seed or 0)))
+        counts[key] = counts.get(key, 0) + 1
+    every = max(counts, key=lambda key: (len(key) * sum(set(key) <= set(seeds) for seeds in values.values()), len(key)))
+    scores: dict[str, dict[str, list[float]]] = {}
+    incomplete: Values = {}
+    for tag in sorted(values):
+        seeds = values[tag]
+        if set(every) <= seeds.keys():
+            scores[tag] = {name: [seeds[seed][name] for seed in every] for name in seeds[every[0]]}
+        extra = {seed: seeds[seed] for seed in sorted(seeds) if tag not in scores or seed not in every}
+        if extra:
+            incomplete[tag] = extra
+    return result._replace(
+        scores=scores, incomplete=incomplete, seeds=[] if every == ("",) else [int(seed) for seed in every]
+    )
 
 
 def load_result(path: PathLike) -> Result:
@@ -86,15 +218,16 @@ def load_result(path: PathLike) -> Result:
     """
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(fields, dict) or fields.keys() != FIELDS.keys():
+        later = LATER_FIELDS.keys()
+        if not isinstance(fields, dict) or fields.keys() - later != FIELDS.keys():
             raise ValueError(f"it must be an object of {' '.join(FIELDS)}")
-        for name, kind in FIELDS.items():
+        for name, kind in {**FIELDS, **{name: LATER_FIELDS[name] for name in later & fields.keys()}}.items():
             if not isinstance(fields[name], kind):
                 raise ValueError(f"{name} must be a {kind.__name__}, but is {str(fields[name])[:60]}")
         result = Result(**fields)
         _check(result)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no result of `langsamp evaluate`: {error}") from error
+        raise ValueError(f"{path} is not a result of `langsamp evaluate`: {error}") from error
     return result
 
 
@@ -114,8 +247,8 @@ def model_name(name: str) -> str:
 def _check(result: Result) -> None:
     """Raise ``ValueError`` unless every language has numbers for the metric, one per seed."""
     model_name(result.model)
-    if result.task not in TASKS:
-        raise ValueError(f"task must be of {' '.join(TASKS)}, but is {result.task!r}")
+    if result.task not in TASKS and not (result.title and result.task.replace("-", "").replace("_", "").isalnum()):
+        raise ValueError(f"task must be one of {' '.join(TASKS)}, but is {result.task!r}")
     if not result.scores:
         raise ValueError("it has no scores")
     runs = max(1, len(result.seeds))
@@ -126,28 +259,4 @@ def _check(result: Result) -> None:
         for metric, values in metrics.items():
             numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
             if not numbers or len(values) != runs or not all(map(math.isfinite, values)):
-                raise ValueError(f"{metric} of {tag} must be {runs} numbers, but is {str(values)[:60]}")
-
-
-def provenance(model: PathLike, model_hash: str, data: PathLike, data_hash: str) -> dict[str, Any]:
-    """Return where a result comes from."""
-    import torch
-
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {
-        "model": str(Path(model).resolve()),
-        "model_hash": model_hash,
-        "data": str(Path(data).resolve()),
-        "data_hash": data_hash,
-        "langsamp_plugin": __version__,
-        "versions": versions,
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+                raise ValueError(f"{metric} of {tag} must be {runs} finite numbers, but is {str(values)[:60]}")

@@ -22,31 +22,53 @@ def retrieval_scores(queries: np.ndarray, index: np.ndarray) -> dict[str, float]
         ``top1``, ``top5``, ``top10``, ``reverse1``, ``reverse5``, ``reverse10``, in percent, and ``chance10``, what
         guessing gets among so many candidates.
     """
-    forth, back = ranks(queries, index), ranks(index, queries)
+    forth, back = both_ranks(queries, index)
     scores = {f"top{k}": 100.0 * float((forth <= k).mean()) for k in TOP}
     scores.update({f"reverse{k}": 100.0 * float((back <= k).mean()) for k in TOP})
     return {**scores, "chance10": 100.0 * min(1.0, 10 / len(queries))}
 
 
-def ranks(queries: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return the place of each query's own row among all rows by cosine, 1 for the nearest.
+def both_ranks(queries: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the place of each row's own translation among all, in both directions, 1 for the nearest.
 
-    An exact search by blocked matrix products. Of equally near rows the own one counts as last, so that a model that
-    maps everything to one point scores by its merit.
+    An exact search by blocked matrix products. Of equally near rows the own one counts as last,
+    and so does one that cannot be compared, so that a model that maps everything to one point scores by its merit.
 
     Args:
         queries, index: float ``(n, C)``.
 
     Returns:
-        int64 ``(n,)``.
+        int64 ``(n,)`` from the queries to the index, and back.
+
+    Raises:
+        ValueError: a vector is not finite.
     """
+    for name, vectors in (("queries", queries), ("index", index)):
+        finite = np.isfinite(vectors).all(1)
+        if not finite.all():
+            raise ValueError(f"the {name} must be finite vectors, but row {int(np.argmin(finite))} has NaN or infinity")
     queries, index = _unit(queries), _unit(index)
-    found = np.empty(len(queries), dtype=np.int64)
+    own = np.empty(len(queries), dtype=queries.dtype)
+    forth = np.empty(len(queries), dtype=np.int64)
+    back = np.ones(len(queries), dtype=np.int64)
     for start in range(0, len(queries), BLOCK):
         similarity = queries[start : start + BLOCK] @ index.T
-        own = similarity.diagonal(start)[:, None]
-        found[start : start + BLOCK] = (similarity >= own).sum(1)  # the own row counts itself
-    return found
+        rows = np.arange(len(similarity))
+        # The own row is compared as it stands in the product: sums in another order differ in the last digit.
+        own[start + rows] = similarity[rows, start + rows]
+        forth[start + rows] = (~(similarity < own[start + rows, None])).sum(1)  # the own row counts itself
+    for start in range(0, len(queries), BLOCK):
+        if len(queries) > BLOCK:  # else the one block is still there
+            similarity = queries[start : start + BLOCK] @ index.T
+        rows = np.arange(len(similarity))
+        similarity[rows, start + rows] = -np.inf
+        back += (~(similarity < own[None, :])).sum(0)
+    return forth, back
+
+
+def ranks(queries: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the place of each query's own row among all rows by cosine; see :func:`both_ranks`."""
+    return both_ranks(queries, index)[0]
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -1,36 +1,75 @@
-"""The six tasks of Glot500 and LangSAMP, and the authors' settings for each (LangSAMP, section 4; Glot500, section 4)."""
+"""The six tasks of Glot500 and LangSAMP, and how each is run: the published protocol, and ours with its faults mended."""
 
 from __future__ import annotations
 
 from typing import NamedTuple, Optional
 
 RETRIEVAL, CLASSIFICATION, TAGGING = "retrieval", "classification", "tagging"
+KINDS = (RETRIEVAL, CLASSIFICATION, TAGGING)
+PUBLISHED, FIXED = "published", "fixed"
+PROTOCOLS = (FIXED, PUBLISHED)
+
+
+class Recipe(NamedTuple):
+    """What a fine-tuning loop does besides its sizes; the defaults are right, the others are what the authors' scripts do.
+
+    Args:
+        clip: largest norm of a gradient; 0 does not clip.
+        decay_by_batch: the learning rate falls as if every micro-batch were an update, and so ends above 0.
+        reset_by_batch: gradients are reset before every micro-batch, so that an update sees only its last one.
+        mean_by_batch: the loss is averaged within each micro-batch, and not over all labels of an update.
+        carry: micro-batches left over at the end of an epoch go into the first update of the next one.
+        decay_first: the learning rate falls before an update and not after it.
+        look_after_epochs: the dev set is also scored at the end of each epoch.
+        random_order: batches are drawn at random, and never sorted by length.
+        second_end: inputs end in two ``</s>``.
+        cut_long: tagged sentences longer than the model are cut and not split between words.
+    """
+
+    clip: float = 1.0
+    decay_by_batch: bool = False
+    reset_by_batch: bool = False
+    mean_by_batch: bool = False
+    carry: bool = False
+    decay_first: bool = False
+    look_after_epochs: bool = True
+    random_order: bool = False
+    second_end: bool = False
+    cut_long: bool = False
 
 
 class Settings(NamedTuple):
     """How a task is run.
 
     Args:
+        protocol: ``fixed`` or ``published``.
         layer: for retrieval: the block whose output is pooled; ``None`` is two thirds up, as block 8 is of 12.
         max_length: tokens that are kept of a sentence.
-        lr: learning rate of AdamW, falling linearly to 0.
+        most_pairs: for retrieval: pairs of a language, drawn evenly; 0 takes all.
+        min_pairs: languages with fewer sentences are not scored.
+        lr: learning rate of AdamW, falling linearly.
         epochs: passes over the training data.
         batch_size: sentences per micro-batch.
         accumulate: micro-batches per update.
         eval_steps: updates between two looks at the dev set, besides the end of each epoch; 0 for epochs alone.
         seeds: one fine-tuning run each.
-        min_pairs: languages with fewer sentences are not scored.
+        recipe: of the loop.
+        precision: ``auto`` (bfloat16 on a GPU that has it, else float32), ``float32``, ``bfloat16`` or ``float16``.
     """
 
+    protocol: str = FIXED
     layer: Optional[int] = None
     max_length: int = 512
+    most_pairs: int = 0
+    min_pairs: int = 20
     lr: float = 1e-5
     epochs: int = 40
     batch_size: int = 16
     accumulate: int = 1
     eval_steps: int = 0
     seeds: tuple[int, ...] = (42,)
-    min_pairs: int = 20
+    recipe: Recipe = Recipe()
+    precision: str = "auto"
 
 
 class Task(NamedTuple):
@@ -42,11 +81,14 @@ class Task(NamedTuple):
         kind: ``retrieval``, ``classification`` or ``tagging``.
         metric: the one that tables show.
         languages: language-scripts in the paper (tail/head).
-        settings: the authors'.
+        settings: ours.
         layout: of the data, below ``--data``.
         source: where to get them.
         licence: of the data, as their source states it.
         citation: whom to cite.
+        published: what the authors' scripts set differently.
+        wikipedia: folders are named by the codes of Wikipedias.
+        folder: below ``--data``, where it is not ``name``.
     """
 
     name: str
@@ -59,6 +101,21 @@ class Task(NamedTuple):
     source: str
     licence: str
     citation: str
+    published: Optional[Settings] = None
+    wikipedia: bool = False
+    folder: str = ""
+
+    def protocol(self, name: str) -> Settings:
+        """Return the settings of a protocol.
+
+        Raises:
+            ValueError: there is no such protocol.
+        """
+        if name not in PROTOCOLS:
+            raise ValueError(f"--protocol must be one of {' '.join(PROTOCOLS)}, but is {name!r}")
+        if name == PUBLISHED:
+            return (self.published or self.settings)._replace(protocol=PUBLISHED)
+        return self.settings
 
 
 WORDS = Settings(
@@ -66,54 +123,75 @@ WORDS = Settings(
 )
 """The authors tag names and parts of speech with the same settings."""
 
+PUBLISHED_WORDS = WORDS._replace(
+    seeds=(1,), precision="float32",
+    recipe=Recipe(mean_by_batch=True, carry=True, decay_first=True, look_after_epochs=False, random_order=True,
+                  second_end=True, cut_long=True),
+)  # fmt: skip
+"""Of evaluation/tagging/run_tag.py and evaluate_all_{ner,pos}.sh at cisnlp/LangSAMP."""
+
+SENTENCES = Settings(max_length=160, seeds=(42, 43, 44, 45, 46))
+
+
+def _published_sentences(settings: Settings) -> Settings:
+    """Return what evaluation/{sib200,taxi1500}/evaluate*.py at cisnlp/LangSAMP do."""
+    recipe = Recipe(clip=0.0, decay_by_batch=True, reset_by_batch=True, mean_by_batch=True, random_order=True)
+    return settings._replace(batch_size=8, accumulate=2, recipe=recipe, precision="float32")
+
+
 TASKS = {
     task.name: task
     for task in (
         Task(
-            "sr_bible", "SR-B", RETRIEVAL, "top10", "369 (275/94)", Settings(),
-            "sr_bible/<tag>.txt: verse-id<tab>text, eng_Latn.txt among them, the same ids in every language",
+            "sr_bible", "SR-B", RETRIEVAL, "top10", "369 (275/94)", Settings(most_pairs=500),
+            "sr_bible/<tag>.txt: verse-id<tab>text, eng_Latn.txt among them, the same ids in every language; "
+            "or bible.<tag>-eng_Latn.<tag> and bible.<tag>-eng_Latn.eng_Latn",
             "built from Bible texts, see github.com/cisnlp/Glot500",
-            "per translation; often not open, so the set is not distributed as a whole",
+            "per translation; often not open, so the complete set is not distributed",
             "Imani et al., Glot500 (ACL 2023)",
         ),
         Task(
-            "sr_tatoeba", "SR-T", RETRIEVAL, "top10", "98 (28/70)", Settings(),
-            "sr_tatoeba/tatoeba.<l3>-eng.<l3> and tatoeba.<l3>-eng.eng, line n translates line n",
+            "sr_tatoeba", "SR-T", RETRIEVAL, "top10", "98 (28/70)", Settings(most_pairs=1000),
+            "sr_tatoeba/tatoeba.<l3>-eng.<l3> and tatoeba.<l3>-eng.eng, line n translates line n; the same with tags",
             "github.com/facebookresearch/LASER, data/tatoeba/v1",
             "Tatoeba: CC BY 2.0 FR (see the site's terms)",
             "Artetxe and Schwenk, Massively multilingual sentence embeddings (TACL 2019)",
         ),
         Task(
             "taxi1500", "Taxi1500", CLASSIFICATION, "f1", "354 (264/90)",
-            Settings(max_length=100, seeds=(42, 43, 44, 45)),
-            "taxi1500/<tag>/{train,dev,test}.tsv with a header: id, label, text",
+            SENTENCES._replace(max_length=100, seeds=(42, 43, 44, 45)),
+            "taxi1500/<tag>/{train,dev,test}.tsv or <tag>_{train,dev,test}.tsv with a header: id, label, text",
             "github.com/cisnlp/Taxi1500",
             "labels Apache-2.0; Bible texts per translation",
             "Ma et al., Taxi1500 (2023)",
+            published=_published_sentences(SENTENCES._replace(max_length=100, seeds=(42, 43, 44, 45))),
         ),
         Task(
-            "sib200", "SIB200", CLASSIFICATION, "f1", "172 (94/78)",
-            Settings(max_length=160, seeds=(42, 43, 44, 45, 46)),
+            "sib200", "SIB200", CLASSIFICATION, "f1", "172 (94/78)", SENTENCES,
             "sib200/<tag>/{train,dev,test}.tsv with a header: index_id, category, text",
             "github.com/dadelani/sib-200, data/annotated",
             "Apache-2.0; the sentences are FLORES-200's (CC BY-SA 4.0)",
             "Adelani et al., SIB-200 (EACL 2024)",
+            published=_published_sentences(SENTENCES),
         ),
         Task(
             "ner", "NER", TAGGING, "f1", "164 (75/89)",
             WORDS,
-            "ner/<tag>/{train,dev,test}.{txt,tsv}: a token and its label a line, a blank line between sentences",
+            "ner/<tag>/{train,dev,test}[.txt,.tsv] or ner/{train,dev,test}-<tag>.tsv: a token and its label a line, "
+            "a blank line between sentences",
             "WikiANN, github.com/afshinrahimi/mmner; African languages: github.com/masakhane-io/masakhane-ner",
             "WikiANN: of Wikipedia, CC BY-SA; MasakhaNER: CC BY-NC 4.0",
             "Pan et al., Cross-lingual name tagging (ACL 2017); Adelani et al., MasakhaNER 2.0 (EMNLP 2022)",
+            published=PUBLISHED_WORDS, wikipedia=True,
         ),
         Task(
             "pos", "POS", TAGGING, "f1", "91 (28/63)",
             WORDS,
-            "pos/<tag>/{train,dev,test}.{tsv,txt}: a token and its label a line, a blank line between sentences",
+            "pos/<tag>/{train,dev,test}[.tsv,.txt,.conllu]: a token and its label a line, a blank line between sentences",
             "Universal Dependencies, universaldependencies.org",
             "per treebank, mostly CC BY-SA 4.0, some non-commercial",
             "de Marneffe et al., Universal Dependencies (CL 2021)",
+            published=PUBLISHED_WORDS,
         ),
     )
 }  # fmt: skip
@@ -123,20 +201,35 @@ def describe_tasks() -> str:
     """Return what ``langsamp evaluate --list`` prints."""
     lines = []
     for task in TASKS.values():
-        settings = task.settings
-        how = (
-            f"mean over the tokens of block 8 of 12, at most {settings.max_length} tokens, cosine; top-1, 5 and 10, both ways"
-            if task.kind == RETRIEVAL
-            else f"fine-tuned on English: lr {settings.lr:g}, {settings.epochs} epochs, batch {settings.batch_size}"
-            + (f" x {settings.accumulate}" if settings.accumulate > 1 else "")
-            + f", at most {settings.max_length} tokens, seeds {' '.join(map(str, settings.seeds))}"
-        )
         lines += [
             f"{task.name} ({task.title}): {task.kind}, {task.languages} language-scripts (tail/head) in the paper",
-            f"  protocol  {how}",
+            f"  fixed     {describe_settings(task, task.settings)}",
+            f"  published {describe_settings(task, task.protocol(PUBLISHED))}",
             f"  layout    {task.layout}",
             f"  data      {task.source}",
             f"  licence   {task.licence}",
             f"  cite      {task.citation}",
         ]
     return "\n".join([*lines, "A packed <task>/<task>.tar.xz (or .tar.gz) is unpacked on first use."])
+
+
+def describe_settings(task: Task, settings: Settings) -> str:
+    """Return a line that says how a task is run."""
+    if task.kind == RETRIEVAL:
+        most = f"at most {settings.most_pairs} pairs, " if settings.most_pairs else ""
+        return (
+            f"mean over the tokens of block 8 of 12, at most {settings.max_length} tokens, {most}cosine; "
+            "top-1, 5 and 10, both ways"
+        )
+    changed = [
+        name.replace("_", " ")
+        for name, value in settings.recipe._asdict().items()
+        if value != Recipe._field_defaults[name] and name != "clip"
+    ]
+    return (
+        f"fine-tuned on English: lr {settings.lr:g}, {settings.epochs} epochs, batch {settings.batch_size}"
+        + (f" x {settings.accumulate}" if settings.accumulate > 1 else "")
+        + f", at most {settings.max_length} tokens, seeds {' '.join(map(str, settings.seeds))}"
+        + ("" if settings.recipe.clip else ", no clipping")
+        + (f", {', '.join(changed)}" if changed else "")
+    )

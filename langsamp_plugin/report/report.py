@@ -1,308 +1,353 @@
-"""Results to the paper's tables: groups of languages, model against model, language by language."""
+"""The numbers of a report: groups of languages, model against model, language by language; nothing is computed twice."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Optional
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple, Optional
 
 import numpy as np
 
-from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.evaluation.results import Result, load_result
+from langsamp_plugin.analysis.families import OTHER, read_families
+from langsamp_plugin.evaluation.paper_languages import of_the_paper, paper_languages
+from langsamp_plugin.evaluation.results import Result
 from langsamp_plugin.evaluation.tasks import TASKS
-from langsamp_plugin.report.comparison import Cell, Difference, Groups, cell, difference
+from langsamp_plugin.report.groups import Groups
+from langsamp_plugin.report.published import DIFFERENT_METRICS, PUBLISHED_ROWS
+from langsamp_plugin.report.statistics import RESAMPLES, Difference, Resamples, compare, holm
+
+WARNING = "\u26a0"
 
 
-def load_results(paths: Sequence[PathLike]) -> list[Result]:
-    """Read results: files, folders of a model, or folders of models.
+class Cell(NamedTuple):
+    """Mean of a group of languages.
 
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: a file is no result.
+    Args:
+        mean: over languages and seeds; ``nan`` for an empty group.
+        std: standard deviation over seeds of the mean over languages (with n - 1), ``None`` for a single run.
+        languages: how many.
     """
-    files: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_file():
-            files.append(path)
-        else:
-            found = [
-                file
-                for task in TASKS
-                for pattern in (f"{task}.json", f"*/{task}.json")
-                for file in sorted(path.glob(pattern))
-            ]
-            if not found:
-                raise FileNotFoundError(f"{path} has no results in it; `langsamp evaluate` makes them")
-            files += found
-    return [load_result(file) for file in dict.fromkeys(files)]
+
+    mean: float
+    std: Optional[float]
+    languages: int
+
+    def __str__(self) -> str:
+        if not self.languages:
+            return "-"
+        return f"{self.mean:.1f}" + (f" ± {self.std:.1f}" if self.std is not None else "")
+
+
+class SummaryRow(NamedTuple):
+    """A model on a task: group -> cell; ``published`` rows are the paper's."""
+
+    task: str
+    model: str
+    cells: dict[str, Cell]
+    published: bool = False
+
+
+class Comparison(NamedTuple):
+    """A model against the baseline on a group of languages."""
+
+    task: str
+    baseline: str
+    model: str
+    group: str
+    gain: Difference
+
+
+class FamilyEffect(NamedTuple):
+    """The mean gain over the languages of a family."""
+
+    task: str
+    baseline: str
+    model: str
+    family: str
+    languages: int
+    gain: float
+
+
+def cell(result: Result, tags: Sequence[str], metric: str) -> Cell:
+    """Return the mean over some languages."""
+    if not tags:
+        return Cell(float("nan"), None, 0)
+    by_seed = np.array([result.scores[tag][metric] for tag in tags]).mean(0)
+    return Cell(float(by_seed.mean()), float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None, len(tags))
 
 
 class Report:
     """Tables of several models on several tasks.
 
     Args:
-        results: what to show; the first model of each task is what the others are compared with.
+        results: what to show.
         groups: which languages are head.
+        baseline: the model that all others are compared with, the same for every task; by default the first.
+        metrics: task -> the metric to show instead of its own.
+        published: also show the paper's numbers.
+        families: language -> family; by default the built-in list.
+        resamples: how many a bootstrap draws.
 
     Attributes:
         tasks: name -> the results of that task.
         shared: name -> the languages that all its results have; only these are in the summary.
 
     Raises:
-        ValueError: two results of one model and task.
+        ValueError: two results of one model and task, no such baseline or metric, or no language that all models have.
     """
 
-    def __init__(self, results: Sequence[Result], groups: Optional[Groups] = None):
+    def __init__(
+        self,
+        results: Sequence[Result],
+        groups: Optional[Groups] = None,
+        *,
+        baseline: Optional[str] = None,
+        metrics: Optional[Mapping[str, str]] = None,
+        published: bool = False,
+        families: Optional[Mapping[str, str]] = None,
+        resamples: int = RESAMPLES,
+    ):
         self.groups = groups or Groups()
+        self.published = published
+        self._metrics = dict(metrics or {})
+        self._families = families
+        self._resamples = Resamples(resamples)
         self.tasks: dict[str, list[Result]] = {}
-        for task in TASKS:
+        names = dict.fromkeys([*TASKS, *sorted({result.task for result in results} - TASKS.keys())])
+        for task in names:
             of_task = [result for result in results if result.task == task]
-            names = [result.model for result in of_task]
-            for name in names:
-                if names.count(name) > 1:
-                    raise ValueError(f"there are {names.count(name)} results of {name} on {task}: evaluate with --name")
+            models = [result.model for result in of_task]
+            for name in models:
+                if models.count(name) > 1:
+                    raise ValueError(
+                        f"there are {models.count(name)} results of {name} on {task}: evaluate with --name"
+                    )
             if of_task:
                 self.tasks[task] = of_task
+        every = list(dict.fromkeys(result.model for result in results))
+        if baseline is not None and baseline not in every:
+            raise ValueError(f"--baseline must be one of {', '.join(every)}, but is {baseline!r}")
+        self.baseline = baseline if baseline is not None else every[0]
         self.shared = {
             task: sorted(set.intersection(*(set(result.scores) for result in of_task)))
             for task, of_task in self.tasks.items()
         }
+        if not any(self.shared.values()):
+            raise ValueError(
+                f"no language has scores of all models ({', '.join(every)}), so nothing can be compared: name results of "
+                "the same languages"
+            )
+        self._check_metrics()
 
-    def summary(self) -> list[tuple[str, str, dict[str, Cell]]]:
-        """Return ``(task, model, group -> cell)`` rows."""
+    def _check_metrics(self) -> None:
+        for task, metric in self._metrics.items():
+            if task not in self.tasks:
+                raise ValueError(f"--metric names task {task}, but there are results of {', '.join(self.tasks)}")
+            for result in self.tasks[task]:
+                known = sorted(set.intersection(*(set(scores) for scores in result.scores.values())))
+                if metric not in known:
+                    raise ValueError(f"--metric of {task} must be one of {', '.join(known)}, but is {metric!r}")
+
+    def metric(self, task: str) -> str:
+        """Return the metric that a task is shown by."""
+        return self._metrics.get(task, self.tasks[task][0].metric)
+
+    def title(self, task: str) -> str:
+        """Return the name of a task in tables."""
+        return TASKS[task].title if task in TASKS else self.tasks[task][0].title or task
+
+    def members(self, task: str, group: str) -> list[str]:
+        """Return the languages of a group that all models have."""
+        return self.groups.members(group, self.shared[task], task)
+
+    @cached_property
+    def summary(self) -> list[SummaryRow]:
+        """A row per task and model, and with ``published`` the paper's rows below them."""
+        rows = []
+        for task, of_task in self.tasks.items():
+            metric = self.metric(task)
+            rows += [
+                SummaryRow(
+                    task, result.model,
+                    {group: cell(result, self.members(task, group), metric) for group in Groups.names},
+                )
+                for result in of_task
+            ]  # fmt: skip
+            if self.published and task in paper_languages():
+                rows += self._published_rows(task)
+        return rows
+
+    def _published_rows(self, task: str) -> list[SummaryRow]:
+        heads = paper_languages()[task]
+        sizes = {group: len(self.groups.members(group, heads, task)) for group in Groups.names}
         return [
-            (
-                task,
-                result.model,
+            SummaryRow(
+                task, row.model,
                 {
-                    group: cell(result, self.groups.members(group, self.shared[task]), result.metric)
+                    group: Cell(row.values[task][group], None, sizes[group])
+                    if group in row.values[task] else Cell(float("nan"), None, 0)
                     for group in Groups.names
                 },
+                published=True,
             )
-            for task, of_task in self.tasks.items()
-            for result in of_task
-        ]
+            for row in PUBLISHED_ROWS
+        ]  # fmt: skip
 
+    @cached_property
     def best(self) -> set[tuple[str, str, str]]:
-        """Return ``(task, model, group)`` of the best cells, where there is something to compare."""
+        """``(task, model, group)`` of the best cells among the user's models, where there is something to compare."""
         found = set()
-        rows = self.summary()
         for task, of_task in self.tasks.items():
             for group in Groups.names:
                 means = {
-                    model: cells[group].mean for name, model, cells in rows if name == task and cells[group].languages
+                    row.model: row.cells[group].mean
+                    for row in self.summary
+                    if row.task == task and not row.published and row.cells[group].languages
                 }
                 if len(of_task) > 1 and means:
                     top = max(round(mean, 1) for mean in means.values())
                     found |= {(task, model, group) for model, mean in means.items() if round(mean, 1) == top}
         return found
 
-    def differences(self) -> list[tuple[str, str, str, str, Difference]]:
-        """Return ``(task, first model, other model, group, difference)`` rows."""
-        return [
-            (task, of_task[0].model, other.model, group, difference(of_task[0], other, members, other.metric))
-            for task, of_task in self.tasks.items()
-            for other in of_task[1:]
-            for group in Groups.names
-            if (members := self.groups.members(group, self.shared[task]))
-        ]
-
-    def notes(self) -> list[str]:
-        """Return what a reader must know: languages left out, protocols that differ, what evaluation noted."""
-        lines = []
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """Every model against the baseline, per task and group, Holm's correction over all of them."""
+        rows: list[Comparison] = []
         for task, of_task in self.tasks.items():
-            title = TASKS[task].title
-            for result in of_task:
-                extra = sorted(set(result.scores) - set(self.shared[task]))
-                if extra:
-                    lines.append(
-                        f"{title}: {len(extra)} languages only {result.model} has are not in the summary: {' '.join(extra)}"
-                    )
-                lines += [f"{title}, {result.model}: {tag} not scored, {why}" for tag, why in result.not_scored.items()]
-                lines += [f"{title}, {result.model}: {note}" for note in result.notes]
-            settings = {str(sorted(result.settings.items())) + str(result.seeds) + result.source for result in of_task}
-            if len(settings) > 1:
-                lines.append(f"{title}: THE MODELS WERE NOT RUN WITH THE SAME SETTINGS, see the JSON files")
-            hashes = {result.provenance.get("data_hash") for result in of_task}
-            if len(hashes) > 1:
-                lines.append(f"{title}: the models were not scored on the same data or languages")
-            if of_task[0].settings.get("limit"):
-                lines.append(f"{title}: at most {of_task[0].settings['limit']} sentences of each file")
-            if of_task[0].source != "eng_Latn":
-                lines.append(f"{title}: fine-tuned on {of_task[0].source}")
-        return lines
+            first = next((result for result in of_task if result.model == self.baseline), None)
+            if first is None:
+                continue
+            for other in of_task:
+                if other is first:
+                    continue
+                for group in Groups.names:
+                    tags = self.members(task, group)
+                    if tags:
+                        gain = self._gain(first, other, tags, self.metric(task))
+                        rows.append(Comparison(task, first.model, other.model, group, gain))
+        adjusted = holm([row.gain.p for row in rows])
+        return [row._replace(gain=row.gain._replace(adjusted=value)) for row, value in zip(rows, adjusted)]
+
+    def _gain(self, one: Result, other: Result, tags: Sequence[str], metric: str) -> Difference:
+        sides = [np.array([result.scores[tag][metric] for tag in tags], dtype=float) for result in (one, other)]
+        seeds = bool(one.seeds) and bool(other.seeds)
+        return compare(*sides, seeds=seeds, resamples=self._resamples)
+
+    @cached_property
+    def family_effects(self) -> list[FamilyEffect]:
+        """The gain over the baseline per family, families with two languages at least, and the mean of families."""
+        families = self._families if self._families is not None else read_families()
+        rows = []
+        for task, of_task in self.tasks.items():
+            metric = self.metric(task)
+            first = next((result for result in of_task if result.model == self.baseline), None)
+            for other in of_task if first is not None else ():
+                if other is first:
+                    continue
+                assert first is not None
+                gains: dict[str, list[float]] = {}
+                for tag in self.shared[task]:
+                    gain = float(np.mean(other.scores[tag][metric]) - np.mean(first.scores[tag][metric]))
+                    gains.setdefault(families.get(tag[:3], OTHER), []).append(gain)
+                known = {name: values for name, values in sorted(gains.items()) if len(values) > 1 and name != OTHER}
+                rows += [
+                    FamilyEffect(task, first.model, other.model, name, len(values), float(np.mean(values)))
+                    for name, values in known.items()
+                ]
+                if len(known) > 1:
+                    mean = float(np.mean([np.mean(values) for values in known.values()]))
+                    count = sum(map(len, known.values()))
+                    rows.append(FamilyEffect(task, first.model, other.model, "mean of families", count, mean))
+        return rows
 
     def columns(self, task: str) -> list[str]:
         """Return the heads of the group columns with the number of languages in each."""
-        return [f"{group} ({len(self.groups.members(group, self.shared[task]))})" for group in Groups.names]
+        return [f"{group} ({len(self.members(task, group))})" for group in Groups.names]
 
-    def text(self) -> str:
-        """Return the summary for a terminal."""
-        lines = []
-        best = self.best()
-        for task in self.tasks:
-            width = max(len(result.model) for result in self.tasks[task])
-            title = f"{TASKS[task].title} ({TASKS[task].metric})"
-            lines.append(f"{title:<{max(width + 2, 20)}}" + "".join(f"{name:>16}" for name in self.columns(task)))
-            for name, model, cells in self.summary():
-                if name == task:
-                    marks = [f"{cells[group]}{'*' if (task, model, group) in best else ' '}" for group in Groups.names]
-                    lines.append(f"  {model:<{max(width, 18)}}" + "".join(f"{mark:>16}" for mark in marks))
-        if best:
-            lines.append("* best of its column")
-        for task, one, other, group, gain in self.differences():
-            if group == "all":
-                lines.append(
-                    f"{TASKS[task].title}: {other} less {one} {gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}], "
-                    f"p = {gain.p:.4f}, paired bootstrap over {gain.languages} languages"
-                )
-        return "\n".join(lines)
-
-    def markdown(self, pictures: Sequence[str] = ()) -> str:
-        """Return the whole report."""
-        best = self.best()
-        lines = [
-            "# Zero-shot evaluation",
-            "",
-            "Mean over languages; ± is the standard deviation over seeds; best in bold.",
-            "",
-        ]
-        for task, of_task in self.tasks.items():
-            lines += [
-                f"## {TASKS[task].title}",
-                "",
-                f"| model | {' | '.join(self.columns(task))} |",
-                "| --- |" + " ---: |" * 5,
-            ]
-            for name, model, cells in self.summary():
-                if name == task:
-                    parts = [
-                        f"**{cells[group]}**" if (task, model, group) in best else str(cells[group])
-                        for group in Groups.names
-                    ]
-                    lines.append(f"| {model} | {' | '.join(parts)} |")
-            gains = [row for row in self.differences() if row[0] == task]
-            if gains:
-                lines += [
-                    "",
-                    "| difference | group | languages | points | 95 % interval | p |",
-                    "| --- | --- | ---: | ---: | --- | ---: |",
-                ]
-                lines += [
-                    f"| {other} less {one} | {group} | {gain.languages} | {gain.mean:+.2f} | {gain.low:+.2f} to {gain.high:+.2f} | {gain.p:.4f} |"
-                    for _, one, other, group, gain in gains
-                ]
-            settings = ", ".join(f"{key} {value}" for key, value in of_task[0].settings.items())
-            seeds = f", seeds {' '.join(map(str, of_task[0].seeds))}" if of_task[0].seeds else ""
-            lines += ["", f"Metric {of_task[0].metric}; {settings}{seeds}; from {of_task[0].source}."]
-            lines += [
-                "",
-                *(f"![{TASKS[task].title}]({picture})" for picture in pictures if picture.startswith(task)),
-                "",
-            ]
-        lines += ["## Language by language", ""]
-        for task, of_task in self.tasks.items():
-            names = " | ".join(result.model for result in of_task)
-            lines += [
-                f"### {TASKS[task].title}",
-                "",
-                f"| tag | group | sentences | {names} |",
-                "| --- | --- | ---: |" + " ---: |" * len(of_task),
-            ]
-            for tag, values in self.languages(task):
-                scores = " | ".join("-" if value is None else f"{value:.1f}" for value in values)
-                size = next(result.sizes[tag] for result in of_task if tag in result.sizes)
-                lines.append(f"| {tag} | {'head' if tag in self.groups.heads else 'tail'} | {size:,} | {scores} |")
-            lines.append("")
-        notes = self.notes()
-        if notes:
-            lines += ["## Notes", "", *(f"- {note}" for note in notes), ""]
-        lines += ["## Where the numbers come from", ""]
-        for of_task in self.tasks.values():
-            for result in of_task:
-                origin = result.provenance
-                lines.append(
-                    f"- {TASKS[result.task].title}, {result.model}: weights {origin.get('model_hash')}, data {origin.get('data_hash')}, "
-                    f"{origin.get('device')}, torch {origin.get('versions', {}).get('torch')}, {origin.get('finished')}: `{origin.get('command')}`"
-                )
-        return "\n".join(lines) + "\n"
+    def coverage(self, task: str) -> str:
+        """Return how many of the paper's languages a task has, or nothing for a task that is not the paper's."""
+        known = paper_languages().get(task)
+        if not known:
+            return ""
+        count = of_the_paper(task, self.shared[task])
+        others = max(0, len(self.shared[task]) - count)
+        return f"{count} of the paper's {len(known)} languages" + (f", and {others} others" if others else "")
 
     def languages(self, task: str) -> list[tuple[str, list[Optional[float]]]]:
         """Return ``(tag, mean over seeds of each model)`` of every language that any model has."""
-        of_task = self.tasks[task]
+        of_task, metric = self.tasks[task], self.metric(task)
         tags = sorted({tag for result in of_task for tag in result.scores})
         return [
             (
                 tag,
-                [
-                    float(np.mean(result.scores[tag][result.metric])) if tag in result.scores else None
-                    for result in of_task
-                ],
+                [float(np.mean(result.scores[tag][metric])) if tag in result.scores else None for result in of_task],
             )
             for tag in tags
         ]
 
-    def latex(self) -> str:
-        """Return the summary as a ``tabular`` for the package booktabs."""
-        best = self.best()
-        lines = [r"\begin{tabular}{llrrrrr}", r"\toprule", "task & model & " + " & ".join(Groups.names) + r" \\"]
-        task_before = None
-        for task, model, cells in self.summary():
-            if task != task_before:
-                lines.append(r"\midrule")
-            parts = []
-            for group in Groups.names:
-                text = str(cells[group]).replace("±", r"$\pm$")
-                parts.append(rf"\textbf{{{text}}}" if (task, model, group) in best else text)
-            title = TASKS[task].title if task != task_before else ""
-            safe = "".join(f"\\{character}" if character in "_&%#$" else character for character in model)
-            lines.append(f"{title} & {safe} & {' & '.join(parts)} " + r"\\")
-            task_before = task
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a reader must know: languages left out, protocols that differ, what evaluation noted."""
+        lines = []
+        for task in self.tasks:
+            lines += self._comparability(task)
+            lines += self._coverage(task)
+            lines += self._remarks(task)
+        return lines
 
-    def save(self, out: PathLike) -> list[Path]:
-        """Write ``report.md``, ``summary.csv``, ``differences.csv``, ``languages.csv``, ``summary.tex`` and the pictures."""
-        from langsamp_plugin.report.plots import plot_task
+    def _comparability(self, task: str) -> list[str]:
+        """Return what makes the models of a task hard to compare."""
+        title, of_task, lines = self.title(task), self.tasks[task], []
+        if not self.shared[task]:
+            lines.append(f"{WARNING} {title}: no language has scores of all models, so nothing is compared")
+        settings = {str(sorted(result.settings.items())) + str(result.seeds) + result.source for result in of_task}
+        if len(settings) > 1:
+            lines.append(f"{WARNING} {title}: the models were not run with the same settings, see the JSON files")
+        if self._data_differ(task):
+            lines.append(f"{WARNING} {title}: the models were not scored on the same data")
+        if len(of_task) > 1 and self.baseline not in [result.model for result in of_task]:
+            lines.append(f"{title}: no result of {self.baseline}, so no model is tested against it")
+        return lines
 
-        out = Path(out)
-        pictures = [plot_task(self, task, out).name for task in self.tasks if self.shared[task]]
-        summary = [
-            (task, model, group, f"{part.mean:.4f}", "" if part.std is None else f"{part.std:.4f}", part.languages)
-            for task, model, cells in self.summary()
-            for group, part in cells.items()
-            if part.languages
-        ]
-        differences = [
-            (task, one, other, group, *(f"{value:.4f}" for value in gain[:4]), gain.languages)
-            for task, one, other, group, gain in self.differences()
-        ]
-        languages = [
-            (task, result.model, tag, metric, seed, f"{value:.4f}")
-            for task, of_task in self.tasks.items()
-            for result in of_task
-            for tag, metrics in sorted(result.scores.items())
-            for metric, values in metrics.items()
-            for seed, value in zip(result.seeds or ("",), values)
-        ]
-        for name, header, rows in (
-            ("summary.csv", ("task", "model", "group", "mean", "std", "languages"), summary),
-            (
-                "differences.csv",
-                ("task", "first", "other", "group", "mean", "low", "high", "p", "languages"),
-                differences,
-            ),
-            ("languages.csv", ("task", "model", "tag", "metric", "seed", "value"), languages),
-        ):
-            with atomic_write(out / name) as stream:
-                writer = csv.writer(stream, lineterminator="\n")
-                writer.writerow(header)
-                writer.writerows(rows)
-        for name, content in (("summary.tex", self.latex()), ("report.md", self.markdown(pictures))):
-            with atomic_write(out / name) as stream:
-                stream.write(content)
-        return [
-            out / name
-            for name in ("report.md", "summary.csv", "differences.csv", "languages.csv", "summary.tex", *pictures)
-        ]
+    def _data_differ(self, task: str) -> bool:
+        of_task = self.tasks[task]
+        hashes = [result.provenance.get("data_hashes") for result in of_task]
+        if all(isinstance(part, dict) for part in hashes):
+            by_tag = any(len({part.get(tag) for part in hashes if part}) > 1 for tag in self.shared[task])
+            return by_tag or len({result.provenance.get("train_hash") for result in of_task}) > 1
+        return len({result.provenance.get("data_hash") for result in of_task}) > 1
+
+    def _coverage(self, task: str) -> list[str]:
+        """Return what the numbers of a task depend on: the metric, the pools of retrieval, limits, the source language."""
+        title, of_task, lines = self.title(task), self.tasks[task], []
+        if task in DIFFERENT_METRICS and self.metric(task) != DIFFERENT_METRICS[task][0] and self.published:
+            metric, why = DIFFERENT_METRICS[task]
+            lines.append(f"{WARNING} {title}: {why}; --metric {task}={metric} shows the paper's")
+        sizes = [size for tag, size in of_task[0].sizes.items() if tag in self.shared[task]]
+        if not of_task[0].seeds and sizes and min(sizes) != max(sizes):
+            lines.append(
+                f"{title}: the sentences to choose from are {min(sizes):,} to {max(sizes):,}, and accuracy falls as they grow"
+            )
+        if of_task[0].settings.get("limit"):
+            lines.append(f"{title}: at most {of_task[0].settings['limit']} sentences of each file")
+        if of_task[0].source != "eng_Latn":
+            lines.append(f"{title}: fine-tuned on {of_task[0].source}")
+        return lines
+
+    def _remarks(self, task: str) -> list[str]:
+        """Return what the evaluation noted, and languages that are not in the summary."""
+        title, of_task, lines = self.title(task), self.tasks[task], []
+        for result in of_task:
+            extra = sorted(set(result.scores) - set(self.shared[task]))
+            if extra:
+                lines.append(
+                    f"{title}: {len(extra)} languages only {result.model} has are not in the summary: {' '.join(extra)}"
+                )
+            lines += [
+                f"{title}, {result.model}: {tag} has seeds {', '.join(seeds)} only, so it is not in the summary"
+                for tag, seeds in result.incomplete.items()
+                if tag not in result.scores
+            ]
+            lines += [f"{title}, {result.model}: {tag} not scored, {why}" for tag, why in result.not_scored.items()]
+            lines += [f"{title}, {result.model}: {note}" for note in result.notes]
+        return lines

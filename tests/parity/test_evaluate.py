@@ -2,6 +2,7 @@
 be."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -9,12 +10,11 @@ import pytest
 import torch
 from support import QUICK, run
 
-from langsamp_plugin.evaluation import finetuning
-from langsamp_plugin.evaluation import run as run_module
+from langsamp_plugin.evaluation import features, finetuning_run
 from langsamp_plugin.evaluation.encoding import keep_blocks, load_encoder, mean_pooled
+from langsamp_plugin.evaluation.reading.aligned import read_aligned
 from langsamp_plugin.evaluation.results import load_result
 from langsamp_plugin.evaluation.run import evaluate
-from langsamp_plugin.evaluation.task_data import read_aligned
 from langsamp_plugin.evaluation.tasks import TASKS
 
 
@@ -31,10 +31,10 @@ def test_retrieval_by_an_independent_script(eval_data, exported, tmp_path):
             states = model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[layer][0]
         return torch.nn.functional.normalize(states.mean(0), dim=0)
 
-    english = read_aligned(eval_data / "sr_bible" / "eng_Latn.txt")
+    english = read_aligned(eval_data / "sr_bible" / "eng_Latn.txt")[0]
     for layer in (1, 2):
         for tag in ("deu_Latn", "hin_Deva"):
-            other = read_aligned(eval_data / "sr_bible" / f"{tag}.txt")
+            other = read_aligned(eval_data / "sr_bible" / f"{tag}.txt")[0]
             names = sorted(set(english) & set(other))
             one, two = (torch.stack([vector(side[name], layer) for name in names]) for side in (english, other))
             similarity = one @ two.T
@@ -51,7 +51,7 @@ def test_retrieval_by_an_independent_script(eval_data, exported, tmp_path):
 
 def test_features_are_those_of_the_whole_model(eval_data, exported):
     model, tokenizer = load_encoder(exported)
-    texts = list(read_aligned(eval_data / "sr_bible" / "hin_Deva.txt").values())[:40]
+    texts = list(read_aligned(eval_data / "sr_bible" / "hin_Deva.txt")[0].values())[:40]
     whole, _ = mean_pooled(texts, model, tokenizer, [0, 1, 2])
     for layer in (0, 1, 2):
         part, _ = load_encoder(exported)
@@ -79,8 +79,9 @@ def test_retrieval_on_a_real_encoder(shared, encoder, tmp_path):
         lines = (
             (shared / "data" / "eval" / "sr_tatoeba" / f"tatoeba.tel-eng.{side}")
             .read_text(encoding="utf-8")
-            .split("\n")[:60]
+            .split("\n")[:-1]
         )
+        lines = [lines[row * len(lines) // 60] for row in range(60)]
         with torch.no_grad():
             states = [
                 model(**tokenizer(line, return_tensors="pt"), output_hidden_states=True).hidden_states[8][0]
@@ -95,20 +96,23 @@ def test_retrieval_on_a_real_encoder(shared, encoder, tmp_path):
     assert 50 < result.scores["tel_Telu"]["top1"][0] < 100
 
 
+KEPT = {**QUICK, "keep_models": True}
+
+
 def test_nothing_is_done_twice_and_nothing_stale_is_used(eval_data, exported, tmp_path, monkeypatch):
-    first = evaluate(exported, eval_data, tmp_path / "out", ["sr_bible", "pos"], langs=["deu_Latn"], **QUICK)
+    first = evaluate(exported, eval_data, tmp_path / "out", ["sr_bible", "pos"], langs=["deu_Latn"], **KEPT)
     calls = []
-    real = finetuning.finetune
-    monkeypatch.setattr(finetuning, "finetune", lambda *args: calls.append("tuned") or real(*args))
-    real_pool = run_module.mean_pooled
+    real = finetuning_run.finetune
+    monkeypatch.setattr(finetuning_run, "finetune", lambda *args, **kw: calls.append("tuned") or real(*args, **kw))
+    real_pool = features.mean_pooled
     monkeypatch.setattr(
-        run_module, "mean_pooled", lambda texts, *args: calls.append(len(texts)) or real_pool(texts, *args)
+        features, "mean_pooled", lambda texts, *args, **kw: calls.append(len(texts)) or real_pool(texts, *args, **kw)
     )
 
     def again(**changes):
         calls.clear()
         return evaluate(
-            exported, eval_data, tmp_path / "out", ["sr_bible", "pos"], **{**QUICK, "langs": ["deu_Latn"], **changes}
+            exported, eval_data, tmp_path / "out", ["sr_bible", "pos"], **{**KEPT, "langs": ["deu_Latn"], **changes}
         )
 
     second = again()
@@ -144,17 +148,17 @@ def test_an_interrupted_run_goes_on(eval_data, exported, tmp_path, monkeypatch):
     """Killed while testing the third language of the second seed: one model and two languages are not done again."""
     settings = {**QUICK, "seeds": (42, 43)}
     (whole,) = evaluate(exported, eval_data, tmp_path / "whole", ["sib200"], **settings)
-    real = finetuning.score_split
+    real = finetuning_run.predict
     scored = []
 
-    def interrupted(model, encoded, part, labels, kind, pad_id):
-        scored.append(part)
+    def interrupted(*args):
+        scored.append(args)
         if len(scored) == stop:
             raise KeyboardInterrupt
-        return real(model, encoded, part, labels, kind, pad_id)
+        return real(*args)
 
-    monkeypatch.setattr(finetuning, "score_split", interrupted)
-    stop = 3 + 4 + 3 + 3  # three looks at dev, four languages, three looks, and the third language
+    monkeypatch.setattr(finetuning_run, "predict", interrupted)
+    stop = 4 + 3  # four languages of the first seed, and the third of the second
     with pytest.raises(KeyboardInterrupt):
         evaluate(exported, eval_data, tmp_path / "parts", ["sib200"], **settings)
     assert not (tmp_path / "parts" / "hf" / "sib200.json").exists()
@@ -181,18 +185,23 @@ def test_what_is_not_as_it_should_be_is_said(eval_data, exported, tmp_path):
     (broken / "sr_bible" / "deu_Latn.txt").write_text("nowhere\ttext\n")
     (few,) = evaluate(exported, broken, tmp_path / "out", ["sr_bible"], min_pairs=90)
     assert few.not_scored["deu_Latn"] == "no sentence has an id that English has" and len(few.not_scored) >= 2
-    # What cannot be run at all is said before anything is.
+    # A file that cannot be read leaves out its language, and a task without source data is left out; both are listed.
     russian.write_text("1\tno text\n")
-    with pytest.raises(ValueError, match=r"rus_Cyrl/test\.tsv, line 1"):
-        evaluate(exported, broken, tmp_path / "x", ["sr_bible", "sib200"], **QUICK)
+    left = {}
+    (one,) = evaluate(exported, broken, tmp_path / "y", ["sib200"], left_out=left, **QUICK)
+    assert re.search(r"rus_Cyrl/test\.tsv, line 1", one.not_scored["rus_Cyrl"]) and not left
     shutil.rmtree(broken / "pos" / "eng_Latn")
-    with pytest.raises(
-        FileNotFoundError, match="no train file to fine-tune on; with --source it could be deu_Latn hin_Deva rus_Cyrl"
-    ):
-        evaluate(exported, broken, tmp_path / "x", ["sr_bible", "pos"], **QUICK)
+    (one,) = evaluate(exported, broken, tmp_path / "y", ["sr_bible", "pos"], left_out=left, **QUICK)
+    assert one.task == "sr_bible"
+    assert "no train file to fine-tune on; with --source it could be deu_Latn hin_Deva rus_Cyrl" in left["pos"]
+    # What cannot be run at all is said before anything is.
+    with pytest.raises(ValueError, match=r"can be scored: rus_Cyrl: .*rus_Cyrl/test\.tsv, line 1"):
+        evaluate(exported, broken, tmp_path / "x", ["sib200"], langs=["rus_Cyrl"], **QUICK)
+    with pytest.raises(FileNotFoundError, match="with --source it could be deu_Latn hin_Deva rus_Cyrl"):
+        evaluate(exported, broken, tmp_path / "x", ["pos"], **QUICK)
     with pytest.raises(FileNotFoundError, match="has no fin_Latn"):
         evaluate(exported, eval_data, tmp_path / "x", ["sr_bible"], langs=["fi"])
-    with pytest.raises(ValueError, match="--tasks must be of sr_bible,.* but is xnli"):
+    with pytest.raises(ValueError, match="--tasks must be one or more of sr_bible,.* but is xnli"):
         evaluate(exported, eval_data, tmp_path / "x", ["sr_bible", "xnli"])
     assert not (tmp_path / "x" / "hf").exists()
     (other,) = evaluate(exported, broken, tmp_path / "out", ["pos"], source="deu_Latn", **QUICK)
@@ -220,8 +229,8 @@ def test_commands(eval_data, exported, tmp_path):
     for name in ("one", "two"):
         run(*command, "--tasks", "sr_bible,pos", "--epochs", 1, "--seeds", "1,2", "--name", name)
     output = run("langsamp", "report", tmp_path / "out" / "one", tmp_path / "out" / "two", "--out", tmp_path / "report")
-    assert "two less one +0.00 [+0.00, +0.00], p = 1.0000" in output and "best of its column" in output
+    assert "two - one +0.00 [+0.00, +0.00], p = 1.0000" in output and "best of its column" in output
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "report.md", "summary.csv", "differences.csv", "languages.csv", "summary.tex", "sr_bible.png", "pos.png",
+        "report.md", "summary.csv", "differences.csv", "families.csv", "languages.csv", "summary.tex", "sr_bible.png", "pos.png",
     }  # fmt: skip
     assert TASKS["pos"].title in (tmp_path / "report" / "report.md").read_text()

@@ -9,10 +9,13 @@ from sklearn.metrics import f1_score
 from support import QUICK
 
 from langsamp_plugin.evaluation import finetuning
-from langsamp_plugin.evaluation import run as run_module
-from langsamp_plugin.evaluation.finetuning import encode, finetune, predict, training_batches
+from langsamp_plugin.evaluation.examples import encode, training_batches
+from langsamp_plugin.evaluation.finetuning import finetune
+from langsamp_plugin.evaluation.plan import READERS
+from langsamp_plugin.evaluation.prediction import predict
+from langsamp_plugin.evaluation.reading.archives import task_folder
+from langsamp_plugin.evaluation.reading.labelled import Labelled, find_labelled
 from langsamp_plugin.evaluation.run import evaluate
-from langsamp_plugin.evaluation.task_data import Labelled, find_labelled, task_folder
 from langsamp_plugin.evaluation.tasks import TASKS, Settings
 from langsamp_plugin.lang_script import LangScript
 
@@ -89,7 +92,7 @@ def test_finetuning_by_an_independent_script(eval_data, exported, tmp_path, task
     (result,) = evaluate(exported, eval_data, tmp_path, [task], **settings)
     assert len({score for _, score in result.curves["42"]}) >= 2, "the model learns"
     kind = TASKS[task].kind
-    read = run_module.READERS[kind]
+    read = READERS[kind]
     train, dev = (read(eval_data / task / "eng_Latn" / f"{split}.tsv") for split in ("train", "dev"))
     tests = {tag: read(eval_data / task / tag / "test.tsv") for tag in result.scores}
     best, scores = by_a_plain_loop(exported, kind, train, dev, tests, 42, 3e-3, 3, 300)
@@ -118,10 +121,10 @@ def test_real_data(shared, request, tmp_path, task, model):
     )
     kind = TASKS[task].kind
     folder = task_folder(TASKS[task], shared / "data" / "eval", tmp_path / ".cache" / "data")
-    files = {tag: find_labelled(folder)[LangScript.parse(tag)] for tag in (source, other)}
+    files = {tag: find_labelled(folder)[0][LangScript.parse(tag)] for tag in (source, other)}
 
     def read(path):
-        data = run_module.READERS[kind](path)
+        data = READERS[kind](path)
         rows = np.arange(16) * len(data.texts) // 16 if len(data.texts) > 16 else range(len(data.texts))
         return Labelled([data.texts[row] for row in rows], [data.labels[row] for row in rows])
 
@@ -138,7 +141,7 @@ def test_accumulation_is_one_large_batch(eval_data, exported, monkeypatch):
     from transformers import AutoModelForTokenClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(exported)
-    words = run_module.READERS["tagging"](eval_data / "pos" / "eng_Latn" / "train.tsv")
+    words = READERS["tagging"](eval_data / "pos" / "eng_Latn" / "train.tsv")
     train = Labelled(words.texts[:24], words.labels[:24])
     labels = sorted({label for row in train.labels for label in row})
 
@@ -152,7 +155,7 @@ def test_accumulation_is_one_large_batch(eval_data, exported, monkeypatch):
 
     monkeypatch.setattr(finetuning, "new_model", lambda *args: fresh())
     settings = Settings(lr=1e-2, epochs=1, batch_size=4, accumulate=2, max_length=64)
-    tuned = finetune(str(exported), tokenizer, "tagging", train, train, settings, seed=5)
+    tuned = finetune(str(exported), tokenizer, kind="tagging", train=train, dev=train, settings=settings, seed=5)
     examples = encode(train, tokenizer, labels, "tagging", 64).examples
     batches = training_batches([len(example.ids) for example in examples], 4, 5, 0)
 

@@ -1,14 +1,22 @@
 """Tables from results whose numbers are known."""
 
 import csv
+import json
 import math
 
 import numpy as np
 import pytest
 
 from langsamp_plugin.evaluation.results import Result, load_result
-from langsamp_plugin.report.comparison import Groups, cell, difference
-from langsamp_plugin.report.report import Report, load_results
+from langsamp_plugin.report.exchange import card_metadata, mteb_result
+from langsamp_plugin.report.files import save_report
+from langsamp_plugin.report.groups import Groups
+from langsamp_plugin.report.latex import report_latex
+from langsamp_plugin.report.loading import load_results
+from langsamp_plugin.report.markdown import report_markdown
+from langsamp_plugin.report.report import Report, cell
+from langsamp_plugin.report.statistics import Resamples, compare, holm, sign_flip_test, spell_p
+from langsamp_plugin.report.text import report_text
 
 TAGS = ("deu_Latn", "rus_Cyrl", "ace_Latn", "ace_Arab")  # two heads, two tails
 
@@ -17,8 +25,7 @@ def result(model, values, task="sib200", **changes):
     """A result with a list of values (one per seed) per language."""
     fields = {
         "task": task, "model": model, "metric": "f1", "source": "eng_Latn", "seeds": [42, 43], "settings": {"lr": 1e-5},
-        "scores": {tag: {"f1": row, "accuracy": row} for tag, row in zip(TAGS, values)}, "sizes": dict.fromkeys(TAGS,
-        204),
+        "scores": {tag: {"f1": row, "accuracy": row} for tag, row in zip(TAGS, values)}, "sizes": dict.fromkeys(TAGS, 204),
         "not_scored": {}, "notes": [], "by_layer": {}, "curves": {}, "provenance": {"data_hash": "x"},
     }  # fmt: skip
     return Result(**{**fields, **changes})
@@ -28,91 +35,210 @@ ONE = result("base_line", [[80, 82], [60, 64], [20, 30], [10, 12]])
 TWO = result("langsamp", [[82, 84], [59, 63], [30, 40], [20, 24]])
 
 
+def rows_of(report):
+    return {(row.model, group): part for row in report.summary for group, part in row.cells.items()}
+
+
 def test_groups_by_hand():
     report = Report([ONE, TWO])
-    cells = {(model, group): part for _, model, row in report.summary() for group, part in row.items()}
+    cells = rows_of(report)
     # Mean over languages of each seed, then over seeds; the deviation is of the seeds' means.
     assert cells["base_line", "head"].mean == pytest.approx(71.5)
     assert cells["base_line", "head"].std == pytest.approx(np.std([70, 73], ddof=1))
-    assert cells["base_line", "tail"].mean == pytest.approx(18) and cells["langsamp", "tail"].mean == pytest.approx(
-        28.5
-    )
-    assert cells["base_line", "Latn"].mean == pytest.approx(53) and cells[
-        "base_line", "non-Latn"
-    ].mean == pytest.approx(36.5)
+    assert cells["base_line", "tail"].mean == pytest.approx(18)
+    assert cells["langsamp", "tail"].mean == pytest.approx(28.5)
+    assert cells["base_line", "Latn"].mean == pytest.approx(53)
+    assert cells["base_line", "non-Latn"].mean == pytest.approx(36.5)
     assert cells["base_line", "all"].mean == pytest.approx(44.75) and cells["base_line", "all"].languages == 4
     assert str(cells["base_line", "head"]) == "71.5 ± 2.1"
-    assert report.best() == {("sib200", "langsamp", group) for group in Groups.names}
+    assert report.best == {("sib200", "langsamp", group) for group in Groups.names}
     assert ONE.mean("f1") == pytest.approx(44.75)
 
 
 def test_bold_goes_to_the_better_one():
     report = Report([ONE, result("other", [[90, 90], [90, 90], [0, 0], [0, 0]])])
-    assert {(model, group) for _, model, group in report.best()} == {
+    assert {(model, group) for _, model, group in report.best} == {
         ("other", "head"), ("base_line", "tail"), ("base_line", "Latn"), ("other", "non-Latn"), ("other", "all"),
     }  # fmt: skip
-    assert "**71.5 ± 2.1**" not in report.markdown() and "**90.0 ± 0.0**" in report.markdown()
+    assert "**71.5 ± 2.1**" not in report_markdown(report) and "**90.0 ± 0.0**" in report_markdown(report)
 
 
-def test_bootstrap_against_scipy():
-    from scipy.stats import bootstrap, norm
+def test_languages_alone_against_scipy():
+    """Without seeds, as in retrieval: interval and p over languages."""
+    from scipy.stats import bootstrap, ttest_1samp
 
     generator = np.random.default_rng(3)
+    base = generator.normal(50, 20, (48, 1))
+    gains = generator.normal(1.0, 3.0, (48, 1))
+    resamples = Resamples()
+    found = compare(base, base + gains, seeds=False, resamples=resamples)
+    expected = bootstrap((gains[:, 0],), np.mean, n_resamples=10_000, method="percentile", rng=1).confidence_interval
+    assert found.mean == pytest.approx(gains.mean()) and found.languages == 48 and found.about == "languages"
+    assert found.low == pytest.approx(expected.low, abs=0.06) and found.high == pytest.approx(expected.high, abs=0.06)
+    assert found.p == pytest.approx(ttest_1samp(gains[:, 0], 0).pvalue, abs=0.01)
+    assert compare(base, base + gains, seeds=False, resamples=Resamples()) == found, "the same resamples every time"
+    assert compare(base + gains, base, seeds=False, resamples=resamples).mean == pytest.approx(-gains.mean())
+    assert compare(base, base, seeds=False, resamples=resamples).p == 1.0
+    assert compare(base, base + 5, seeds=False, resamples=resamples).p == pytest.approx(1 / 10_001)
+
+
+def test_the_luck_of_a_seed_is_not_a_difference():
+    """All languages share a fine-tuned model: two models of one distribution differ in all of them at once."""
+    generator = np.random.default_rng(0)
+    languages = generator.normal(60, 10, (354, 1))
+    alarms = 0
+    for _ in range(100):
+        one, two = (languages + generator.normal(0, 4.2, (1, 4)) + generator.normal(0, 2, (354, 4)) for _ in range(2))
+        alarms += compare(one, two, seeds=True, resamples=Resamples()).p < 0.05
+    assert alarms <= 12, "binomial: 5 % of 100 is above 12 in one of 900"
+    # The control: what was done before, languages resampled after averaging seeds.
+    alarms = 0
+    for _ in range(20):
+        one, two = (languages + generator.normal(0, 4.2, (1, 4)) + generator.normal(0, 2, (354, 4)) for _ in range(2))
+        averaged = (side.mean(1, keepdims=True) for side in (one, two))
+        alarms += compare(*averaged, seeds=False, resamples=Resamples(500)).p < 0.05
+    assert alarms >= 15
+
+
+def test_a_true_gain_is_found():
+    generator = np.random.default_rng(1)
+    languages = generator.normal(60, 10, (172, 1))
+    one = languages + generator.normal(0, 0.5, (1, 5)) + generator.normal(0, 2, (172, 5))
+    two = languages + 2.0 + generator.normal(0, 0.5, (1, 5)) + generator.normal(0, 2, (172, 5))
+    found = compare(one, two, seeds=True, resamples=Resamples())
+    assert found.p < 0.01 and found.low < 2.0 < found.high and found.about == "models"
+
+
+def test_one_seed_tests_no_model():
+    generator = np.random.default_rng(1)
+    one = generator.normal(60, 10, (50, 1))
+    found = compare(one, one + 3 + generator.normal(0, 1, (50, 1)), seeds=True, resamples=Resamples())
+    assert found.p is None and found.about == "this run" and "of this run only" in found.method
+    assert found.low < 3 < found.high
+    assert compare(one, np.hstack([one, one]), seeds=True, resamples=Resamples()).p is None
+
+
+def test_few_languages():
+    """Gains of +0.1, +0.2 ... cannot be significant: signs of three can fall one way by chance in a quarter of all cases."""
+    for count in range(1, 6):
+        gains = 0.1 * np.arange(1, count + 1)[:, None]
+        found = compare(np.zeros((count, 1)), gains, seeds=False, resamples=Resamples())
+        assert found.p is None if count == 1 else found.p == 2 / 2**count
+        assert (found.low is None) == (count == 1)
+    assert sign_flip_test(np.array([1.0, 2.0, -3.0])) == 1.0
+    assert sign_flip_test(np.array([1.0, 2.0, 4.0])) == 0.25
+
+
+def test_holm_by_hand():
+    assert holm([0.01, None, 0.04, 0.03]) == [pytest.approx(0.03), None, pytest.approx(0.06), pytest.approx(0.06)]
+    assert holm([]) == [] and holm([0.9, 0.8]) == [1.0, 1.0]
+    assert spell_p(1 / 10_001) == "< 0.0002" and spell_p(None) == "no test" and spell_p(0.5) == "0.5000"
+
+
+def test_correction_is_over_the_report():
+    generator = np.random.default_rng(2)
     tags = [f"{first}{second}a_Latn" for first in "abcdef" for second in "abcdefgh"]
     base = generator.normal(50, 20, len(tags))
-    gains = generator.normal(1.0, 3.0, len(tags))
-    one, two = (
-        result(name, [], scores={tag: {"f1": [value]} for tag, value in zip(tags, values)}, seeds=[])
-        for name, values in (("one", base), ("two", base + gains))
-    )
-    found = difference(one, two, tags, "f1")
-    expected = bootstrap((gains,), np.mean, n_resamples=10_000, method="percentile", rng=1).confidence_interval
-    assert found.mean == pytest.approx(gains.mean()) and found.languages == 48
-    assert found.low == pytest.approx(expected.low, abs=0.06) and found.high == pytest.approx(expected.high, abs=0.06)
-    error = gains.std(ddof=1) / np.sqrt(len(gains))
-    assert found.p == pytest.approx(2 * norm.sf(abs(gains.mean()) / error), abs=0.03)
-    assert difference(one, two, tags, "f1") == found, "the same resamples every time"
-    assert difference(two, one, tags, "f1").mean == pytest.approx(-gains.mean())
-    assert difference(one, one, tags, "f1").p == 1.0
+    models = [
+        result(name, [], scores={tag: {"f1": [value]} for tag, value in zip(tags, base + shift)}, seeds=[])
+        for name, shift in (("one", 0), ("two", generator.normal(1, 3, 48)), ("three", generator.normal(0.5, 3, 48)))
+    ]
+    rows = Report(models).comparisons
+    assert len(rows) == len({(row.model, row.group) for row in rows}) == 6
+    assert [row.gain.adjusted for row in rows] == holm([row.gain.p for row in rows])
+    assert all(row.gain.adjusted >= row.gain.p for row in rows)
+
+
+def test_one_baseline_for_all_tasks():
+    """The direction of a comparison never changes between tasks; a task without the baseline is shown without a test."""
+    old, new = result("old", [[5, 6]] * 4, "ner"), result("new", [[7, 8]] * 4, "ner")
+    report = Report([ONE, result("new", [[1, 2]] * 4), result("old", [[3, 4]] * 4), old, new])
+    assert {(row.task, row.baseline) for row in report.comparisons} == {("sib200", "base_line")}
+    assert any("no result of base_line" in note for note in report.notes)
+    report = Report([old, new, ONE, result("new", [[1, 2]] * 4)], baseline="new")
+    assert {(row.task, row.model) for row in report.comparisons} == {("sib200", "base_line"), ("ner", "old")}
+    with pytest.raises(ValueError, match="--baseline must be one of base_line, langsamp, but is 'nobody'"):
+        Report([ONE, TWO], baseline="nobody")
+
+
+def test_other_metrics():
+    spans = {tag: {"f1": [50, 51], "f1_spans": [40, 41]} for tag in TAGS}
+    report = Report([result("one", [], "pos", scores=spans)], metrics={"pos": "f1_spans"})
+    assert rows_of(report)["one", "all"].mean == 40.5 and "POS (f1_spans)" in report_text(report)
+    with pytest.raises(ValueError, match="--metric of pos must be one of f1, f1_spans, but is 'bleu'"):
+        Report([result("one", [], "pos", scores=spans)], metrics={"pos": "bleu"})
+
+
+def test_the_papers_numbers_beside_ours():
+    report = Report([ONE, TWO, result("base_line", [[3]] * 4, "sr_bible", seeds=[])], published=True)
+    text = report_markdown(report)
+    assert "| LangSAMP (paper) | - | - | - | - | 75.9 |" in text and "| LangSAMP (paper) | 39.5 | 61.3 | 42.8 |" in text
+    assert "2 of the paper's 172 languages" in text.replace("3 of", "3 of") or "of the paper's 172 languages" in text
+    assert not any(row.published for row in Report([ONE]).summary)
+    assert all(model in ("base_line", "langsamp") for _, model, _ in report.best)
 
 
 def test_only_shared_languages_are_compared():
     partial = result("partial", [[82, 84], [59, 63], [30, 40]], not_scored={"ace_Arab": "its test file is empty"})
     report = Report([ONE, partial])
     assert report.shared["sib200"] == ["ace_Latn", "deu_Latn", "rus_Cyrl"]
-    cells = dict(report.summary()[0][2])
+    cells = report.summary[0].cells
     assert cells["all"].languages == 3 and cells["all"].mean == pytest.approx((81 + 62 + 25) / 3)
-    notes = "\n".join(report.notes())
+    notes = "\n".join(report.notes)
     assert "1 languages only base_line has are not in the summary: ace_Arab" in notes
     assert "partial: ace_Arab not scored, its test file is empty" in notes
-    assert "| ace_Arab | tail | 204 | 11.0 | - |" in report.markdown()
+    assert "| ace_Arab | tail | 204 | 11.0 | - |" in report_markdown(report)
 
 
 def test_models_without_a_language_in_common(tmp_path):
-    """A report without that picture, where drawing no point at all would end in an error."""
     other = result("other", [])._replace(scores={"fra_Latn": {"f1": [50, 52]}}, sizes={"fra_Latn": 204})
-    report = Report([ONE, other])
-    assert [path.name for path in report.save(tmp_path) if path.suffix == ".png"] == []
-    assert "| fra_Latn | head | 204 | - | 51.0 |" in report.markdown() and len(report.notes()) == 2
+    with pytest.raises(ValueError, match="no language has scores of all models"):
+        Report([ONE, other])
+    # Where another task has some, the picture of the empty one is left out and a note says why.
+    report = Report([ONE, other, result("base_line", [[5, 6]] * 4, "ner"), result("other", [[5, 6]] * 4, "ner")])
+    assert [path.name for path in save_report(report, tmp_path) if path.suffix == ".png"] == ["ner.png"]
+    assert "| fra_Latn | head | 204 | - | 51.0 |" in report_markdown(report)
+    assert any(note.startswith("\u26a0 SIB200: no language") for note in report.notes)
 
 
 def test_what_does_not_compare_is_said():
     other = result("other", [[1, 1]] * 4, settings={"lr": 1e-4}, source="deu_Latn", provenance={"data_hash": "y"})
-    notes = "\n".join(Report([ONE, other]).notes())
-    assert "NOT RUN WITH THE SAME SETTINGS" in notes and "not scored on the same data" in notes
-    assert not Report([ONE, TWO]).notes()
+    notes = "\n".join(Report([ONE, other]).notes)
+    assert "\u26a0 SIB200: the models were not run with the same settings" in notes
+    assert "not scored on the same data" in notes
+    assert not Report([ONE, TWO]).notes
     with pytest.raises(ValueError, match="2 results of base_line on sib200: evaluate with --name"):
         Report([ONE, ONE])
 
 
-def test_other_groups(tmp_path):
-    (tmp_path / "groups.tsv").write_text("lang_script\thead\nace_Latn\t1\ndeu_Latn\t0\n")
-    groups = Groups.load(tmp_path / "groups.tsv")
-    assert groups.members("head", TAGS) == ["ace_Latn"]
+def test_head_is_what_the_authors_call_so():
+    """Their list differs from the languages of XLM-R, and per task; SR-B has Kurmanji as tail, and NER Alemannic."""
+    groups = Groups()
+    assert not groups.is_head("kmr_Latn", "sr_bible") and not groups.is_head("gsw_Latn", "ner")
+    assert groups.is_head("deu_Latn", "sr_bible") and groups.is_head("deu_Latn")
+    assert groups.members("tail", ["kmr_Latn", "deu_Latn"], "sr_bible") == ["kmr_Latn"]
+
+
+def test_other_groups(tmp_path, shared=None):
+    for header in ("lang_script\thead\n", ""):  # the authors' files have no header line
+        (tmp_path / "groups.tsv").write_text(f"{header}ace_Latn\t1\ndeu_Latn\t0\n")
+        groups = Groups.load(tmp_path / "groups.tsv")
+        assert groups.members("head", TAGS) == ["ace_Latn"]
     (tmp_path / "groups.tsv").write_text("tag\tgroup\n")
     with pytest.raises(ValueError, match="columns lang_script and head"):
         Groups.load(tmp_path / "groups.tsv")
     assert math.isnan(cell(ONE, [], "f1").mean) and str(cell(ONE, [], "f1")) == "-"
+
+
+def test_effect_per_family():
+    families = {"deu": "Germanic", "nld": "Germanic", "rus": "Slavic", "ukr": "Slavic"}
+    scores = {"deu_Latn": 1, "nld_Latn": 3, "rus_Cyrl": 10, "ukr_Cyrl": 20}
+    zero = result("zero", [], scores={tag: {"f1": [0.0, 0.0]} for tag in scores})
+    some = result("some", [], scores={tag: {"f1": [float(value)] * 2} for tag, value in scores.items()})
+    rows = Report([zero, some], families=families).family_effects
+    assert [(row.family, row.languages, row.gain) for row in rows] == [
+        ("Germanic", 2, 2.0), ("Slavic", 2, 15.0), ("mean of families", 4, 8.5)
+    ]  # fmt: skip
 
 
 def test_files(tmp_path):
@@ -120,18 +246,76 @@ def test_files(tmp_path):
         one.save(tmp_path / "results")
     loaded = load_results([tmp_path / "results"])
     assert len(loaded) == 3 and loaded[1]._asdict() == ONE._asdict()
-    files = Report(loaded).save(tmp_path / "report")
-    assert all(path.stat().st_size > 100 for path in files) and len(files) == 7
+    files = save_report(Report(loaded), tmp_path / "report")
+    assert all(path.stat().st_size > 40 for path in files) and len(files) == 8
     with open(tmp_path / "report" / "summary.csv", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     tail = next(row for row in rows if row["model"] == "langsamp" and row["group"] == "tail")
     assert float(tail["mean"]) == 28.5 and tail["languages"] == "2"
     latex = (tmp_path / "report" / "summary.tex").read_text()
+    assert latex == report_latex(Report(loaded))
     assert r"base\_line" in latex and r"\textbf{28.5 $\pm$ 4.9}" in latex and latex.count("&") % 6 == 0
     assert (tmp_path / "report" / "sib200.png").read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(ValueError, match="bad.json is no result"):
+    with pytest.raises(ValueError, match="bad.json is not a result"):
         load_result(tmp_path / "bad.json")
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="no results in it"):
         load_results([tmp_path / "empty"])
+
+
+def test_pictures_of_many_models(tmp_path):
+    models = [result(f"m{number}", [[number, 2], [3, 4], [5, 6], [7, 8]]) for number in range(5)]
+    save_report(Report(models), tmp_path)
+    assert (tmp_path / "sib200.png").stat().st_size > 10_000
+
+
+def test_results_of_equal_settings_merge(tmp_path):
+    """Languages and seeds from several jobs join; other settings have another file; nothing is overwritten."""
+    first = result("hf", [[1, 2], [3, 4]])
+    more = result("hf", [], scores={"ace_Latn": {"f1": [5, 6], "accuracy": [5, 6]}}, sizes={"ace_Latn": 9})
+    path = first.save(tmp_path)
+    assert more.save(tmp_path) == path
+    joined = load_result(path)
+    assert set(joined.scores) == {"deu_Latn", "rus_Cyrl", "ace_Latn"} and joined.seeds == [42, 43]
+    third = result("hf", [[7], [8], [9]], seeds=[44])
+    third.save(tmp_path)
+    joined = load_result(path)
+    assert joined.seeds == [42, 43, 44] and joined.scores["deu_Latn"]["f1"] == [1, 2, 7]
+    alone = result("hf", [[7]], seeds=[45])  # a seed that one language has only: kept, and not in the scores
+    alone.save(tmp_path)
+    joined = load_result(path)
+    assert joined.seeds == [42, 43, 44] and joined.incomplete == {"deu_Latn": {"45": {"f1": 7, "accuracy": 7}}}
+    before = path.read_bytes()
+    quick = result("hf", [[0, 0]] * 4, settings={"lr": 1e-5, "limit": 10}).save(tmp_path)
+    assert quick != path and path.read_bytes() == before
+    assert {one.model for one in load_results([tmp_path])} == {"hf [limit None]", "hf [limit 10]"}
+    # Jobs with folders of their own join in the report.
+    result("hf", [[1], [2], [3], [4]], seeds=[1]).save(tmp_path / "a")
+    result("hf", [[5], [6], [7], [8]], seeds=[2]).save(tmp_path / "b")
+    (one,) = load_results([tmp_path / "a", tmp_path / "b"])
+    assert one.seeds == [1, 2] and one.scores["deu_Latn"]["f1"] == [1, 5]
+
+
+def test_formats_of_other_tools():
+    import yaml
+
+    found = mteb_result(ONE)
+    assert found["task_name"] == "SIB200" and len(found["scores"]["test"]) == 4
+    german = next(row for row in found["scores"]["test"] if row["hf_subset"] == "deu_Latn")
+    assert german["main_score"] == pytest.approx(0.81) and german["languages"] == ["deu-Latn"]
+    assert [row["f1"] for row in german["scores_per_experiment"]] == [0.8, 0.82]
+    card = yaml.safe_load(card_metadata([ONE]))
+    (index,) = card["model-index"]
+    assert index["name"] == "base_line" and len(index["results"]) == 4
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_report_is_reckoned_once(monkeypatch):
+    from langsamp_plugin.report import report as module
+
+    calls = []
+    monkeypatch.setattr(module, "compare", lambda *args, **kw: calls.append(1) or compare(*args, **kw))
+    report = Report([ONE, TWO])
+    report_text(report), report_markdown(report), report.comparisons
+    assert len(calls) == 5

@@ -10,6 +10,7 @@ from langsamp_plugin.checkpoint.tables import TagTables
 from langsamp_plugin.evaluation.results import load_result
 from langsamp_plugin.evaluation.run import evaluate
 from langsamp_plugin.lang_script import LangScript, LanguageTable, ScriptTable
+from langsamp_plugin.report.loading import load_results
 
 CODES, SCRIPTS = ["eng", "deu", "nld", "rus", "ukr"], ["Latn", "Cyrl"]
 
@@ -56,26 +57,34 @@ def test_models_that_cannot_choose(tables):
 
 
 def test_both_ways_through_the_evaluation(eval_data, exported, tmp_path):
-    choices, unknown, (english, nearest) = analyze_sources(
+    choices, unknown, (english, nearest), notes = analyze_sources(
         exported, "sib200", eval_data, tmp_path, candidates=["deu_Latn", "rus_Cyrl"], run=True, **QUICK
     )
     assert not unknown and [str(choice.target) for choice in choices] == [
         "deu_Latn",
-        "eng_Latn",
         "hin_Deva",
         "rus_Cyrl",
     ]
     assert {str(choice.target): str(choice.source) for choice in choices}["deu_Latn"] == "rus_Cyrl"
     for choice in choices:
         (alone,) = evaluate(
-            exported, eval_data, tmp_path / "alone", ["sib200"], str(choice.source), str(choice.source), **QUICK
+            exported,
+            eval_data,
+            tmp_path / "alone",
+            ["sib200"],
+            name=str(choice.source),
+            source=str(choice.source),
+            **QUICK,
         )
         assert nearest.scores[str(choice.target)] == alone.scores[str(choice.target)]
     (plain,) = evaluate(exported, eval_data, tmp_path / "alone", ["sib200"], **QUICK)
-    assert english.scores == plain.scores != nearest.scores
+    assert english.scores == {tag: plain.scores[tag] for tag in english.scores} != nearest.scores
+    assert any("eng_Latn is not a target" in note for note in notes)
+    # Parts are no results: a report of the folder has the two ways only.
+    assert [result.model for result in load_results([tmp_path])] == ["english", "nearest"]
     assert load_result(tmp_path / "nearest" / "sib200.json").source == "the nearest language"
     lines = (tmp_path / "sources.tsv").read_text().splitlines()
-    assert lines[0].split("\t") == ["target", "source", "cosine", "english"] and len(lines) == 5
+    assert lines[0].split("\t") == ["target", "source", "cosine", "english"] and len(lines) == 4
 
 
 def test_command(eval_data, exported, tmp_path):
@@ -83,6 +92,29 @@ def test_command(eval_data, exported, tmp_path):
     output = run(*command, "--task", "pos", "--langs", "hin_Deva,rus_Cyrl")
     assert "2 targets" in output and (tmp_path / "out" / "sources.tsv").is_file()
     refused = run(*command, "--task", "sr_bible", expect=2)
-    assert "--task must be of taxi1500," in refused and ", but is sr_bible" in refused
+    assert "--task must be one of taxi1500," in refused and ", but is sr_bible" in refused
     output = run(*command, "--task", "pos", "--langs", "hin_Deva", "--run", "--epochs", 1, "--seeds", 1, "--limit", 20)
-    assert "nearest less english" in output
+    assert "nearest - english" in output
+
+
+def test_of_equal_candidates_the_script_decides():
+    """Rows are of languages, so both scripts of one are equally near: Indonesian takes Minangkabau in Latin script."""
+    table = TagTables(
+        LanguageTable(["eng", "ind", "min"]), ScriptTable(["Arab", "Latn"]),
+        torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0]]), torch.zeros(2, 2),
+    )  # fmt: skip
+    candidates = tags("eng_Latn", "min_Arab", "min_Latn")
+    (choice,), _ = choose_sources(table, tags("ind_Latn"), candidates)
+    assert str(choice.source) == "min_Latn"
+    (choice,), _ = choose_sources(table, tags("ind_Arab"), candidates)
+    assert str(choice.source) == "min_Arab"
+
+
+def test_rows_that_were_never_trained_are_not_compared(tables):
+    trained = tags("eng_Latn", "deu_Latn", "nld_Latn")
+    choices, unknown = choose_sources(
+        tables, tags("nld_Latn", "ukr_Cyrl"), tags("eng_Latn", "rus_Cyrl"), trained=trained
+    )
+    assert [str(choice.source) for choice in choices] == ["eng_Latn"] and unknown == tags("ukr_Cyrl")
+    with pytest.raises(ValueError, match="or the 3 that it was trained on"):
+        choose_sources(tables, tags("nld_Latn"), tags("rus_Cyrl"), trained=trained)

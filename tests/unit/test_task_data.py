@@ -1,20 +1,28 @@
 """Evaluation data as people have them; every fault is named with its file."""
 
+import json
 import shutil
 import tarfile
 
 import pytest
 
-from langsamp_plugin.evaluation.task_data import (
-    Labelled,
-    find_labelled,
+from langsamp_plugin.evaluation.own_task import find_tasks, read_task
+from langsamp_plugin.evaluation.paper_languages import of_the_paper, paper_languages, paper_tag, wanted_languages
+from langsamp_plugin.evaluation.reading.aligned import (
+    Pairs,
     read_aligned,
-    read_classified,
-    read_tagged,
+    read_flores,
+    read_parallel_files,
     read_tatoeba,
     read_verses,
-    task_folder,
 )
+from langsamp_plugin.evaluation.reading.archives import task_folder
+from langsamp_plugin.evaluation.reading.belebele import read_belebele
+from langsamp_plugin.evaluation.reading.classified import read_classified
+from langsamp_plugin.evaluation.reading.labelled import Labelled, find_labelled
+from langsamp_plugin.evaluation.reading.lines import all_lines, unquoted
+from langsamp_plugin.evaluation.reading.names import tag_of
+from langsamp_plugin.evaluation.reading.tagged import read_tagged
 from langsamp_plugin.evaluation.tasks import TASKS, describe_tasks
 from langsamp_plugin.lang_script import LangScript
 
@@ -23,7 +31,7 @@ GERMAN = LangScript("deu", "Latn")
 
 def write(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode("utf-8"))
     return path
 
 
@@ -32,12 +40,22 @@ def test_verses_are_joined_by_id(tmp_path):
     write(tmp_path / "deu_Latn.txt", "3\tdrei\n1\teins\n9\tneun\n")
     write(tmp_path / "fra_Latn.txt", "8\thuit\n")
     write(tmp_path / "hin_Deva.txt", "")
-    pairs, unusable = read_verses(tmp_path)
+    pairs, unusable, _ = read_verses(tmp_path)
     assert pairs == {GERMAN: (["one", "three"], ["eins", "drei"])}
     assert unusable == {"fra_Latn": "no sentence has an id that English has", "hin_Deva": "the file is empty"}
     (tmp_path / "eng_Latn.txt").unlink()
     with pytest.raises(FileNotFoundError, match="no eng_Latn.txt"):
         read_verses(tmp_path)
+
+
+def test_bibles_have_comments_and_verses_without_text(tmp_path):
+    write(tmp_path / "eng_Latn.txt", "\ufeff# language_name:\tEnglish\n1\tone\n2\ttwo\n")
+    write(tmp_path / "deu_Latn.txt", "# language_name: German\n1\teins\n2\t\n")
+    write(tmp_path / "fra_Latn.txt", "text\n")
+    write(tmp_path / "zzz_Latn.txt", "1\tx\n")
+    pairs, unusable, notes = read_verses(tmp_path)
+    assert pairs == {GERMAN: (["one"], ["eins"])} and notes == ["1 verses of deu_Latn have no text and were skipped"]
+    assert "fra_Latn.txt, line 1" in unusable["fra_Latn"] and "zzz_Latn" in unusable["zzz_Latn.txt"]
 
 
 @pytest.mark.parametrize(
@@ -56,12 +74,53 @@ def test_tatoeba(tmp_path):
     write(tmp_path / "tatoeba.srp-eng.eng", "one\n")
     write(tmp_path / "tatoeba.fra-eng.eng", "one\n")
     write(tmp_path / "index.tsv", "code\tlang_script\nsrp\tsrp_Latn\n")
-    pairs, unusable = read_tatoeba(tmp_path)
+    pairs, unusable, _ = read_tatoeba(tmp_path)
     assert pairs[GERMAN] == (["one", "two", "three"], ["eins", "", "drei"]), "an empty line keeps its place"
     assert set(pairs) == {GERMAN, LangScript("srp", "Latn")} and unusable == {"fra": "tatoeba.fra-eng.fra is missing"}
     write(tmp_path / "tatoeba.deu-eng.deu", "eins\n")
-    with pytest.raises(ValueError, match="tatoeba.deu-eng.deu has 1 lines, but tatoeba.deu-eng.eng 3"):
-        read_tatoeba(tmp_path)
+    pairs, unusable, _ = read_tatoeba(tmp_path)
+    assert "tatoeba.deu-eng.deu has 1 lines, but tatoeba.deu-eng.eng 3" in unusable["deu_Latn"]
+
+
+def test_of_two_files_for_one_language_none_wins_silently(tmp_path):
+    """LASER has dtp and kzj, which ISO 639-3 has retired into dtp."""
+    for code, word in (("dtp", "own"), ("kzj", "other")):
+        write(tmp_path / f"tatoeba.{code}-eng.{code}", f"{word}\n")
+        write(tmp_path / f"tatoeba.{code}-eng.eng", "one\n")
+    write(tmp_path / "index.tsv", "code\ttag\nkzj\tdtp_Latn\n")
+    pairs, unusable, _ = read_tatoeba(tmp_path)
+    assert pairs[LangScript("dtp", "Latn")].other == ["own"]
+    (why,) = unusable.values()
+    assert "tatoeba.kzj-eng.kzj" in why and "tatoeba.dtp-eng.dtp" in why
+
+
+def test_layouts_of_the_authors_scripts(tmp_path):
+    write(tmp_path / "t" / "tatoeba.deu_Latn-eng_Latn.deu_Latn", "eins\n")
+    write(tmp_path / "t" / "tatoeba.deu_Latn-eng_Latn.eng_Latn", "one\n")
+    assert read_tatoeba(tmp_path / "t").pairs == {GERMAN: Pairs(["one"], ["eins"])}
+    write(tmp_path / "b" / "bible.deu_Latn-eng_Latn.deu_Latn", "eins\n")
+    write(tmp_path / "b" / "bible.deu_Latn-eng_Latn.eng_Latn", "one\n")
+    assert read_verses(tmp_path / "b").pairs == {GERMAN: Pairs(["one"], ["eins"])}
+    assert read_parallel_files(tmp_path / "b", "bible.").pairs
+    write(tmp_path / "n" / "train-eng_Latn.tsv", "a\tO\n")
+    write(tmp_path / "n" / "dev-eng_Latn.tsv", "a\tO\n")
+    write(tmp_path / "n" / "test-deu_Latn.tsv", "a\tO\n")
+    write(tmp_path / "n" / "fra_Latn_test.tsv", "a\tO\n")
+    write(tmp_path / "n" / "it" / "test", "a O\n")
+    files, _ = find_labelled(tmp_path / "n", wikipedia=True)
+    assert {str(tag): sorted(splits) for tag, splits in files.items()} == {
+        "deu_Latn": ["test"], "eng_Latn": ["dev", "train"], "fra_Latn": ["test"], "ita_Latn": ["test"]
+    }  # fmt: skip
+
+
+def test_flores_and_belebele(tmp_path):
+    write(tmp_path / "f" / "devtest" / "eng_Latn.devtest", "one\ntwo\n")
+    write(tmp_path / "f" / "devtest" / "deu_Latn.devtest", "eins\nzwei\n")
+    assert read_flores(tmp_path / "f").pairs == {GERMAN: Pairs(["one", "two"], ["eins", "zwei"])}
+    for tag, words in (("eng_Latn", ("one", "one", "two")), ("deu_Latn", ("eins", "eins", "zwei"))):
+        rows = [{"link": "x", "question_number": n, "flores_passage": word} for n, word in enumerate(words)]
+        write(tmp_path / "b" / f"{tag}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    assert read_belebele(tmp_path / "b").pairs == {GERMAN: Pairs(["one", "two"], ["eins", "zwei"])}
 
 
 @pytest.mark.parametrize("header", ["id\tlabel\ttext\n", "index_id\tcategory\ttext\n", ""])
@@ -73,15 +132,88 @@ def test_classified(tmp_path, header):
         read_classified(path)
 
 
+def test_quotes_as_pandas_reads_them(tmp_path):
+    text = 'id\tlabel\ttext\n1\ta\t"He said ""no""."\n2\tb\t"Whole"\n3\ta\tan "inner" one\n4\tb\t"one" and "two"\n'
+    read = read_classified(write(tmp_path / "test.tsv", text)).texts
+    assert read == ['He said "no".', "Whole", 'an "inner" one', '"one" and "two"']
+    assert unquoted('"') == '"' and unquoted('""') == ""
+
+
+@pytest.mark.parametrize(
+    "header, row",
+    [
+        ("\ufeffindex_id\tcategory\ttext", "1\ta\tthe text"),
+        ("ID\tLabel\tText", "1\ta\tthe text"),
+        ("\tlanguage_code\tlabel\tverse_id\ttext", "0\tdeu\ta\t40001001\tthe text"),
+        ("verse_id\tlabel\tverse", "40001001\ta\tthe text"),
+    ],
+)
+def test_a_header_is_never_data(tmp_path, header, row):
+    path = write(tmp_path / "test.tsv", f"{header}\r\n{row}\r\n")
+    assert read_classified(path) == Labelled(["the text"], ["a"])
+
+
+@pytest.mark.parametrize("header", ["id\ttopic_name\tcontents", "index_id\ttext"])
+def test_a_header_that_is_not_understood_is_refused(tmp_path, header):
+    path = write(tmp_path / "test.tsv", f"{header}\n1\ta\tthe text\n")
+    with pytest.raises(ValueError, match="has no column"):
+        read_classified(path)
+
+
+def test_a_column_too_many_is_refused(tmp_path):
+    for text in ("1\ta\tthe text\tmore\n", "id\tlabel\ttext\n1\ta\tthe\ttext\n"):
+        with pytest.raises(ValueError, match=r"test\.tsv, line \d: 4 columns"):
+            read_classified(write(tmp_path / "test.tsv", text))
+
+
+def test_only_line_feeds_end_a_line(tmp_path):
+    assert all_lines(write(tmp_path / "x", "\ufeffone\rstill\r\ntwo\u2028still\x85\nthree")) == [
+        "one\rstill", "two\u2028still\x85", "three"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("separator", [" ", "\t"])
 def test_tagged(tmp_path, separator):
     path = write(tmp_path / "test.txt", f"Ab{separator}B-PER\nzu{separator}O\n\n\nx:y{separator}O\n")
     assert read_tagged(path) == Labelled([["Ab", "zu"], ["x:y"]], [["B-PER", "O"], ["O"]])
     write(path, f"de:Ab{separator}B-PER\nde:zu:r{separator}O\n")
     assert read_tagged(path).texts == [["Ab", "zu:r"]], "WikiANN's prefix of every token"
+    write(path, "".join(f"zh-yue:{word}{separator}O\n" for word in "abcdefgh") + f"bare{separator}O\n")
+    assert read_tagged(path).texts == [[*"abcdefgh", "bare"]], "longer prefixes, and a line without"
+    write(path, f"Ab{separator}B-PER\n{separator}O\nzu{separator}O\n")
+    assert read_tagged(path).texts == [["Ab", "zu"]], "a label without a token"
     write(path, f"Ab{separator}B-PER\nallein\n")
     with pytest.raises(ValueError, match=r"test\.txt, line 2: must be a token and its label"):
         read_tagged(path)
+
+
+def test_column_formats(tmp_path):
+    conllu = (
+        "# sent_id = 1\n# text = a b\n1-2\tzum\t_\t_\t_\t_\t_\t_\t_\t_\n1\tzu\tzu\tADP\t_\t_\t_\t_\t_\t_\n"
+        "2\tdem\tder\tDET\t_\t_\t_\t_\t_\t_\n2.1\tx\tx\tVERB\t_\t_\t_\t_\t_\t_\n\n"
+    )
+    assert read_tagged(write(tmp_path / "a.conllu", conllu)) == Labelled([["zu", "dem"]], [["ADP", "DET"]])
+    with pytest.raises(ValueError, match=r"line 1: must be a token and its label, .*four columns"):
+        read_tagged(write(tmp_path / "b.txt", "EU NNP B-NP B-ORG\n"))
+    with pytest.raises(ValueError, match=r"c\.txt, line 2: label \"Doctors'I-ORG\" is not O"):
+        read_tagged(write(tmp_path / "c.txt", "A B-ORG\n1487 Doctors'I-ORG\n"))
+    with pytest.raises(ValueError, match=r"d\.txt, line 2: label \"'\""):
+        read_tagged(write(tmp_path / "d.txt", "A B-ORG\n248 '\n"))
+
+
+def test_codes_of_wikipedias():
+    for code, tag in (("als", "gsw_Latn"), ("bat-smg", "sgs_Latn"), ("zh-min-nan", "nan_Latn"), ("sh", "hbs_Latn")):
+        assert str(tag_of(code, wikipedia=True)) == tag
+    assert str(tag_of("als_Latn", wikipedia=True)) == "als_Latn"
+    with pytest.raises(ValueError, match="simple"):
+        tag_of("simple", wikipedia=True)
+
+
+def test_a_folder_that_is_no_language_leaves_the_others(tmp_path):
+    for name in ("simple", "de", "zzzz"):
+        write(tmp_path / name / "test", "a O\n")
+    files, left_out = find_labelled(tmp_path, wikipedia=True)
+    assert list(files) == [GERMAN] and set(left_out) == {"simple", "zzzz"}
 
 
 def test_archives_are_unpacked_once(tmp_path):
@@ -91,7 +223,7 @@ def test_archives_are_unpacked_once(tmp_path):
     with tarfile.open(packed / "ner.tar.xz", "w:xz") as archive:
         archive.add(tmp_path / "ner", "ner")
     folder = task_folder(TASKS["ner"], tmp_path / "data", tmp_path / "cache")
-    assert list(find_labelled(folder)) == [GERMAN]
+    assert list(find_labelled(folder)[0]) == [GERMAN]
     mark = write(folder / "mark", "kept")
     assert task_folder(TASKS["ner"], tmp_path / "data", tmp_path / "cache") == folder and mark.is_file()
     # One that would write elsewhere is refused, and leaves nothing.
@@ -114,29 +246,83 @@ def test_every_task_says_what_it_is():
     text = describe_tasks()
     for task in TASKS.values():
         assert task.name in text and task.layout in text and task.licence in text and task.citation in text
-    assert "seeds 42 43 44 45" in text and "batch 8 x 4" in text
+    assert "seeds 42 43 44 45" in text and "batch 8 x 4" in text and "batch 8 x 2" in text and "no clipping" in text
+
+
+def test_the_published_lists():
+    sizes = {task: (len(tags) - sum(tags.values()), sum(tags.values())) for task, tags in paper_languages().items()}
+    assert sizes == {
+        "sr_bible": (275, 94), "sr_tatoeba": (28, 70), "taxi1500": (264, 90), "sib200": (94, 78), "ner": (75, 89),
+        "pos": (28, 63),
+    }  # fmt: skip
+    for task, (tail, head) in sizes.items():
+        assert TASKS[task].languages == f"{tail + head} ({tail}/{head})"
+    assert paper_languages()["ner"]["gsw_Latn"] is False and paper_tag("sr_tatoeba", "arb_Arab") == "ara_Arab"
+    assert paper_tag("sib200", "zho_Hans") is None and of_the_paper("sib200", ["deu_Latn", "zho_Hans"]) == 1
+
+
+def test_the_lists_are_those_of_the_release(shared):
+    for task, tags in paper_languages().items():
+        lines = (shared / "reference" / f"{task}_languages.tsv").read_text().splitlines()[1:]
+        theirs = {line.split("\t")[0]: line.split("\t")[1] == "1" for line in lines}
+        assert {tag: head for tag, head in theirs.items() if tag in tags} == {
+            t: h for t, h in tags.items() if t in theirs
+        }
+        assert len(theirs) == len(tags) and len(theirs.keys() - tags.keys()) <= 2
+
+
+def test_a_list_of_languages_in_a_file(tmp_path):
+    path = write(tmp_path / "list.tsv", "lang_script\thead\ndeu_Latn\t1\nzh-Hant\t0\n")
+    assert wanted_languages(str(path), "sib200") == {"deu_Latn", "zho_Hani"}
+    with pytest.raises(ValueError, match=r"list\.tsv, line 2"):
+        wanted_languages(str(write(path, "deu_Latn\nnowhere at all\n")), "sib200")
+    with pytest.raises(FileNotFoundError, match="--languages must be"):
+        wanted_languages("nowhere", "sib200")
+
+
+def test_own_tasks(tmp_path):
+    fields = {"name": "mine", "kind": "classification", "folder": "my/data", "metric": "accuracy", "epochs": 2}
+    path = write(tmp_path / "mine.json", json.dumps(fields))
+    (task,) = find_tasks([str(path)])
+    assert (task.metric, task.settings.epochs, task.folder) == ("accuracy", 2, "my/data")
+    for change, message in (
+        ({"kind": "parsing"}, "kind must be one of"), ({"metric": "bleu"}, "metric must be one of"), ({"name": "../x"}, "name must be"),
+        ({"epochs": "many"}, "epochs must be a number"), ({"evil": 1}, "unknown field 'evil'"), ({"epochs": 1.5}, "whole number"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            read_task(write(tmp_path / "bad.json", json.dumps({**fields, **change})))
 
 
 def test_shared_data_are_read(shared, tmp_path):
     """All six sets in the layouts of their publishers; the counts are those of the collection's README."""
     data = shared / "data" / "eval"
-    verses, unusable = read_verses(task_folder(TASKS["sr_bible"], data, tmp_path))
+    verses, unusable, _ = read_verses(task_folder(TASKS["sr_bible"], data, tmp_path))
     assert len(verses) == 33 and not unusable and len(verses[LangScript("glv", "Latn")].other) == 128
-    pairs, unusable = read_tatoeba(task_folder(TASKS["sr_tatoeba"], data, tmp_path))
+    pairs, unusable, _ = read_tatoeba(task_folder(TASKS["sr_tatoeba"], data, tmp_path))
     assert len(pairs) == 84 and not unusable and sum(len(part.other) for part in pairs.values()) == 65_418
     for task, languages, read, sentences in (
         ("taxi1500", 34, read_classified, 111), ("sib200", 154, read_classified, 204), ("pos", 10, read_tagged, 1000),
     ):  # fmt: skip
-        files = find_labelled(task_folder(TASKS[task], data, tmp_path))
+        files, _ = find_labelled(task_folder(TASKS[task], data, tmp_path))
         assert len(files) == languages and len(read(files[LangScript("eng", "Latn")]["test"]).texts) == sentences
-    ner = find_labelled(task_folder(TASKS["ner"], data, tmp_path))
+    ner, _ = find_labelled(task_folder(TASKS["ner"], data, tmp_path), wikipedia=True)
     assert len(ner) == 15 and len(read_tagged(ner[LangScript("pcm", "Latn")]["train"]).texts) == 5646
+
+
+def test_sib200_as_pandas_reads_it(shared, tmp_path):
+    """Quotes are CSV's in its files: 41 of 701 English training texts differ from their raw columns."""
+    files, _ = find_labelled(task_folder(TASKS["sib200"], shared / "data" / "eval", tmp_path))
+    path = files[LangScript("eng", "Latn")]["train"]
+    raw = [line.split("\t")[2] for line in all_lines(path)[1:]]
+    assert sum(one != other for one, other in zip(raw, read_classified(path).texts)) == 41
 
 
 def test_a_part_of_a_file_has_all_of_its_labels():
     """Published test files are sorted by label: their first lines would be a single class."""
     rows = Labelled([str(number) for number in range(100)], ["a"] * 60 + ["b"] * 40)
     assert set(rows.labels[:30]) == {"a"}
-    part = rows.thinned(10)
+    part = rows.evenly(10)
     assert part.texts == [str(number) for number in range(0, 100, 10)] and part.labels == ["a"] * 6 + ["b"] * 4
-    assert rows.thinned(0) is rows and rows.thinned(100) is rows and len(rows.thinned(33).texts) == 33
+    assert rows.evenly(0) is rows and rows.evenly(100) is rows and len(rows.evenly(33).texts) == 33
+    verses = Pairs([str(number) for number in range(7900)], [str(number) for number in range(7900)])
+    assert verses.evenly(500).other[:3] == ["0", "15", "31"] and len(verses.evenly(500).other) == 500

@@ -1,0 +1,180 @@
+"""What an evaluation will take: disk and seconds, reckoned before anything begins."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from langsamp_plugin.evaluation.device import Compute
+from langsamp_plugin.evaluation.plan import TaskPlan
+from langsamp_plugin.evaluation.tasks import RETRIEVAL
+
+CHARACTERS_PER_TOKEN = 3.6
+BACKWARD = 2.0
+"""A backward pass does about twice the work of the forward pass."""
+
+
+class Cost(NamedTuple):
+    """What a task takes.
+
+    Args:
+        task: its name.
+        trainings: fine-tuning runs.
+        languages: to score.
+        tokens_forward: tokens that go through the model once, forward.
+        tokens_trained: tokens that are trained on, over all epochs and seeds.
+        disk: bytes on the disk at most, fine-tuned weights among it.
+        kept: bytes that stay.
+        seconds: on this machine.
+    """
+
+    task: str
+    trainings: int
+    languages: int
+    tokens_forward: float
+    tokens_trained: float
+    disk: float
+    kept: float
+    seconds: float
+
+
+class ModelSize(NamedTuple):
+    """What the cost of a model depends on.
+
+    Args:
+        parameters: of everything.
+        layers, width, inner: of the transformer blocks.
+    """
+
+    parameters: int
+    layers: int
+    width: int
+    inner: int
+
+    @property
+    def blocks(self) -> int:
+        """Parameters of the transformer blocks, which every token meets."""
+        return self.layers * (4 * self.width * self.width + 2 * self.width * self.inner + 9 * self.width + self.inner)
+
+
+def model_size(folder: Path) -> ModelSize:
+    """Read the sizes of a Hugging Face folder from its configuration, without loading it."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    layers = int(config.get("num_hidden_layers", config.get("n_layers", 12)))
+    width = int(config.get("hidden_size", config.get("dim", 768)))
+    inner = int(config.get("intermediate_size", config.get("hidden_dim", 4 * width)))
+    size = ModelSize(0, layers, width, inner)
+    words = int(config.get("vocab_size", 0)) + int(config.get("max_position_embeddings", 0))
+    return size._replace(parameters=size.blocks + words * width)
+
+
+def measured_speed(size: ModelSize, compute: Compute, seconds: float = 1.0) -> float:
+    """Return multiply-adds a second that this machine does in blocks of this width, measured for about a second."""
+    import torch
+
+    device = compute.where()
+    layer = torch.nn.TransformerEncoderLayer(
+        size.width, max(1, size.width // 64), size.inner, batch_first=True, device=device
+    ).eval()
+    tokens = torch.randn(16, 32, size.width, device=device)
+    work = tokens.shape[0] * tokens.shape[1] * ModelSize(0, 1, size.width, size.inner).blocks
+    rounds, start = 0, 0.0
+    with torch.inference_mode():
+        layer(tokens)
+        start = time.perf_counter()
+        while time.perf_counter() - start < seconds or not rounds:
+            layer(tokens)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            rounds += 1
+    return work * rounds / (time.perf_counter() - start)
+
+
+def count_tokens(texts: Sequence[Any], max_length: int, tokenizer: Any = None) -> float:
+    """Return about how many tokens some sentences have, padding left out: counted on a sample of 200."""
+    if not texts:
+        return 0.0
+    sample = [texts[number * len(texts) // min(200, len(texts))] for number in range(min(200, len(texts)))]
+    sample = [text if isinstance(text, str) else " ".join(text) for text in sample]
+    if tokenizer is None:
+        lengths = [len(text) / CHARACTERS_PER_TOKEN + 2 for text in sample]
+    else:
+        lengths = [float(len(row)) for row in tokenizer(sample, truncation=False, verbose=False)["input_ids"]]
+    return len(texts) * sum(min(length, max_length) for length in lengths) / len(lengths)
+
+
+def plan_cost(
+    plan: TaskPlan,
+    *,
+    size: ModelSize,
+    speed: float,
+    tokenizer: Any,
+    layers: Sequence[int] = (),
+    keep_models: bool = False,
+) -> Cost:
+    """Return what a task takes, as if nothing of it were in the cache.
+
+    Args:
+        plan: the task with its data.
+        size: of the model.
+        speed: multiply-adds a second, from :func:`measured_speed`.
+        tokenizer: of the model.
+        layers: further blocks that retrieval scores.
+        keep_models: whether fine-tuned weights stay.
+    """
+    settings = plan.settings
+    if plan.task.kind == RETRIEVAL:
+        english = {text for tag in plan.tags for text in plan.pairs[tag].english}
+        sentences = len(english) + sum(len(plan.pairs[tag].other) for tag in plan.tags)
+        tokens = count_tokens(sorted(english), settings.max_length, tokenizer)
+        tokens += sum(count_tokens(plan.pairs[tag].other, settings.max_length, tokenizer) for tag in plan.tags)
+        main = settings.layer if settings.layer is not None else round(size.layers * 8 / 12)
+        share = max([main, *layers]) / size.layers
+        kept = sentences * 4.0 * size.width * len({main, *layers})
+        return Cost(plan.task.name, 0, len(plan.tags), tokens, 0, kept, kept, tokens * size.blocks * share / speed)
+    train = count_tokens(plan.train.texts, settings.max_length, tokenizer)
+    dev = count_tokens(plan.dev.texts, settings.max_length, tokenizer)
+    test = sum(count_tokens(part.texts, settings.max_length, tokenizer) for part in plan.tests.values())
+    seeds = len(settings.seeds)
+    updates = settings.epochs * -(-len(plan.train.texts) // (settings.batch_size * settings.accumulate))
+    looks = settings.epochs + (updates // settings.eval_steps if settings.eval_steps else 0)
+    trained = seeds * settings.epochs * train
+    forward = seeds * (looks * dev + test)
+    weights = 4.0 * size.parameters
+    # AdamW reads and writes every parameter a few times an update: about 20 operations each.
+    optimizing = seeds * updates * size.parameters * OPTIMIZER_OPERATIONS
+    seconds = ((1 + BACKWARD) * trained * size.blocks + forward * size.blocks + optimizing) / speed
+    kept = weights * seeds if keep_models else 0.0
+    return Cost(
+        plan.task.name, seeds, len(plan.tags), forward, trained, max(weights, kept), kept, seconds
+    )  # fmt: skip
+
+
+OPTIMIZER_OPERATIONS = 25.0
+
+
+def describe_costs(costs: Sequence[Cost]) -> str:
+    """Return a table of what each task takes and the sum."""
+    lines = [
+        f"{'task':<14}{'trainings':>10}{'languages':>10}{'M tokens':>10}{'disk, GB':>10}{'kept, GB':>10}{'time':>12}"
+    ]
+    for cost in costs:
+        tokens = (cost.tokens_forward + cost.tokens_trained) / 1e6
+        lines.append(
+            f"{cost.task:<14}{cost.trainings:>10}{cost.languages:>10}{tokens:>10.2f}{cost.disk / 1e9:>10.3f}"
+            f"{cost.kept / 1e9:>10.3f}{spell_time(cost.seconds):>12}"
+        )
+    disk = max((cost.disk - cost.kept for cost in costs), default=0.0) + sum(cost.kept for cost in costs)
+    total = spell_time(sum(cost.seconds for cost in costs))
+    lines.append(f"in all: {disk / 1e9:.3f} GB of disk at most, about {total} on this machine")
+    return "\n".join(lines)
+
+
+def spell_time(seconds: float) -> str:
+    """Return a duration in the unit that fits."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,157 @@
+"""Sentences and words as inputs of a model, with their labels as numbers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from langsamp_plugin.evaluation.reading.labelled import Labelled
+from langsamp_plugin.evaluation.tasks import TAGGING, Recipe
+
+IGNORED = -100
+POOL = 50  # batches' worth of sentences that are sorted by length together
+POOLS = 10  # below so many, sorting by length would put the same sentences together in every epoch
+
+
+class Example(NamedTuple):
+    """One input.
+
+    Args:
+        ids: token ids with ``<s>`` and ``</s>``.
+        targets: a label number for the sentence, or per token with -100 where there is none.
+        sentence: which sentence it is of; a sentence longer than the model is several.
+    """
+
+    ids: list[int]
+    targets: list[int]
+    sentence: int
+
+
+class Encoded(NamedTuple):
+    """A split as inputs.
+
+    Args:
+        examples: the inputs.
+        long: sentences longer than the model: cut (classification) or split (tagging).
+        unknown: labels that training does not have, and how often.
+    """
+
+    examples: list[Example]
+    long: int
+    unknown: dict[str, int]
+
+
+class LabelNumbers:
+    """Labels to numbers; those that training does not have become -100 and are counted.
+
+    Args:
+        labels: those of the training data in the order of their numbers.
+    """
+
+    def __init__(self, labels: Sequence[str]):
+        self.numbers = {label: place for place, label in enumerate(labels)}
+        self.unknown: dict[str, int] = {}
+
+    def __call__(self, label: str) -> int:
+        """Return the number of a label."""
+        if label not in self.numbers:
+            self.unknown[label] = self.unknown.get(label, 0) + 1
+        return self.numbers.get(label, IGNORED)
+
+
+def encode(
+    data: Labelled, tokenizer: Any, labels: Sequence[str], kind: str, limit: int, recipe: Recipe = Recipe()
+) -> Encoded:
+    """Turn texts into inputs.
+
+    Args:
+        data: sentences with a label, or words with labels.
+        tokenizer: of the model.
+        labels: those of the training data in the order of their numbers; others become -100 and are listed.
+        kind: ``classification`` or ``tagging``.
+        limit: tokens of an input.
+        recipe: whether long tagged sentences are cut, and inputs end in two ``</s>``.
+    """
+    number = LabelNumbers(labels)
+    begin, end = special_tokens(tokenizer)
+    if kind == TAGGING:
+        ends = [end, end] if recipe.second_end else [end]
+        examples, long = _encode_words(data, tokenizer, number, limit, begin, ends, recipe.cut_long)
+    else:
+        rows = tokenizer(list(data.texts), truncation=False, verbose=False)["input_ids"] if data.texts else []
+        long = sum(len(row) > limit for row in rows)
+        rows = [row if len(row) <= limit else [*row[: limit - 1], end] for row in rows]
+        examples = [Example(ids, [number(label)], place) for place, (ids, label) in enumerate(zip(rows, data.labels))]
+    return Encoded(examples, long, number.unknown)
+
+
+def _encode_words(
+    data: Labelled, tokenizer: Any, number: LabelNumbers, limit: int, begin: int, ends: list[int], cut: bool
+) -> tuple[list[Example], int]:
+    """Label the first piece of each word; a sentence longer than the model is split between words, or cut."""
+    pieces = word_pieces({word for text in data.texts for word in text}, tokenizer)
+    room = limit - 1 - len(ends)
+    after = [IGNORED] * len(ends)
+    examples: list[Example] = []
+    long = 0
+    for place, (text, tags) in enumerate(zip(data.texts, data.labels)):
+        ids, targets, parts = [begin], [IGNORED], 1
+        for word, label in zip(text, tags):
+            # A word of nothing but what the tokenizer drops still has a label, and must not shift the others.
+            own = (pieces[word] or [tokenizer.unk_token_id])[:room]
+            if len(ids) - 1 + len(own) > room:
+                examples.append(Example([*ids, *ends], [*targets, *after], place))
+                ids, targets, parts = [begin], [IGNORED], parts + 1
+                if cut:
+                    break
+            ids += own
+            # An unknown label of a word is still a word to predict: -1 marks it, and training skips it.
+            known = number(label)
+            targets += [known if known != IGNORED else -1, *[IGNORED] * (len(own) - 1)]
+        if not (cut and parts > 1):
+            examples.append(Example([*ids, *ends], [*targets, *after], place))
+        long += parts > 1
+    return examples, long
+
+
+def word_pieces(words: set[str], tokenizer: Any) -> dict[str, list[int]]:
+    """Return the pieces of each word as inside a sentence: byte-level BPE needs the space before it for that."""
+    if not words:
+        return {}
+    space = " " if tokenizer.tokenize("x") != tokenizer.tokenize(" x") else ""
+    ordered = sorted(words)
+    ids = tokenizer([space + word for word in ordered], add_special_tokens=False, verbose=False)["input_ids"]
+    return dict(zip(ordered, ids))
+
+
+def special_tokens(tokenizer: Any) -> tuple[int, int]:
+    """Return the ids that begin and end an input."""
+    begin = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+    end = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    return begin, end
+
+
+def training_batches(
+    lengths: Sequence[int], batch_size: int, seed: int, epoch: int, random_order: bool = False
+) -> list[list[int]]:
+    """Return an epoch's batches in shuffled order; in large sets similar lengths are together, in small ones not.
+
+    Args:
+        lengths: tokens of each example.
+        batch_size: examples per batch.
+        seed, epoch: what the order depends on.
+        random_order: never put similar lengths together.
+    """
+    shuffle = random.Random(seed * 1000 + epoch)
+    order = list(range(len(lengths)))
+    shuffle.shuffle(order)
+    pool_size = batch_size * POOL
+    if random_order or len(order) < POOLS * pool_size:
+        return [order[place : place + batch_size] for place in range(0, len(order), batch_size)]
+    batches = []
+    for start in range(0, len(order), pool_size):
+        pool = sorted(order[start : start + pool_size], key=lambda row: lengths[row])
+        batches += [pool[place : place + batch_size] for place in range(0, len(pool), batch_size)]
+    shuffle.shuffle(batches)
+    return batches
