@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 # Which extra brings a package that a command could miss.
 EXTRAS = {
     **dict.fromkeys(("transformers", "safetensors", "tokenizers"), "hf"),
-    **dict.fromkeys(("sklearn", "seqeval"), "eval"),
+    **dict.fromkeys(("sklearn", "scipy", "seqeval"), "eval"),
     **dict.fromkeys(("matplotlib", "textalloc", "umap"), "analysis"),
     "megatron": "megatron",
     **dict.fromkeys(("django", "polib", "tensorboard"), "demo"),
