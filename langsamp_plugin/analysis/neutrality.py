@@ -22,9 +22,9 @@ from langsamp_plugin.evaluation.device import Compute
 from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, longest_input
 from langsamp_plugin.evaluation.features import FeatureStore
 from langsamp_plugin.evaluation.reading.aligned import evenly_spaced, read_aligned, texts_by_id
+from langsamp_plugin.evaluation.reading.names import task_tag
 from langsamp_plugin.evaluation.retrieval import both_ranks
 from langsamp_plugin.evaluation.run import model_folder
-from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 
 PAPER = (
@@ -123,7 +123,7 @@ def read_parallel(data: PathLike, langs: Iterable[str], limit: int) -> tuple[dic
     data = Path(data)
     if not data.is_dir():
         raise FileNotFoundError(f"data folder {data} is missing")
-    wanted = [str(LangScript.from_spelling(lang)) for lang in langs]
+    wanted = [str(task_tag(lang)) for lang in langs]
     texts: dict[str, dict[str, str]] = {}
     missing = []
     for tag in wanted or PAPER:

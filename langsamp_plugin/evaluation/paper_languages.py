@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Optional
 
 from langsamp_plugin.evaluation.reading.lines import all_lines
-from langsamp_plugin.evaluation.reading.names import PAPER_NAMES
-from langsamp_plugin.lang_script import ASSETS, LangScript
+from langsamp_plugin.evaluation.reading.names import PAPER_NAMES, task_tag
+from langsamp_plugin.lang_script import ASSETS
 
 SAME_LANGUAGE = {"cmn": "zho", "swh": "swa", "arb": "ara", "lvs": "lav", "nob": "nor", "pes": "fas", "ydd": "yid"}
 """Codes of which data sets use the one or the other for the same texts."""
@@ -70,7 +70,7 @@ def read_language_list(path: Path) -> list[str]:
         if not name or name.startswith("#") or (number == 1 and name in ("lang_script", "tag", "language")):
             continue
         try:
-            tags.append(str(LangScript.from_spelling(name)))
+            tags.append(str(task_tag(name)))
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: {error}") from error
     if not tags:

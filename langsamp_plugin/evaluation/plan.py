@@ -13,7 +13,7 @@ from langsamp_plugin.evaluation.reading.archives import task_folder
 from langsamp_plugin.evaluation.reading.belebele import read_belebele
 from langsamp_plugin.evaluation.reading.classified import read_classified
 from langsamp_plugin.evaluation.reading.labelled import Files, Labelled, find_labelled, labels_of
-from langsamp_plugin.evaluation.reading.names import select_tags
+from langsamp_plugin.evaluation.reading.names import select_tags, task_tag
 from langsamp_plugin.evaluation.reading.tagged import BIO, UPOS, read_tagged
 from langsamp_plugin.evaluation.tasks import CLASSIFICATION, RETRIEVAL, TAGGING, Settings, Task
 from langsamp_plugin.lang_script import LangScript
@@ -97,7 +97,7 @@ def make_plan(
     """
     folder = task_folder(task, data, unpacked)
     read = _plan_retrieval if task.kind == RETRIEVAL else _plan_finetuning
-    return read(task, folder, settings, LangScript.from_spelling(source), list(langs), languages, limit)
+    return read(task, folder, settings, task_tag(source), list(langs), languages, limit)
 
 
 def _choose(
@@ -112,7 +112,7 @@ def _choose(
             for tag in there
             if str(tag) in listed or (languages == "paper" and paper_tag(task.name, str(tag)) is not None)
         ]
-    asked = [str(LangScript.from_spelling(lang)) for lang in langs]
+    asked = [str(task_tag(lang)) for lang in langs]
     reasons = "; ".join(f"{tag}: {why}" for tag, why in not_scored.items() if not asked or tag in asked)
     if not there or (asked and not {str(tag) for tag in there} & set(asked)):
         if reasons and (not asked or set(asked) & not_scored.keys()):

@@ -10,7 +10,7 @@ from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.corpus.text import clean
 from langsamp_plugin.errors import error_context
 from langsamp_plugin.evaluation.reading.lines import all_lines, read_columns, unquoted
-from langsamp_plugin.evaluation.reading.names import ENGLISH, keep_one, tag_of, tagged_files
+from langsamp_plugin.evaluation.reading.names import ENGLISH, keep_one, tag_of, tagged_files, task_tag
 from langsamp_plugin.lang_script import LangScript
 
 
@@ -200,7 +200,7 @@ def _read_index(path: Path) -> dict[str, LangScript]:
             if len(columns) < 2:
                 raise ValueError(f"{path}, line {number}: must be code<tab>tag, but is {line[:60]!r}")
             with error_context(f"{path}, line {number}"):
-                scripts[columns[0]] = LangScript.from_spelling(columns[1])
+                scripts[columns[0]] = task_tag(columns[1])
     return scripts
 
 

@@ -36,7 +36,15 @@ def tag_of(name: str, wikipedia: bool = False) -> LangScript:
     """
     if wikipedia and name in NOT_A_LANGUAGE:
         raise ValueError(f"{name!r}: {NOT_A_LANGUAGE[name]}")
-    return LangScript.from_spelling(WIKIPEDIA_CODES.get(name, name) if wikipedia else name)
+    return task_tag(WIKIPEDIA_CODES.get(name, name) if wikipedia else name)
+
+
+def task_tag(name: str) -> LangScript:
+    """Return the tag of a task's language; zho_Hans and zho_Hant, which train one row, are two languages of a task."""
+    try:
+        return LangScript.parse(name)
+    except ValueError:
+        return LangScript.from_spelling(name)
 
 
 def tagged_files(folder: Path, pattern: str, suffix: str = "") -> tuple[dict[LangScript, Path], dict[str, str]]:
@@ -82,7 +90,7 @@ def select_tags(tags: Iterable[LangScript], langs: Iterable[str], where: Path) -
         FileNotFoundError: none of those that are wanted is there.
     """
     there = sorted(tags)
-    wanted = sorted({LangScript.from_spelling(lang) for lang in langs})
+    wanted = sorted({task_tag(lang) for lang in langs})
     if not wanted:
         return there, []
     chosen = [tag for tag in wanted if tag in there]
