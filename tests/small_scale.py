@@ -23,6 +23,7 @@ APPENDED = {
     "python finetune.py": "--epochs 1",
     "python train.py": "--words 2002 --shapes 2x16 --updates 1 --sides langsamp",
     "python head.py": "--words 2000 --width 16 --tokens 16 --ways blocks --megabytes 16",
+    "python pretrain_langsamp.py": "--iterations 2 --seq-length 32",
     "run.sh": "--updates 6",
 }
 GPU_ONLY = {"--fp16", "--bf16"}

@@ -33,6 +33,11 @@ RECORD = "langsamp.json"
 """Beside the weights: sizes and tags, as JSON."""
 MULTIPLE = 128
 """Megatron pads a vocabulary to a multiple of this times the tensor-parallel size (--make-vocab-size-divisible-by)."""
+MEGATRON_ARGS = Namespace(
+    tensor_model_parallel_size=1, pipeline_model_parallel_size=1, world_size=1, data_parallel_size=1,
+    no_save_optim=True, no_save_rng=True,
+)  # fmt: skip
+"""What Megatron-LM's own loop asks of a checkpoint: how many ranks wrote it, and that it has no optimizer's state."""
 HF_TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 HF_POSITIONS = "embeddings.position_embeddings.weight"
 _PREFIX = "roberta."
@@ -119,7 +124,8 @@ def import_to_megatron(
             tensors = to_stored(to_megatron(weights, sizes, padded), sizes)
         record = Record(sizes, list((state.get("task_state") or {}).get("tags") or []))
         (folder / RELEASE).mkdir()
-        write_stored(folder / RELEASE, tensors, {"iteration": 0, "langsamp": record.to_json()})
+        common = {"iteration": 0, "checkpoint_version": 3.0, "args": MEGATRON_ARGS, "langsamp": record.to_json()}
+        write_stored(folder / RELEASE, tensors, common)
         mark_latest(folder, RELEASE)
         (folder / RECORD).write_text(json.dumps(record.to_json(), indent=2) + "\n", encoding="utf-8")
         notes.append(f"vocabulary padded from {sizes.words:,} to {padded:,} rows")
@@ -212,7 +218,10 @@ def read_record(folder: Path, path: Optional[PathLike] = None) -> Record:
 
 def require_megatron() -> None:
     """Raise ``ModuleNotFoundError`` unless megatron-core is installed."""
-    found = importlib.util.find_spec("megatron") is not None and importlib.util.find_spec("megatron.core") is not None
+    try:
+        found = importlib.util.find_spec("megatron.core") is not None
+    except ModuleNotFoundError:  # not even another package of NVIDIA's under that name
+        found = False
     if not found:
         raise ModuleNotFoundError("this needs megatron-core: pip install 'langsamp-plugin[megatron]'", name="megatron")
 
@@ -284,7 +293,7 @@ def _checkpoint_state(weights: dict[str, Tensor], about: Record, data: Path) -> 
         encoder_normalize_before=not sizes.post_norm, layernorm_embedding=sizes.post_norm,
         embed_tags=sizes.embed_tags if sizes.embed_tags != "none" else "both",
     )  # fmt: skip
-    state = {"args": args, "model": weights, "task_state": {"tags": about.tags}}
+    state: dict[str, Any] = {"args": args, "model": weights, "task_state": {"tags": about.tags}}
     tables = checkpoint_tables(state)
     if tables is not None:
         state["task_state"].update(languages=list(tables.languages), scripts=list(tables.scripts))

@@ -23,6 +23,8 @@ class _MadeOnCpu(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.type and len(args) == 1 and not kwargs:  # clipping asks for torch.cuda.FloatTensor
             return func(*args).replace("torch.", "torch.cuda.")
+        if func is torch.Tensor.cuda:
+            return args[0]
         if str(kwargs.get("device", "")).startswith("cuda"):
             kwargs["device"] = "cpu"
         return func(*args, **kwargs)

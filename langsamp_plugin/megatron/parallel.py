@@ -35,7 +35,7 @@ def alone() -> Iterator[None]:
 
 
 def start(tensor_parallel: int = 1, pipeline_parallel: int = 1) -> None:
-    """Join the ranks that ``torchrun`` has started, over NCCL where there are GPUs and over gloo elsewhere.
+    """Join the ranks that ``torchrun`` has started, if it has, over NCCL where there are GPUs and over gloo elsewhere.
 
     Raises:
         ModuleNotFoundError: megatron-core is not installed.
@@ -43,6 +43,8 @@ def start(tensor_parallel: int = 1, pipeline_parallel: int = 1) -> None:
     """
     from megatron.core import parallel_state
 
+    if "RANK" not in os.environ:  # not started by torchrun: the only rank
+        os.environ.update(RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world % (tensor_parallel * pipeline_parallel):
         raise ValueError(

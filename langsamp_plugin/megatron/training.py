@@ -162,7 +162,7 @@ def _build(options: TrainingOptions) -> _Run:
             f"seq_length must be at most the model's {sizes.positions} positions, but is {options.seq_length}"
         )
     dataset = LangSampDataset(
-        options.data, tables=tables or _codes_of(options.data), seq_length=options.seq_length, seed=options.seed,
+        options.data, tables=tables or codes_of(options.data), seq_length=options.seq_length, seed=options.seed,
         **options.dataset,
     )  # fmt: skip
     if dataset.num_words != sizes.words:
@@ -205,7 +205,7 @@ def _build(options: TrainingOptions) -> _Run:
     return _Run(parallel, optimizer, config, dataset, record)
 
 
-def _codes_of(data: PathLike) -> Tables:
+def codes_of(data: PathLike) -> Tables:
     """Return tables for data whose model has none: the ids are then not looked at."""
     from langsamp_plugin.data.data_folder import data_languages
 

@@ -14,6 +14,7 @@ ELSEWHERE = {
     "bash scripts/quickstart.sh": "test_quickstart.py",
     "bash scripts/test.sh": "it is what runs this",
     "pip install -e .": "scripts/install.sh",
+    "pip install -e '.[megatron]'": "scripts/install.sh",
     "bash scripts/install.sh": "scripts/test.sh",
 }
 READMES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md"))]

@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import shutil
+import sys
 
 import pytest
 import torch
@@ -76,6 +77,8 @@ def test_hugging_face_to_megatron_and_back_is_bitwise(exported, tmp_path):
         before, after = (load_file(folder / name) for folder in (exported, tmp_path / "hf"))
         assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
     assert any(row.what == "token ids" for row in found.rows), "Hugging Face's side was compared, too"
+    config, again = (json.loads((folder / "config.json").read_text()) for folder in (exported, tmp_path / "hf"))
+    assert config == again, "so that it evaluates the same"
     for name in ("languages.tsv", "scripts.tsv", "sentencepiece.bpe.model"):
         assert (exported / name).read_bytes() == (tmp_path / "hf" / name).read_bytes()
 
@@ -265,6 +268,29 @@ def test_commands_name_what_is_wrong(trained, tmp_path):
     assert "its 2 heads must divide by the 3 ranks of --tensor-parallel" in text and not (tmp_path / "x").exists()
     text = run("langsamp", "megatron", "export", tmp_path / "none", "--out", tmp_path / "y.pt", expect=2)
     assert "must be a checkpoint folder of Megatron-Core, but is missing" in text
+
+
+def test_without_megatron_core_all_but_the_comparison_works(trained, tmp_path):
+    """In a process that cannot import it."""
+    code = """
+import sys
+class Refuse:
+    def find_spec(self, name, *rest):
+        if name.split(".")[0] == "megatron":
+            raise ModuleNotFoundError(f"No module named {name!r}", name="megatron")
+sys.meta_path.insert(0, Refuse())
+sys.argv = ["langsamp", "megatron", *sys.argv[1:]]
+from langsamp_plugin.cli import main
+main()
+"""
+    command = [sys.executable, "-c", code]
+    text = run(*command, "import", trained, "--out", tmp_path / "start")
+    assert "imported from" in text
+    run(*command, "export", tmp_path / "start", "--out", tmp_path / "back.pt")
+    assert_same_weights(trained, tmp_path / "back.pt")
+    text = run(*command, "import", trained, "--out", tmp_path / "other", "--verify", expect=1)
+    assert "pip install 'langsamp-plugin[megatron]'" in text and "Traceback" not in text
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize("value", [None, [], {"sizes": {}}, {"sizes": {"layers": 1}, "tags": []}])
