@@ -17,18 +17,16 @@ import numpy as np
 import torch
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.data.data_folder import check_types, data_languages, split_parts
-from langsamp_plugin.data.hashing import key, to_unit
-from langsamp_plugin.data.language_blocks import LanguageBlocks
-from langsamp_plugin.data.masking import Masking, mask_batch
+from langsamp_plugin.data.data_folder import data_languages
+from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
-from langsamp_plugin.data.token_buffer import TokenBuffer
-from langsamp_plugin.lang_script import UNKNOWN_ID, Tables, head_tags
+from langsamp_plugin.data.splits import read_languages
+from langsamp_plugin.data.tagged_blocks import TaggedBlocks
+from langsamp_plugin.lang_script import Tables, head_tags
 from langsamp_plugin.vocabulary.dictionary import SPECIAL, read_dictionary
 
 BOS, PAD = 0, 1
 IGNORED = -100
-_MASK, _TAG_DROPOUT = 3, 4  # stream identifiers of the counter-based generator, those of data/block_dataset.py
 
 
 class LangSampDataset(torch.utils.data.Dataset):
@@ -76,22 +74,40 @@ class LangSampDataset(torch.utils.data.Dataset):
             raise ValueError(f"seq_length must be at least 2, but is {seq_length}")
         self.masking, symbols = masking_of(Path(data) / "dict.txt", mask_prob)
         self.num_words = len(self.masking.special)
-        self.seq_length, self.seed, self.tag_dropout = seq_length, seed, tag_dropout
-        self.languages = _languages(data, split, seq_length, self.num_words, tag_map)
-        self.tags = [blocks.tag for blocks in self.languages]
+        self.seq_length = seq_length
+        languages, _ = read_languages(
+            data_languages(data, tag_map),
+            split,
+            combine=False,
+            tokens_per_sample=seq_length,
+            vocab_size=self.num_words,
+        )
+        if not languages:
+            raise FileNotFoundError(f"no language of {data} has a {split} split")
+        self.tags = [blocks.tag for blocks in languages]
         ids = np.array([tables.ids(tag) for tag in self.tags], dtype=np.int64)
-        self.lang_ids, self.script_ids = ids[:, 0], ids[:, 1]
-        self.keys = np.array([blocks.key for blocks in self.languages], dtype=np.uint64)
-        counts = np.array([len(blocks) for blocks in self.languages], dtype=np.int64)
-        self.sampler, draws, self._ends = None, counts, np.cumsum(counts)
+        draws = counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
+        sampler = None
         if sampled:
             head = np.array([str(tag) in head_tags() for tag in self.tags])
             draws = draws_per_epoch(counts, scheme=sampling, alpha=alpha, head=head, scale=scale)
-            self.sampler = BlockSampler(counts, draws, self.keys, seed)
-        self.epoch_length = int(draws.sum())
+            keys = np.array([blocks.key for blocks in languages], dtype=np.uint64)
+            sampler = BlockSampler(counts, draws, keys, seed)
+        self.blocks = TaggedBlocks(
+            languages,
+            tag_ids=np.arange(len(languages)),
+            lang_ids=ids[:, 0],
+            script_ids=ids[:, 1],
+            masking=self.masking,
+            bos_id=BOS,
+            seed=seed,
+            sampler=sampler,
+            tag_dropout=tag_dropout,
+        )
+        self.epoch_length = len(self.blocks)
         self.num_samples = self.epoch_length if num_samples is None else num_samples
         self.fingerprint = {
-            "the data": _short([(str(blocks.tag), blocks.num_tokens) for blocks in self.languages], seq_length),
+            "the data": _short([(str(blocks.tag), blocks.num_tokens) for blocks in languages], seq_length),
             "the dictionary": _short(symbols),
             "the sampling": _short(draws.tolist(), seed, tag_dropout, mask_prob),
             "the tables": _short(list(tables.languages), list(tables.scripts)),
@@ -113,36 +129,21 @@ class LangSampDataset(torch.utils.data.Dataset):
         """
         if not 0 <= number < self.num_samples:
             raise IndexError(f"the data set has {self.num_samples:,} samples, but number {number:,} was asked for")
-        language, block, sample_key = self.locate(number)
-        tokens = np.full((1, self.seq_length), PAD, dtype=np.int64)
-        found = self.languages[language].block(block)
-        tokens[0, 0], tokens[0, 1 : len(found) + 1] = BOS, found
-        keys = np.array([sample_key], dtype=np.uint64)
-        source, target = mask_batch(tokens, key(keys, _MASK), self.masking)
-        lang_id, script_id = self.lang_ids[language], self.script_ids[language]
-        if self.tag_dropout > 0.0 and to_unit(key(keys, _TAG_DROPOUT))[0] < self.tag_dropout:
-            lang_id = script_id = UNKNOWN_ID
+        epoch, position = divmod(number, self.epoch_length)
+        batch = self.blocks.batch(self.blocks.read([position], epoch + 1))
+        length = int(batch.lengths[0])
+        tokens = np.full(self.seq_length, PAD, dtype=np.int64)
+        labels = np.full(self.seq_length, IGNORED, dtype=np.int64)
+        tokens[:length] = batch.source[0]
+        labels[:length] = np.where(batch.target[0] != PAD, batch.target[0], IGNORED)
         return {
-            "tokens": torch.from_numpy(source[0]),
-            "labels": torch.from_numpy(np.where(target[0] != PAD, target[0], IGNORED)),
-            "attention_mask": torch.arange(self.seq_length).le(len(found)).long(),
-            "lang_ids": torch.tensor(lang_id),
-            "script_ids": torch.tensor(script_id),
+            "tokens": torch.from_numpy(tokens),
+            "labels": torch.from_numpy(labels),
+            "attention_mask": torch.arange(self.seq_length).lt(length).long(),
+            "lang_ids": torch.tensor(int(batch.lang_ids[0])),
+            "script_ids": torch.tensor(int(batch.script_ids[0])),
             "number": torch.tensor(number),
         }
-
-    def locate(self, number: int) -> tuple[int, int, int]:
-        """Return language, block, and the uint64 that all randomness of a sample comes from."""
-        epoch, place = divmod(number, self.epoch_length)
-        position = np.array([place], dtype=np.int64)
-        if self.sampler is not None:
-            language, block, passes = self.sampler.locate(epoch, position)
-        else:
-            language = np.searchsorted(self._ends, position, side="right")
-            block = position - np.concatenate([np.zeros(1, np.int64), self._ends])[language]
-            passes = np.zeros_like(position)
-        keys = key(self.seed, epoch + 1, self.keys[language], block, passes)
-        return int(language[0]), int(block[0]), int(keys[0])
 
 
 def consumed_batches(
@@ -196,22 +197,6 @@ def masking_of(path: PathLike, mask_prob: float = 0.15) -> tuple[Masking, list[s
     )  # fmt: skip
     masking.check()
     return masking, symbols
-
-
-def _languages(
-    data: PathLike, split: str, seq_length: int, num_words: int, tag_map: Optional[PathLike]
-) -> list[LanguageBlocks]:
-    found = []
-    for tag, folders in sorted(data_languages(data, tag_map).items()):
-        for folder in folders:
-            check_types(folder, num_words)
-        buffers = [TokenBuffer(prefix) for folder in folders for prefix in split_parts(folder, split)]
-        blocks = LanguageBlocks(tag, buffers, block_size=seq_length - 1, vocab_size=num_words)
-        if len(blocks):
-            found.append(blocks)
-    if not found:
-        raise FileNotFoundError(f"no language of {data} has a {split} split")
-    return found
 
 
 def _short(*parts: Any) -> str:
