@@ -8,6 +8,7 @@ from typing import Optional
 import typer
 
 from langsamp_plugin.commands.app import megatron_app
+from langsamp_plugin.commands.convert import OVERWRITE
 
 VERIFY = typer.Option(
     False,
@@ -27,6 +28,7 @@ def import_(
     pad_to: int = typer.Option(128, min=1, help="The vocabulary is padded to a multiple of this times the ranks."),
     tensor_parallel: int = typer.Option(1, min=1, help="Tensor-parallel ranks to pad for; any number can load it."),
     allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Read weights that are only there as a pickle."),
+    overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
 ) -> None:
     """Write a distributed checkpoint that Megatron-Core starts from.
@@ -36,7 +38,14 @@ def import_(
     from langsamp_plugin.megatron.convert import import_to_megatron
 
     notes, found = import_to_megatron(
-        source, out, spm=spm, multiple=pad_to, ranks=tensor_parallel, allow_pickle=allow_pickle, verify=verify
+        source,
+        out,
+        spm=spm,
+        multiple=pad_to,
+        ranks=tensor_parallel,
+        allow_pickle=allow_pickle,
+        overwrite=overwrite,
+        verify=verify,
     )
     if found is not None:
         print(found.format())
@@ -51,6 +60,7 @@ def export(
     record: Optional[Path] = typer.Option(
         None, help="langsamp.json that training started from, where the checkpoint has none beside it."
     ),
+    overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
 ) -> None:
     """Write a Megatron-Core checkpoint, of any number of ranks, for fairseq or Hugging Face.
@@ -59,7 +69,7 @@ def export(
     """
     from langsamp_plugin.megatron.convert import export_from_megatron
 
-    found = export_from_megatron(source, out, spm=spm, record=record, verify=verify)
+    found = export_from_megatron(source, out, spm=spm, record=record, overwrite=overwrite, verify=verify)
     if found is not None:
         print(found.format())
     print(f"{out}: exported from {source}")

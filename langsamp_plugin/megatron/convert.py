@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike, atomic_folder
-from langsamp_plugin.checkpoint.fresh_checkpoint import fresh_checkpoint, save_checkpoint
+from langsamp_plugin.checkpoint.fresh_checkpoint import check_out, fresh_checkpoint, save_checkpoint
 from langsamp_plugin.checkpoint.options import architecture, model_beside_data
 from langsamp_plugin.checkpoint.roberta import check_tags, load_roberta
 from langsamp_plugin.checkpoint.tables import checkpoint_tables
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, POSITIONS, is_xl
 from langsamp_plugin.convert.hf_folder import read_hf_folder
 from langsamp_plugin.convert.init import import_checkpoint
+from langsamp_plugin.convert.own_folder import check_replaceable, own_folder
+from langsamp_plugin.convert.source_folder import find_folder
 from langsamp_plugin.convert.verification import Verification
 from langsamp_plugin.errors import error_context
 from langsamp_plugin.megatron.layout import from_stored, to_stored
@@ -86,16 +88,18 @@ def import_to_megatron(
     multiple: int = MULTIPLE,
     ranks: int = 1,
     allow_pickle: bool = False,
+    overwrite: bool = False,
     verify: bool = False,
 ) -> tuple[list[str], Optional[Verification]]:
     """Write a checkpoint that Megatron-Core starts from, with any number of ranks.
 
     Args:
         source: a Hugging Face folder, or a checkpoint of fairseq.
-        out: the folder to write; an earlier one of this kind is replaced once the new one is complete.
+        out: the folder to write; one that this function wrote and nobody changed is replaced once the new one is complete.
         spm: the SentencePiece model; by default the one in the folder, or in the checkpoint's data folder.
         multiple, ranks: the vocabulary is padded to a multiple of their product.
         allow_pickle: also read Hugging Face weights that are only there as a pickle.
+        overwrite: replace any earlier folder of this kind.
         verify: compare every layer of Megatron's model with fairseq's before the folder takes its place.
 
     Returns:
@@ -112,7 +116,7 @@ def import_to_megatron(
     if verify:
         require_megatron()
     out = Path(out)
-    with atomic_folder(out, marker=RECORD) as folder:
+    with atomic_folder(out, marker=RECORD, overwrite=overwrite) as folder:
         state, notes = _fairseq_state(source, folder, spm, allow_pickle)
         weights = state["model"]
         with error_context(source):
@@ -144,6 +148,7 @@ def export_from_megatron(
     *,
     spm: Optional[PathLike] = None,
     record: Optional[PathLike] = None,
+    overwrite: bool = False,
     verify: bool = False,
 ) -> Optional[Verification]:
     """Write a checkpoint of Megatron-Core as one of fairseq, or as a Hugging Face folder.
@@ -153,6 +158,7 @@ def export_from_megatron(
         out: a file that ends in ``.pt`` (fairseq), else a folder (Hugging Face).
         spm: the SentencePiece model; by default the one beside the checkpoint.
         record: the ``langsamp.json`` that the training started from, where the checkpoint has none.
+        overwrite: replace what is there.
         verify: compare every layer with Megatron's model, and in a Hugging Face folder with fairseq's, before anything
             takes its place.
 
@@ -163,6 +169,10 @@ def export_from_megatron(
         VerificationError: the two sides differ.
     """
     out = Path(out)
+    if out.suffix == ".pt":
+        check_out(out, overwrite)
+    else:
+        check_replaceable(out, overwrite)
     if verify:
         require_megatron()
     stored = open_stored(source)
@@ -186,13 +196,14 @@ def export_from_megatron(
         return found
     from langsamp_plugin.convert.export import export
 
-    with tempfile.TemporaryDirectory(dir=_existing(out.parent)) as folder, atomic_folder(out, "config.json") as ready:
+    with tempfile.TemporaryDirectory(dir=_existing(out.parent)) as folder, own_folder(out, overwrite) as ready:
         save_checkpoint(state, Path(folder) / "model.pt")
         written = export(Path(folder) / "model.pt", ready, spm=model, verify=verify)
         if row is not None:
             _write_token_type(ready, positions, row)
-    if found is not None and written is not None:
-        found = Verification([*found.rows, *written.rows], [*found.notes, *written.notes])
+    other = written.verification
+    if found is not None and other is not None:
+        found = Verification([*found.rows, *other.rows], [*found.notes, *other.notes])
     return found
 
 
@@ -230,7 +241,7 @@ def _fairseq_state(
     source: PathLike, folder: Path, spm: Optional[PathLike], allow_pickle: bool
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the source as a checkpoint of fairseq, its SentencePiece model and dictionary put into ``folder``."""
-    if not Path(source).is_dir():
+    if Path(source).is_file():
         state = load_roberta(source)
         tokenizer = Tokenizer(spm if spm is not None else model_beside_data(state, source, "--spm"))
         shutil.copyfile(tokenizer.path, folder / SPM_FILENAME)
@@ -247,7 +258,8 @@ def _fairseq_state(
     (folder / "model.pt").unlink()
     notes = [note for note in done.notes if "token-type" not in note and "train with" not in note]
     theirs = {
-        name.removeprefix(_PREFIX): tensor for name, tensor in read_hf_folder(source, allow_pickle).weights.items()
+        name.removeprefix(_PREFIX): tensor
+        for name, tensor in read_hf_folder(find_folder(source), allow_pickle).weights.items()
     }
     row = theirs.get(HF_TOKEN_TYPES)
     if row is not None and row[:1].any():
