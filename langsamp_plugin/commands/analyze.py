@@ -8,10 +8,11 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, analyze_app, finite, numbers, split_list
+from langsamp_plugin.commands.app import LANGS, analyze_app, finite, numbers, split_list, writes_file, writes_folder
 
 
 @analyze_app.command("embeddings")
+@writes_folder
 def analyze_embeddings(
     model: Path = typer.Argument(..., help="Checkpoint or exported folder."),
     out: Path = typer.Option(..., help="Folder for maps (PNG, SVG, map.html), tables and projector files."),
@@ -39,6 +40,7 @@ def analyze_embeddings(
 
 
 @analyze_app.command("neutrality")
+@writes_folder
 def analyze_neutrality(
     model: Path = typer.Argument(..., help="Hugging Face folder of any encoder, or checkpoint of fairseq."),
     data: Path = typer.Option(..., help="Parallel sentences: <tag>.txt with id<tab>text, or <tag>/test.tsv (SIB-200)."),
@@ -78,6 +80,7 @@ def analyze_neutrality(
 
 
 @analyze_app.command("sources")
+@writes_folder
 def analyze_sources(
     model: Path = typer.Argument(..., help="Checkpoint or exported folder, with tables."),
     task: str = typer.Option(..., help="Task that is fine-tuned: taxi1500, sib200, ner or pos."),
@@ -123,6 +126,7 @@ def analyze_sources(
 
 
 @analyze_app.command("tags")
+@writes_file
 def analyze_tags(
     checkpoint: Path = typer.Argument(..., help="LangSAMP checkpoint of fairseq."),
     out: Path = typer.Option(..., help="JSON file to write."),

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from hashlib import blake2b
 from typing import Any, Optional
 
 import typer
 from typer.core import TyperGroup
+
+from langsamp_plugin.atomic import replaceable_folder
+from langsamp_plugin.place import claim_file, claim_folder
 
 ORDER = (
     *("corpus", "check", "tokenizer", "binarize", "init", "import", "export", "megatron", "evaluate", "report"),
@@ -67,3 +74,54 @@ def numbers(flag: str, text: str, most: int = 2**32 - 1) -> tuple[int, ...]:
 def split_list(text: str) -> list[str]:
     """Return the parts of a list that is separated by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def writes(
+    claim: Callable[[dict[str, Any]], AbstractContextManager[Any]],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator of commands: ``--out`` is tried and held from before the work until its end.
+
+    Args:
+        claim: gets the command's options and returns what to enter, of :mod:`langsamp_plugin.place`.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**options: Any) -> None:
+            with claim(options) if options.get("out") is not None else nullcontext():
+                command(**options)
+
+        return run
+
+    return decorate
+
+
+def _of_share(options: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Hold a share of a data folder, ``--shard``."""
+    shard = str(options["shard"])
+    return claim_folder(options["out"], part="" if shard == "1/1" else shard.replace("/", "-of-"))
+
+
+def _of_corpus(options: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Hold a corpus; the demo is written as a whole."""
+    return (replaceable_folder if str(options["source"]) == "django" else claim_folder)(options["out"])
+
+
+def _of_part(options: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Hold a folder that runs may share which differ in anything but the number of workers."""
+    told = sorted((name, str(value)) for name, value in options.items() if name != "workers")
+    return claim_folder(options["out"], part=blake2b(repr(told).encode(), digest_size=4).hexdigest())
+
+
+writes_file = writes(lambda options: claim_file(options["out"]))
+"""Of a command whose ``--out`` is a file."""
+writes_folder = writes(lambda options: claim_folder(options["out"]))
+"""Of a command that writes files into a folder, and alone."""
+joins_folder = writes(_of_part)
+"""Of a command that may run several times in one folder, each time with other options."""
+writes_share = writes(_of_share)
+"""Of ``binarize``."""
+writes_corpus = writes(_of_corpus)
+"""Of ``corpus``."""
+replaces_folder = writes(lambda options: replaceable_folder(options["out"]))
+"""Of a command that replaces a folder as a whole."""

@@ -7,10 +7,11 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, STRICT, TABLES, WORKERS, app, split_list
+from langsamp_plugin.commands.app import LANGS, STRICT, TABLES, WORKERS, app, split_list, writes_share
 
 
 @app.command()
+@writes_share
 def binarize(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),
     spm: Path = typer.Option(..., help="SentencePiece model."),

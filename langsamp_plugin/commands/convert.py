@@ -7,7 +7,7 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import TABLES, app, split_list
+from langsamp_plugin.commands.app import TABLES, app, replaces_folder, split_list, writes_file
 
 DEFAULT_INIT = "parts"
 """That of convert.vocabulary_rows, which would import torch."""
@@ -33,6 +33,7 @@ TEXT = typer.Option(None, help="With --verify: a folder of <tag>.txt whose every
 
 
 @app.command()
+@writes_file
 def init(
     source: Path = typer.Argument(
         ..., help="Hugging Face folder or the name of a cached one, or checkpoint of fairseq: LangSAMP, roberta, xlmr."
@@ -103,6 +104,7 @@ def init(
 
 
 @app.command("import")
+@writes_file
 def import_(
     folder: Path = typer.Argument(
         ..., help="Hugging Face folder, or the name of a cached one: XLM-R, Glot500-m, LangSAMP, or an exported one."
@@ -144,6 +146,7 @@ def import_(
 
 
 @app.command()
+@replaces_folder
 def export(
     checkpoint: Path = typer.Argument(..., help="Checkpoint of fairseq: LangSAMP, roberta or xlmr."),
     out: Path = typer.Option(..., help="Hugging Face folder to write."),

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Optional
 
 import typer
 
-from langsamp_plugin.commands.app import COLUMN, LANGS, SPLIT, STRICT, WORKERS, app, finite, split_list
+from langsamp_plugin.commands.app import (
+    COLUMN,
+    LANGS,
+    SPLIT,
+    STRICT,
+    WORKERS,
+    app,
+    finite,
+    split_list,
+    writes_corpus,
+    writes_file,
+)
 
 if TYPE_CHECKING:
     from langsamp_plugin.corpus.decisions import Rules
@@ -44,6 +55,7 @@ def _rules(
 
 
 @app.command()
+@writes_corpus
 def corpus(
     source: Path = typer.Argument(
         ...,
@@ -109,6 +121,7 @@ def corpus(
 
 
 @app.command()
+@writes_file
 def check(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt, or any other that `langsamp corpus` reads."),
     out: Optional[Path] = typer.Option(None, help="TSV to write, too."),

@@ -7,12 +7,13 @@ from typing import Any, Optional
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, app, finite, numbers, split_list
+from langsamp_plugin.commands.app import LANGS, app, finite, joins_folder, numbers, split_list, writes_folder
 
 NOTES = 5
 
 
 @app.command()
+@joins_folder
 def evaluate(
     model: Optional[str] = typer.Argument(
         None, help="Hugging Face folder of any encoder, checkpoint of fairseq, or name of a model in the local cache."
@@ -144,6 +145,7 @@ def _show_result(result: Any, out: Path) -> None:
 
 
 @app.command()
+@writes_folder
 def report(
     results: list[Path] = typer.Argument(
         ..., help="Folders of models below an evaluation's --out, or single JSON files."

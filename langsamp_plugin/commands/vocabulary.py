@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, STRICT, finite, split_list, tokenizer_app
+from langsamp_plugin.commands.app import LANGS, STRICT, finite, split_list, tokenizer_app, writes_file
 
 ALPHA = typer.Option(0.3, min=0, callback=finite, help="Languages are drawn by p ~ lines ** alpha; XLM-R used 0.3.")
 COVERAGE = typer.Option(0.9995, min=0.98, max=1.0, callback=finite, help="Share of characters that get a piece.")
@@ -23,6 +23,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
 
 
 @tokenizer_app.command("train")
+@writes_file
 def tokenizer_train(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),
     out: Path = typer.Option(..., help="The .model file to write."),
@@ -53,6 +54,7 @@ def tokenizer_train(
 
 
 @tokenizer_app.command("extend")
+@writes_file
 def tokenizer_extend(
     base: Path = typer.Argument(..., help="SentencePiece model to extend, such as XLM-R's sentencepiece.bpe.model."),
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),

@@ -10,7 +10,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Optional
 
+from langsamp_plugin import manifest as written
 from langsamp_plugin.atomic import PathLike, atomic_folder, read_record
+from langsamp_plugin.place import LOCK, resolve
 
 MANIFEST = "langsamp_files.json"
 """What an export wrote, as size and hash of each file, so that the next one knows whether somebody else's is there."""
@@ -22,8 +24,8 @@ HASHED = 2**20
 def own_folder(out: PathLike, overwrite: bool = False) -> Iterator[Path]:
     """Yield a new folder that replaces ``out`` when the block ends without an error; see :func:`check_replaceable`."""
     check_replaceable(out, overwrite)
-    out = Path(out)
-    present = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
+    out = resolve(out)
+    present = sorted(path.name for path in out.iterdir() if path.name != LOCK) if out.is_dir() else []
     # What is there may be replaced, as was just checked; any of its names tells the same to atomic_folder.
     with atomic_folder(out, marker=present[0] if present else MANIFEST) as folder:
         yield folder
@@ -35,9 +37,9 @@ def own_folder(out: PathLike, overwrite: bool = False) -> Iterator[Path]:
 
 def check_replaceable(out: PathLike, overwrite: bool = False) -> None:
     """Raise ``ValueError`` unless a folder may be written there: absent, empty, unchanged since an export, or asked for."""
-    out = Path(out)
-    if out.is_symlink() or out.is_file():
-        raise ValueError(f"{out} must be a folder or not exist, but is a file or a link: choose another --out")
+    out = resolve(out)
+    if out.is_file():
+        raise ValueError(f"{out} must be a folder or not exist, but is a file: choose another --out")
     if overwrite or not out.is_dir():
         return
     stranger = _stranger(out)
@@ -47,7 +49,7 @@ def check_replaceable(out: PathLike, overwrite: bool = False) -> None:
 
 def _stranger(out: Path) -> Optional[str]:
     """Return what in a folder is not as an export left it, ``None`` if all of it is."""
-    names = [name for name in _names(out) if name != MANIFEST]
+    names = [name for name in _names(out) if name not in (MANIFEST, LOCK, written.MANIFEST)]
     if not names:
         return None
     record = read_record(out / MANIFEST, ["written_by", "files"])

@@ -8,11 +8,11 @@ What comes out is the same bytes for any number of either.
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
+import math
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from langsamp_plugin.data.held_out import choose_held_out
 from langsamp_plugin.data.text_pieces import STATS_FIELDS, Language, Piece, is_finished, piece_prefix
 from langsamp_plugin.data.token_buffer import StoredSizes, best_dtype, buffer_path, index_path, write_index
 from langsamp_plugin.lang_script import LanguageTable, Tables
+from langsamp_plugin.lock import hold
 from langsamp_plugin.progress import parallel, progress
 from langsamp_plugin.vocabulary.dictionary import read_dictionary
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, UNK, Tokenizer
@@ -101,7 +102,7 @@ def binarize(
         with progress(total=total, desc="binarizing", unit="B", unit_scale=True) as bar:
             for done in run(_encode_piece, mine):
                 bar.update(done)
-        with _folder_lock(out):
+        with hold(out / ".lock-joining", out, wait_s=math.inf):  # one share at a time finishes the folder
             if not all(language.rows() is not None or is_finished(language, piece) for language, piece in everything):
                 return []
             rows = [
@@ -146,14 +147,6 @@ def _load_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer(path)
 
 
-@contextmanager
-def _folder_lock(out: Path) -> Iterator[None]:
-    """Let one job at a time finish the folder; the system frees the lock of a killed one."""
-    with open(out / ".lock", "w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def _encode_piece(task: tuple[Language, Piece]) -> int:
     """Write the tokens and sentence sizes of a piece, then its record; return its bytes of text."""
     language, piece = task
@@ -195,6 +188,7 @@ def _join(language: Language) -> list[dict[str, Any]]:
     """Make a language's files of its pieces, remove those, and return its statistics."""
     finished = language.rows()
     if finished is not None:
+        _remove_pieces(language)  # begun by another share after it was finished, or left by a kill
         return finished
     tokenizer = _load_tokenizer(language.model)
     dtype = best_dtype(tokenizer.vocab_size)
@@ -227,9 +221,13 @@ def _join(language: Language) -> list[dict[str, Any]]:
         rows.append({"tag": str(language.tag), "split": split, **sums})
     with atomic_write(language.folder / LANGUAGE_STATS) as stream:
         json.dump({"fingerprint": language.fingerprint, "types": tokenizer.vocab_size, "rows": rows}, stream)
-    for old in language.folder.glob(".pieces-*"):
-        shutil.rmtree(old)
+    _remove_pieces(language)
     return rows
+
+
+def _remove_pieces(language: Language) -> None:
+    for old in language.folder.glob(".pieces-*"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _save_stats(out: Path) -> None:
