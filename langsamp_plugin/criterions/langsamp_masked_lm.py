@@ -11,6 +11,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor
 
+from langsamp_plugin.criterions.pair_loss import log_pairs, pair_loss
 from langsamp_plugin.modules.head_loss import KINDS
 from langsamp_plugin.training.ending import StopSignal
 
@@ -66,6 +67,10 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
             sums = torch.zeros(len(self.task.tags), 3, dtype=torch.float64, device=losses_N.device)
             columns = torch.stack([losses_N.double(), torch.ones_like(losses_N).double(), correct_N.double()], dim=1)
             logging_output["tag_sums"] = sums.index_add_(0, tags_N, columns)
+        if getattr(self.task, "pairs", None) is not None and model.training:
+            aligned = pair_loss(model, sample.get("pairs"), self.task.cfg, self.head_loss, sample_size)
+            total, sample_size = total + aligned.total, sample_size + aligned.masked
+            logging_output.update(aligned.log)
         return total, sample_size, logging_output
 
     @staticmethod
@@ -79,6 +84,7 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
         metrics.log_scalar("loss", float(loss) / count / math.log(2), float(sample_size), round=3)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["loss"].avg))
         metrics.log_scalar("accuracy", 100.0 * float(correct) / count, float(sample_size), round=2)
+        log_pairs(logging_outputs)
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:

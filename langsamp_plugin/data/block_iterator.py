@@ -20,6 +20,7 @@ import torch
 from fairseq.data.iterators import BufferedIterator, CountingIterator, EpochBatchIterating
 
 from langsamp_plugin.data.block_dataset import BlockDataset
+from langsamp_plugin.data.pair_batches import BlocksWithPairs, PairBatches, Request
 
 OF_ONE_FOLDER = ("the data", "the sampling")
 """The parts of a fingerprint that differ between the data folders of one run."""
@@ -113,6 +114,34 @@ class EndableIterator(CountingIterator):
         return super().has_next() and not (self.n > 0 and self.ended())
 
 
+class PairedWorkerBatches(WorkerBatches):
+    """The same with pairs in the rounds of a schedule; a round that some worker has no blocks for has none.
+
+    Args:
+        batches, num_shards, shard_id: as for :class:`WorkerBatches`.
+        pairs: whose schedule it is.
+        epoch: the epoch, from 1.
+        rounds: complete rounds of an epoch.
+    """
+
+    def __init__(
+        self, batches: PositionBatches, num_shards: int, shard_id: int, *, pairs: PairBatches, epoch: int, rounds: int
+    ):
+        super().__init__(batches, num_shards, shard_id)
+        self.schedule = pairs.schedule
+        self.rounds_before = self.schedule.rounds_before(rounds) * (epoch - 1)
+
+    def __iter__(self) -> Iterator[Request]:  # type: ignore[override]
+        blocks_a_round = self.batches.batch_size * self.num_shards
+        for step, positions in enumerate(super().__iter__()):
+            first = self.batches.start + step * blocks_a_round
+            places = None
+            if first + blocks_a_round <= self.batches.stop:
+                places = self.schedule.places(first // blocks_a_round, self.shard_id, self.num_shards)
+            before = self.rounds_before * self.num_shards * self.schedule.pairs
+            yield Request(positions, () if places is None else tuple(before + place for place in places))
+
+
 class BlockIterator(EpochBatchIterating):
     """What the trainer iterates over, epoch after epoch.
 
@@ -128,6 +157,7 @@ class BlockIterator(EpochBatchIterating):
             The dataset's own is in it; those of the other folders are added as they are read or resumed from.
         part_of: the number of the data folder, or phase, of an epoch.
         ended: asked after each batch, whether to end the epoch there.
+        pairs: makes the batches of parallel text that some updates have; ``None`` for none.
     """
 
     def __init__(
@@ -144,6 +174,7 @@ class BlockIterator(EpochBatchIterating):
         fingerprints: Optional[dict[int, dict[str, str]]] = None,
         part_of: Optional[Callable[[int], int]] = None,
         ended: Optional[Callable[[], bool]] = None,
+        pairs: Optional[PairBatches] = None,
     ):
         self.dataset = dataset
         self.batch_size = batch_size
@@ -154,6 +185,7 @@ class BlockIterator(EpochBatchIterating):
         self.fingerprints = {0: {}} if fingerprints is None else fingerprints
         self.part_of = part_of or _only_part
         self.ended = ended or _never
+        self.pairs = pairs
         self.epoch = max(epoch, 1)
         self._current: Optional[CountingIterator] = None
         self._resumed: Optional[CountingIterator] = None
@@ -205,11 +237,23 @@ class BlockIterator(EpochBatchIterating):
     def _iterator(self, start: int, rounds_before: int) -> CountingIterator:
         self._running = self._batches(start)
         self._rounds_before = rounds_before
+        dataset: Any = self.dataset
+        batches = WorkerBatches(self._running, self.num_shards, self.shard_id)
+        if self.pairs is not None:
+            dataset = BlocksWithPairs(self.dataset, self.pairs)
+            batches = PairedWorkerBatches(
+                self._running,
+                self.num_shards,
+                self.shard_id,
+                pairs=self.pairs,
+                epoch=self.epoch,
+                rounds=len(self.dataset) // (self.batch_size * self.num_shards),
+            )
         # The iterator counts from 0 also after a restart: fairseq groups rounds by --update-freq, which may change.
         loader = Loader(
-            self.dataset,
-            collate_fn=self.dataset.collater,
-            batch_sampler=WorkerBatches(self._running, self.num_shards, self.shard_id),
+            dataset,
+            collate_fn=dataset.collater,
+            batch_sampler=batches,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
             worker_init_fn=partial(end_with, os.getpid()),

@@ -11,6 +11,11 @@ from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.lang_script import LangScript
 
 
+def language_key(tag: LangScript) -> int:
+    """Return a stable 64-bit number of a tag, which the order of its text depends on."""
+    return int.from_bytes(blake2b(str(tag).encode(), digest_size=8).digest(), "little")
+
+
 class LanguageBlocks:
     """Monolingual blocks of at most ``block_size`` tokens, none lost and none twice.
 
@@ -26,7 +31,7 @@ class LanguageBlocks:
 
     def __init__(self, tag: LangScript, buffers: Sequence[TokenBuffer], *, block_size: int, vocab_size: int):
         self.tag = tag
-        self.key = int.from_bytes(blake2b(str(tag).encode(), digest_size=8).digest(), "little")
+        self.key = language_key(tag)
         self.buffers = list(buffers)
         self.block_size = block_size
         self.vocab_size = vocab_size

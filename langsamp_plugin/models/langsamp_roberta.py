@@ -181,7 +181,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
         """Return ``E_lang + E_script`` of each sentence.
 
         Args:
-            lang_ids, script_ids: int64 (B,), rows of the tables or -1 for unknown.
+            lang_ids, script_ids: int64 (B,), rows of the tables or -1 for unknown; or (B, T), of each token.
 
         Returns:
             (B, C), or ``None`` where both tables are switched off. Without ids, which fairseq's hub cannot pass,
@@ -283,7 +283,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
             embedding_BTC = tied_lookup(src_tokens, embedding.weight, embedding.padding_idx, tied)
         if tags_BC is not None:
             embedding_BTC = embedding(src_tokens) if embedding_BTC is None else embedding_BTC
-            embedding_BTC = embedding_BTC + tags_BC.unsqueeze(1)
+            embedding_BTC = embedding_BTC + _per_token(tags_BC)
         if padded is not None and not return_all_hiddens:
             return self._states(src_tokens, embedding_BTC, padded), {"inner_states": None}
         return super().extract_features(src_tokens, return_all_hiddens, token_embeddings=embedding_BTC)
@@ -330,10 +330,15 @@ class LangSampRobertaEncoder(RobertaEncoder):
     def _select(features: Tensor, masked_tokens: Optional[Tensor], tags: Optional[Tensor]) -> Tensor:
         """Return what enters the head: (N, C) of the masked positions, or (B, T, C)."""
         if masked_tokens is None:
-            return features if tags is None else features + tags.unsqueeze(1)
+            return features if tags is None else features + _per_token(tags)
         if tags is None:
             return features[masked_tokens]
-        return features[masked_tokens] + tags.unsqueeze(1).expand_as(features)[masked_tokens]
+        return features[masked_tokens] + _per_token(tags).expand_as(features)[masked_tokens]
+
+
+def _per_token(tags: Tensor) -> Tensor:
+    """Return (B, 1, C), or (B, T, C) where a row has sentences in several languages."""
+    return tags if tags.dim() == 3 else tags.unsqueeze(1)
 
 
 def _take(features_BTC: Tensor, index_N: Tensor, rows_N: Tensor, tags_BC: Optional[Tensor]) -> Tensor:

@@ -3,15 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
-from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.dataclass import ChoiceEnum
 from omegaconf import II, MISSING
+
+from langsamp_plugin.tasks.alignment_config import AlignmentConfig
 
 SAMPLING = ChoiceEnum(["alpha", "glot500"])
 COUNTS = ChoiceEnum(["blocks", "lines"])
 
 
 @dataclass
-class LangSampMaskedLMConfig(FairseqDataclass):
+class LangSampMaskedLMConfig(AlignmentConfig):
     """The flags of ``multilingual_masked_lm`` with their meaning, and those of the tags."""
 
     data: str = field(

@@ -26,6 +26,14 @@ from langsamp_plugin.data.split_table import SplitTable
 from langsamp_plugin.data.splits import read_languages
 from langsamp_plugin.data.tag_losses import group_losses, report_validation, tag_losses
 from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables
+from langsamp_plugin.tasks.alignment import (
+    alignment_weight,
+    held_out_pairs,
+    open_pairs,
+    pair_batches,
+    pairs_fingerprint,
+)
+from langsamp_plugin.tasks.alignment_config import check_alignment_flags
 from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
 from langsamp_plugin.tasks.datasets import (
     build_masking,
@@ -35,6 +43,7 @@ from langsamp_plugin.tasks.datasets import (
     sequences_per_update,
     training_draws,
 )
+from langsamp_plugin.tasks.held_out_pairs import alignment_stats, report_alignment
 from langsamp_plugin.tasks.phases import exact_draws, languages_of, read_phases
 from langsamp_plugin.training import ending
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
@@ -66,7 +75,9 @@ class LangSampMaskedLMTask(FairseqTask):
         for path in (Path(path) for phase in self.phases for path in phase.data or ()):
             self.paths += [path] if path not in self.paths else []
         self.folders = [data_languages(path, cfg.tag_map) for path in self.paths]
-        self.tags = sorted({tag for folder in self.folders for tag in folder})
+        self.pairs = open_pairs(cfg, self.paths[0], len(dictionary))
+        pair_tags = self.pairs.tags if self.pairs is not None else []
+        self.tags = sorted({tag for folder in self.folders for tag in folder}.union(pair_tags))
         self.tables = self._load_tables()
         # Fails here, before any model is built, with the name of a code that the tables lack.
         self.tag_rows = np.array([self.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
@@ -78,11 +89,16 @@ class LangSampMaskedLMTask(FairseqTask):
                 "dictionary": dictionary_digest(pieces),
             }
         )
+        if self.pairs is not None:
+            self.state.merge_state_dict({"pair_tags": [str(tag) for tag in self.pairs.train.languages]})
         self._masking = build_masking(dictionary, cfg)
         self._tag_sums = np.zeros((len(self.tags), 3))
         self._fingerprints: dict[int, dict[str, str]] = {}
         self._validating = False
         self._subset = ""
+        self._held_out_pairs = None
+        if self.pairs is not None:
+            self._held_out_pairs = held_out_pairs(self.pairs.valid, cfg, self.tables, dictionary)
 
     @classmethod
     def setup_task(cls, cfg: LangSampMaskedLMConfig, **kwargs: Any) -> LangSampMaskedLMTask:
@@ -288,6 +304,10 @@ class LangSampMaskedLMTask(FairseqTask):
         if self.phases:
             found["the phases"] = digest(self.phases)
             found["sequences an update"] = str(sequences_per_update(self.cfg))
+        pairs = None
+        if self.pairs is not None and training:
+            pairs = pair_batches(self.pairs.train, self.cfg, self.tables, self._masking, self.dictionary)
+            found.update(pairs_fingerprint(pairs, self.cfg))
         if training:
             self._fingerprints[self._part_of(epoch)] = found
         else:
@@ -304,7 +324,23 @@ class LangSampMaskedLMTask(FairseqTask):
             fingerprints=self._fingerprints if training else {0: found},
             part_of=self._part_of if training else None,
             ended=None if training else (ending.stopping if self._validating else ending.starting_to_stop),
+            pairs=pairs,
         )
+
+    def train_step(
+        self,
+        sample: dict[str, Any],
+        model: Any,
+        criterion: Any,
+        optimizer: Any,
+        update_num: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Do one micro-batch, its contrastive loss with the weight of this update."""
+        if "pairs" in sample:
+            sample["pairs"]["weight"] = alignment_weight(self.cfg, update_num)
+        return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Start the sums of a validation."""
@@ -337,6 +373,12 @@ class LangSampMaskedLMTask(FairseqTask):
         """
         losses = tag_losses(self.tags, self._tag_sums)
         self._tag_sums[:] = 0  # the next subset's
+        aligned = {}
+        if losses and self._held_out_pairs is not None:
+            aligned, norm = self._held_out_pairs.measure(model, self.cfg.align_layer)
+            stats.update({name: round(value, 3) for name, value in alignment_stats(aligned, norm).items()})
+        if aligned and not ending.stopping() and _is_first_worker():
+            report_alignment(aligned, int(stats["num_updates"]), self.cfg.save_dir, self.cfg.tensorboard_logdir)
         if losses and not ending.stopping() and _is_first_worker():  # without any: another criterion
             report_validation(
                 losses,
@@ -372,6 +414,7 @@ def _is_first_worker() -> bool:
 
 
 def _check_flags(cfg: LangSampMaskedLMConfig) -> None:
+    check_alignment_flags(cfg)
     if str(cfg.sample_break_mode) != "none":
         raise ValueError(
             f"--sample-break-mode must be none, but is {cfg.sample_break_mode}: other modes keep a list of "

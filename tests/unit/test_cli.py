@@ -8,6 +8,7 @@ from support import run
 COMMANDS = [
     "corpus",
     "check",
+    "pairs",
     "tokenizer train",
     "tokenizer extend",
     "import",

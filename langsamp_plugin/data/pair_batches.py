@@ -1,0 +1,189 @@
+"""Pairs of a range of places as one masked and tagged batch, beside the blocks of an update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from langsamp_plugin.data.block_dataset import Block, BlockDataset
+from langsamp_plugin.data.hashing import key
+from langsamp_plugin.data.masking import Masking, mask_batch
+from langsamp_plugin.data.pair_data import PairSplit
+from langsamp_plugin.data.pair_sampling import PairSampler, PairSchedule
+
+CONTRAST, TLM = "contrast", "tlm"
+OBJECTIVES = (CONTRAST, TLM)
+PARTS = 4
+"""Batches that sentences are put into by their length: one alone would be padding to two thirds and more."""
+
+
+class Request(NamedTuple):
+    """What a worker reads for one batch.
+
+    Args:
+        positions: of the blocks.
+        places: the first and the last place of the pairs, the last one not included; empty without pairs.
+    """
+
+    positions: Sequence[int]
+    places: tuple[int, ...]
+
+
+class PairBatches:
+    """Makes batches of pairs.
+
+    Args:
+        split: the sentences.
+        sampler: their order.
+        schedule: which rounds have pairs.
+        lang_ids, script_ids: per language of the split its row in the tables.
+        masking: how sentences are corrupted.
+        bos_id, eos_id: ids of ``<s>`` and ``</s>``.
+        max_tokens: of a row; longer sentences are cut.
+        objective: ``contrast`` has each sentence in a row of its own, first sides first; ``tlm`` both in one row.
+    """
+
+    def __init__(
+        self,
+        split: PairSplit,
+        sampler: PairSampler,
+        schedule: PairSchedule,
+        *,
+        lang_ids: ArrayLike,
+        script_ids: ArrayLike,
+        masking: Masking,
+        bos_id: int,
+        eos_id: int,
+        max_tokens: int,
+        objective: str = CONTRAST,
+    ):
+        assert objective in OBJECTIVES
+        self.split, self.sampler, self.schedule = split, sampler, schedule
+        self.ids = np.stack([np.asarray(lang_ids, np.int64), np.asarray(script_ids, np.int64)])
+        self.masking = masking
+        self.bos_id, self.eos_id = bos_id, eos_id
+        self.max_tokens = max_tokens
+        self.objective = objective
+
+    def batch(self, start: int, stop: int) -> dict[str, Any]:
+        """Read the pairs of a range of places and make their batch.
+
+        Returns:
+            ``parts``: batches of rows of similar length, each with ``net_input`` (``src_tokens`` (B, T),
+            ``src_lengths`` (B,), ``lang_ids`` and ``script_ids`` (B,) or, for ``tlm``, (B, T)) and ``target`` (B, T),
+            how many tokens are ``masked``, and for ``contrast`` ``index``, ``rows`` and ``words`` of these;
+            ``order``: where each row is among those of all parts, in the order of the pairs, for ``contrast`` first
+            sides before second ones; ``related`` (pairs, 3): a number for the message and one for each text, equal for
+            equal ones. All int64.
+        """
+        places = self.sampler.pairs(start, stop)
+        sides = [[self.split.tokens(place.languages[side], place.rows[side]) for place in places] for side in (0, 1)]
+        related = [(place.message, _text_number(one), _text_number(other)) for place, one, other in zip(places, *sides)]
+        pair_keys = np.array([place.key for place in places], dtype=np.uint64)
+        languages = np.array([place.languages for place in places], dtype=np.int64).reshape(-1, 2)
+        if self.objective == TLM:
+            rows, of_token = self._joined(sides, languages)
+            keys = key(pair_keys, 0)
+        else:
+            rows = [self._cut(sentence, self.max_tokens - 1) for sentence in (*sides[0], *sides[1])]
+            of_token = list(languages.T.reshape(-1, 1))
+            keys = np.concatenate([key(pair_keys, side) for side in (0, 1)])
+        by_length = np.argsort([len(row) for row in rows], kind="stable")
+        return {
+            "parts": [
+                self._part([rows[row] for row in part], [of_token[row] for row in part], keys[part])
+                for part in np.array_split(by_length, PARTS)
+                if len(part)
+            ],
+            "order": torch.from_numpy(np.argsort(by_length)),
+            "related": torch.tensor(related, dtype=torch.long).reshape(-1, 3),
+        }
+
+    def _joined(
+        self, sides: Sequence[Sequence[np.ndarray]], languages: np.ndarray
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return both sentences of each pair in one row without ``<s>``, and the language of each token with it."""
+        rows, of_token = [], []
+        half = (self.max_tokens - 1) // 2
+        for one, other, (first, second) in zip(*sides, languages.tolist()):
+            one, other = self._cut(one, half), self._cut(other, half)
+            rows.append(np.concatenate([one, other]))
+            of_token.append(np.repeat([first, second], [1 + len(one), len(other)]))
+        return rows, of_token
+
+    def _part(self, rows: Sequence[np.ndarray], of_token: Sequence[np.ndarray], keys: np.ndarray) -> dict[str, Any]:
+        """Pad, mask and tag rows."""
+        lengths = np.array([1 + len(row) for row in rows], dtype=np.int64)
+        tokens = np.full((len(rows), int(lengths.max())), self.masking.pad_id, dtype=np.int64)
+        tokens[:, 0] = self.bos_id
+        for padded, row in zip(tokens, rows):
+            padded[1 : 1 + len(row)] = row
+        languages = np.concatenate(of_token)
+        if self.objective == TLM:
+            languages = np.zeros(tokens.shape, dtype=np.int64)
+            for padded, known in zip(languages, of_token):
+                padded[: len(known)] = known
+        source, target = mask_batch(tokens, keys, self.masking)
+        positions: dict[str, Any] = {}
+        if self.objective == CONTRAST:  # a row in one language: the model takes positions without waiting for a device
+            index = np.flatnonzero(target != self.masking.pad_id)
+            positions = {
+                "index": torch.from_numpy(index),
+                "rows": torch.from_numpy(index // target.shape[1]),
+                "words": torch.from_numpy(target.reshape(-1)[index]),
+            }
+        return {
+            **positions,
+            "masked": int((target != self.masking.pad_id).sum()),
+            "net_input": {
+                "src_tokens": torch.from_numpy(source),
+                "src_lengths": torch.from_numpy(lengths),
+                "lang_ids": torch.from_numpy(self.ids[0, languages]),
+                "script_ids": torch.from_numpy(self.ids[1, languages]),
+            },
+            "target": torch.from_numpy(target),
+        }
+
+    def _cut(self, tokens: np.ndarray, most: int) -> np.ndarray:
+        """Return at most so many tokens, the last of them ``</s>``."""
+        return tokens if len(tokens) <= most else np.append(tokens[: most - 1], self.eos_id)
+
+
+class BlocksWithPairs(torch.utils.data.Dataset):
+    """Blocks, and in some batches pairs, for torch's loader.
+
+    Args:
+        blocks: the blocks of the current epoch.
+        pairs: makes the batches of pairs.
+    """
+
+    def __init__(self, blocks: BlockDataset, pairs: PairBatches):
+        self.blocks, self.pairs = blocks, pairs
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, position: int) -> Block:
+        return self.blocks[position]
+
+    def __getitems__(self, request: Request) -> tuple[list[Block], tuple[int, ...]]:
+        """Read the blocks; pairs are read when they are put together."""
+        return self.blocks.__getitems__(request.positions), request.places
+
+    def collater(self, samples: tuple[list[Block], tuple[int, ...]]) -> dict[str, Any]:
+        """Return the batch of blocks, with ``pairs`` where it has some."""
+        blocks, places = samples
+        batch = self.blocks.collater(blocks)
+        if places:
+            batch["pairs"] = self.pairs.batch(*places)
+        return batch
+
+
+def _text_number(tokens: np.ndarray) -> int:
+    """Return a number that two texts share if they are the same tokens, below 0 so that no message has it."""
+    return -1 - (int.from_bytes(blake2b(tokens.tobytes(), digest_size=8).digest(), "little") >> 1)
