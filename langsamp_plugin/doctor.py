@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Optional
 
 # Which extra brings a package that a command could miss.
 EXTRAS = {
+    "gensim": "data",
     **dict.fromkeys(("transformers", "safetensors", "tokenizers"), "hf"),
     **dict.fromkeys(("sklearn", "scipy", "seqeval"), "eval"),
     **dict.fromkeys(("matplotlib", "textalloc", "umap"), "analysis"),

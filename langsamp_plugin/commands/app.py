@@ -33,7 +33,7 @@ class OrderOfWork(TyperGroup):
 
 # Without rich, --help is plain text of at most 80 columns.
 app = typer.Typer(name="langsamp", cls=OrderOfWork, rich_markup_mode=None)
-tokenizer_app = typer.Typer(help="Train or extend SentencePiece models.", rich_markup_mode=None)
+tokenizer_app = typer.Typer(help="Train, extend or trim SentencePiece models.", rich_markup_mode=None)
 analyze_app = typer.Typer(help="Look at what a trained model's tables know.", rich_markup_mode=None)
 megatron_app = typer.Typer(help="Checkpoints and data of Megatron-Core.", rich_markup_mode=None)
 app.add_typer(tokenizer_app, name="tokenizer")

@@ -81,3 +81,34 @@ def tokenizer_extend(
     options = {"alpha": alpha, "coverage": coverage, "max_lines": max_lines, "langs": split_list(langs)}
     tokenizer, new = extend_tokenizer(base, corpus, out, vocab_size, strict=strict, **options)  # type: ignore[arg-type]
     print(f"{out}: {new:,} new pieces, {tokenizer.vocab_size:,} tokens with the special ones")
+
+
+@tokenizer_app.command("trim")
+def tokenizer_trim(
+    base: Path = typer.Argument(..., help="SentencePiece model to trim, such as XLM-R's sentencepiece.bpe.model."),
+    corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),
+    out: Path = typer.Option(..., help="The .model file to write."),
+    min_count: int = typer.Option(1, min=1, help="Keep pieces that the corpus has so often; 1 changes no split of it."),
+    langs: str = LANGS,
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a file that is at --out."),
+) -> None:
+    """Keep only the pieces that a corpus needs.
+
+    `langsamp init ... --spm OUT` then makes a model with the rows of these pieces.
+
+    Example: langsamp tokenizer trim xlmr/sentencepiece.bpe.model runs/corpus --out small.model
+    """
+    from langsamp_plugin.vocabulary.trim import trim_tokenizer
+
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out} exists and is not replaced: choose another --out, or add --overwrite")
+    done = trim_tokenizer(base, corpus, out, min_count=min_count, langs=split_list(langs))
+    left = len(done.tokenizer.pieces)
+    print(f"{out}: {left:,} of {done.before:,} pieces kept ({left / done.before:.1%})")
+    for width, name in ((768, "XLM-R base"), (1024, "XLM-R large")):
+        rows = done.before - left
+        print(f"{name}: {rows * width:,} parameters less in its embedding, {rows * width * 4 / 1e6:,.0f} MB in float32")
+    share = done.changed / max(done.tokens, 1)
+    print(f"split otherwise than before: {done.changed:,} of {done.tokens:,} tokens ({share:.3%})")
+    for tag, count in done.unknown.items():
+        print(f"{tag}: {count:,} unknown tokens")

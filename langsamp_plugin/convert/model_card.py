@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Optional
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.tables import TagTables
+from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, LangScript
 
+CITATION = [
+    "",
+    "## Citation",
+    "",
+    "```bibtex",
+    "@inproceedings{liu-etal-2025-langsamp,",
+    "  title     = {{LangSAMP}: Language-Script Aware Multilingual Pretraining},",
+    '  author    = {Liu, Yihong and Ye, Haotian and Ma, Chunlan and Wang, Mingyang and Sch{\\"u}tze, Hinrich},',
+    "  booktitle = {Proceedings of the 63rd Annual Meeting of the Association for Computational Linguistics},",
+    "  year      = {2025},",
+    "  eprint    = {2409.18199},",
+    "  archivePrefix = {arXiv},",
+    "}",
+    "```",
+]
 SETTINGS = {
     "task": ["tokens_per_sample", "mask_prob", "multilang_sampling", "multilang_sampling_alpha", "tag_dropout", "seed"],
     "dataset": ["batch_size", "max_tokens"],
@@ -39,11 +56,16 @@ def model_card(
     tags = (state.get("task_state") or {}).get("tags") or []
     lines = [
         "---",
+        *_languages(tags),
         "license: other",
         "license_name: unspecified",
+        "license_link: LICENSE",
         "library_name: transformers",
         "pipeline_tag: fill-mask",
         "tags: [langsamp, xlm-roberta, multilingual]",
+        f"base_model: {base}"
+        if (base := _base_model(state))
+        else "# base_model: NAME-OF-THE-MODEL-THIS-ONE-STARTED-FROM",
         "---",
         "",
         "# A multilingual encoder trained with LangSAMP" if tables is not None else "# A multilingual encoder",
@@ -108,7 +130,37 @@ def model_card(
             "| --- | --- |",
             *(f"| {name} | {value} |" for name, value in settings),
         ]
-    return "\n".join(lines) + "\n"
+    if scores is not None:
+        lines += ["", "## Scores", "", *_scores(scores)]
+    return "\n".join([*lines, *CITATION]) + "\n"
+
+
+def _languages(tags: Sequence[str]) -> list[str]:
+    """Return the list of languages as a hub reads it: ISO 639 codes, quoted, as YAML takes ``no`` for a number."""
+    codes = dict.fromkeys(LangScript.parse(tag).language for tag in tags)
+    codes.pop(UNKNOWN_LANGUAGE, None)
+    return ["language:", *(f'- "{code}"' for code in codes)] if codes else []
+
+
+def _base_model(state: dict[str, Any]) -> Optional[str]:
+    """Return the name of a hub's model that training started from, as far as the options name one."""
+    options = (state.get("cfg") or {}).get("checkpoint")
+    values = options if isinstance(options, dict) else vars(options) if options is not None else {}
+    name = str(values.get("finetune_from_model") or "").lower()
+    known = {"large": "FacebookAI/xlm-roberta-large", "base": "FacebookAI/xlm-roberta-base"}
+    return next((full for size, full in known.items() if "xlm" in name and size in name), None)
+
+
+def _scores(folder: PathLike) -> list[str]:
+    """Return the tables of a report.
+
+    Raises:
+        FileNotFoundError: the folder has no report.
+    """
+    path = Path(folder) / "report.md"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: --scores takes a folder that `langsamp report` wrote")
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
 
 
 def _settings(state: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -22,6 +22,9 @@ from langsamp_plugin.evaluation.finite import check_features, check_weights
 FAILURES = (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, UnpicklingError, SafetensorError)
 HEADS = r"(^|\.)(pooler|classifier|score|lm_head|cls|position_ids)\b"
 
+PUBLISHED_TABLES = ("lang_type_embeddings.weight", "script_type_embeddings.weight")
+"""Ends of the names that tell the published model's layout."""
+
 
 def load_encoder(model: PathLike, device: Optional[torch.device] = None) -> tuple[Any, Any]:
     """Return ``(model, tokenizer)`` of a Hugging Face folder, float32 and in evaluation mode.
@@ -90,6 +93,11 @@ def load_model(load: Callable[..., Any], model: PathLike, return_loaded: bool = 
         f"{loaded.base_model_prefix}." if getattr(loaded, loaded.base_model_prefix or "-", None) is not None else ""
     )
     missing = sorted(name for name in absent if name.startswith(prefix) and not re.search(HEADS, name))
+    if any(name.endswith(PUBLISHED_TABLES) for name in found["unexpected_keys"]):
+        # The published model has no token types, and transformers has drawn some.
+        embeddings = getattr(loaded, loaded.base_model_prefix, loaded).embeddings
+        embeddings.token_type_embeddings.weight.data.zero_()
+        missing = [name for name in missing if not name.endswith("token_type_embeddings.weight")]
     unused = sorted(name for name in found["unexpected_keys"] if re.search(r"\.layer\.\d+\.", name))
     if missing or unused:
         what = f"lacks {len(missing)} weights" if missing else f"has {len(unused)} weights without a place"

@@ -47,9 +47,11 @@ def extend_tokenizer(
     options.update(langs=langs, strict=strict)
     with tempfile.TemporaryDirectory() as folder:
         trained = train_tokenizer(corpus, Path(folder, "new.model"), vocab_size, **options)
-        merged, source = _read(old), _read(trained)
+        merged, source = read_model_proto(old), read_model_proto(trained)
         if merged.trainer_spec.model_type != source.trainer_spec.model_type:
-            raise ValueError(f"{base} is no unigram model, and only those have scores that can be put together")
+            raise ValueError(
+                f"{base} must be a unigram model to be extended, since only those have scores that can be put together"
+            )
         known = {piece.piece for piece in merged.pieces}
         new = [piece for piece in source.pieces if piece.type == NORMAL and piece.piece not in known]
         merged.pieces.extend(new)
@@ -59,7 +61,12 @@ def extend_tokenizer(
     return Tokenizer(out), len(new)
 
 
-def _read(tokenizer: Tokenizer) -> Any:
+def read_model_proto(tokenizer: Tokenizer) -> Any:
+    """Return the protobuf message of a model, for a changed one to be written from it.
+
+    Raises:
+        ModuleNotFoundError: protobuf is missing or too old.
+    """
     try:
         from sentencepiece import sentencepiece_model_pb2
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: protobuf too old for the generated code

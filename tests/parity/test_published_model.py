@@ -14,6 +14,7 @@ from langsamp_plugin.convert.export import export
 from langsamp_plugin.convert.init import import_checkpoint
 from langsamp_plugin.convert.tables_file import load_tables
 from langsamp_plugin.convert.verification import encode_sentences, logits
+from langsamp_plugin.evaluation.encoding import load_encoder
 from langsamp_plugin.hf import LangSampForMaskedLM
 from langsamp_plugin.info import describe
 from langsamp_plugin.lang_script import LangScript, Tables
@@ -91,6 +92,10 @@ def test_there_and_back(demo, exported, tmp_path, tables):
     assert list(map(len, load_tables(folder)[:2])) == list(tables)
     assert any("in the published model's layout" in line for line in describe(folder))
     export(checkpoint, tmp_path / "folded", fold=[str(TAG)], verify=True)
+    encoder, _ = load_encoder(folder)
+    with torch.no_grad():
+        found = encoder(tokens, attention_mask=tokens.ne(1).long()).last_hidden_state
+    assert (found - features)[tokens.ne(1)].abs().max() < 1e-5, "evaluation reads no token types that were drawn"
 
 
 def test_another_number_of_rows_is_refused(exported, tmp_path):
