@@ -30,11 +30,11 @@ PRECISIONS = {
 """Flags of each; the loss scale grows every 60 updates, so that what it is after a restart counts."""
 
 
-def command(data: str, folder: Path, updates: int, precision: str, device: str) -> list[str]:
+def command(data: str, folder: Path, updates: int, precision: str, device: str, alpha: str) -> list[str]:
     """Return the training command."""
     return [
         str(Path(sys.executable).parent / "fairseq-train"), data, "--user-dir", str(ROOT / "langsamp_plugin"),
-        "--task", "langsamp_masked_lm", "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta_tiny",
+        "--multilang-sampling-alpha", alpha, "--task", "langsamp_masked_lm", "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta_tiny",
         "--encoder-layers", "2", "--encoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128", "--tokens-per-sample",
         "64",
         "--batch-size", "8", "--optimizer", "fused_adamw", "--lr", "1e-3", "--lr-scheduler", "polynomial_decay",
@@ -81,6 +81,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--alpha", default="1.0", help="of the sampling; 0 upsamples small languages most")
     parser.add_argument("--precision", default="fp32", choices=PRECISIONS)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
@@ -96,7 +97,7 @@ def main() -> None:
     parts.mkdir(parents=True)
     began = time.monotonic()
     subprocess.run(
-        command(options.data, whole, options.updates, options.precision, options.device),
+        command(options.data, whole, options.updates, options.precision, options.device, options.alpha),
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
@@ -108,10 +109,10 @@ def main() -> None:
     usual = max(12.0, 2 * seconds / options.kills)
     for number in range(options.kills):
         how = "while it saves" if number % 3 == 2 else "SIGTERM" if number % 4 == 3 else "SIGKILL"
-        words = command(options.data, parts, options.updates, options.precision, options.device)
+        words = command(options.data, parts, options.updates, options.precision, options.device, options.alpha)
         print(f"{number + 1:>3}: {kill_once(words, parts, how, chance, usual)}", flush=True)
     subprocess.run(
-        command(options.data, parts, options.updates, options.precision, options.device),
+        command(options.data, parts, options.updates, options.precision, options.device, options.alpha),
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,

@@ -28,7 +28,7 @@ LID = typer.Option(
     help="Language identification model in fastText's format, such as GlotLID, OpenLID or lid.176, to judge lines.",
 )
 THRESHOLD = typer.Option(
-    0.5, min=0, max=1, callback=finite, help="Probability from which a label of another language is believed."
+    0.8, min=0, max=1, callback=finite, help="Probability from which a label of another language is believed."
 )
 THRESHOLDS = typer.Option(None, help="TSV of LANGUAGE and its own threshold.")
 SCRIPT_SHARE = typer.Option(

