@@ -10,7 +10,7 @@ from fairseq.models.roberta import RobertaModel
 from support import Task
 
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
-from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
+from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript, LanguageTable, ScriptTable, Tables
 from langsamp_plugin.models.langsamp_roberta import LangSampRobertaModel
 
 SIZES = {
@@ -279,3 +279,30 @@ def test_architectures(arch, layers, width, heads):
         4 * width,
     )
     assert args.max_positions == 512 and args.encoder_normalize_before == (arch == "langsamp_roberta_xl")
+
+
+def moved_rows(batch, lang_id, script_id):
+    """Take a step on a batch of one tag; return which rows of the language and the script table it moved."""
+    model = ours().eval()
+    tables = (model.encoder.lang_embedding.weight, model.encoder.script_embedding.weight)
+    before = [table.detach().clone() for table in tables]
+    inputs = batch["net_input"]
+    inputs["lang_ids"], inputs["script_ids"] = torch.full((5,), lang_id), torch.full((5,), script_id)
+    losses(model, batch)[0].backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    return [
+        (old != new).any(1).nonzero().flatten().tolist()
+        for old, new in zip(before, (table.detach() for table in tables))
+    ]
+
+
+def test_und_trains_the_script_and_no_language(batch):
+    assert moved_rows(batch, UNKNOWN_ID, 1) == [[], [1]]
+    # The control: with a language, its row moves, too, and only that.
+    assert moved_rows(batch, 2, 1) == [[2], [1]]
+
+
+def test_und_has_no_row_of_a_language():
+    tables = Tables.of([LangScript.parse("deu_Latn"), LangScript.parse("und_Latn"), LangScript.parse("und_Cyrl")])
+    assert list(tables.languages) == ["deu"] and list(tables.scripts) == ["Cyrl", "Latn"]
+    assert tables.ids(LangScript.parse("und_Latn")) == (UNKNOWN_ID, 1)
