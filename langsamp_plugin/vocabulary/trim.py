@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.corpus.check import MIXTURES
+from langsamp_plugin.corpus.scripts import unicode_scripts
 from langsamp_plugin.corpus.text import corpus_files, read_lines
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
@@ -113,7 +113,7 @@ def _in_scripts(character: str, scripts: set[str]) -> bool:
     from fontTools import unicodedata
 
     own = set(unicodedata.script_extension(character))
-    parts = {part for script in scripts for part in MIXTURES.get(script, (script,))}
+    parts = {part for script in scripts for part in unicode_scripts(script)}
     return bool(own & (parts | {"Zyyy", "Zinh"}))
 
 
