@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import typer
 
@@ -29,6 +29,7 @@ def binarize(
         "1/1",
         help="I/N does the I-th of N shares, for the jobs of an array; the one that ends last finishes the folder.",
     ),
+    prune: bool = typer.Option(False, "--prune", help="Remove languages in OUT that the corpus has no longer."),
     langs: str = LANGS,
     strict: bool = STRICT,
 ) -> None:
@@ -51,6 +52,7 @@ def binarize(
         langs=split_list(langs),
         shard=_shard(shard),
         strict=strict,
+        prune=prune,
     )
     if not rows:
         print(f"{out}: share {shard} is done; the job that ends last will finish the folder")
@@ -68,6 +70,28 @@ def binarize(
                 f"pairs, {split}: {len(found['languages'])} languages, {found['sentences']:,} sentences of "
                 f"{found['messages']:,} messages"
             )
+    _print_notes(out, rows)
+
+
+def _print_notes(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Print what a user would else find out when training has begun."""
+    from langsamp_plugin.data.earlier_languages import earlier_languages, some, without_held_out
+    from langsamp_plugin.lang_script import LangScript
+
+    if not rows:
+        return
+    bare = without_held_out(rows)
+    if bare:
+        print(
+            f"no held-out text: {len(bare)} of {len({row['tag'] for row in rows})} languages, {some(bare)}: give more "
+            "text or name some with --valid; where none has any, train with --disable-validation"
+        )
+    earlier = earlier_languages(out, {LangScript.parse(row["tag"]) for row in rows})
+    if earlier:
+        print(
+            f"of earlier runs, and not in this one: {len(earlier)} languages, {some(earlier)}: training takes them, "
+            "--prune removes them"
+        )
 
 
 def _shard(text: str) -> tuple[int, int]:

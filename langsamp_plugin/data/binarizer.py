@@ -24,6 +24,7 @@ from langsamp_plugin.atomic import PathLike, atomic_write, read_record
 from langsamp_plugin.corpus.text import corpus_files, read_lines
 from langsamp_plugin.data import text_pieces
 from langsamp_plugin.data.data_folder import LANGUAGE_STATS
+from langsamp_plugin.data.earlier_languages import earlier_languages, remove_languages
 from langsamp_plugin.data.held_out import choose_held_out
 from langsamp_plugin.data.text_pieces import STATS_FIELDS, Language, Piece, is_finished, piece_prefix
 from langsamp_plugin.data.token_buffer import StoredSizes, best_dtype, buffer_path, index_path, write_index
@@ -49,6 +50,7 @@ def binarize(
     langs: Iterable[str] = (),
     shard: tuple[int, int] = (1, 1),
     strict: bool = False,
+    prune: bool = False,
 ) -> list[dict[str, Any]]:
     """Binarize a corpus; called again it goes on after the last piece that was finished.
 
@@ -67,16 +69,25 @@ def binarize(
         shard: ``(i, n)`` does the i-th of n shares of the pieces, i from 1. The job that comes last finishes the
             folder; all must see the same files.
         strict: a file of the corpus that would be left out is an error.
+        prune: remove languages of earlier runs that the corpus has no longer.
 
     Returns:
         A row of statistics per language and split; nothing where other shards have still to finish.
 
     Raises:
-        ValueError: a file is empty, not UTF-8, or has a name that is no tag; or ``out`` has another vocabulary.
+        ValueError: a file is empty, not UTF-8, or has a name that is no tag; or ``out`` has another vocabulary;
+            or ``valid`` has none of the languages.
     """
     out = Path(out)
     files = corpus_files(corpus, langs, strict=strict)
     valid_files = corpus_files(valid, strict=strict) if valid is not None else {}
+    if prune and langs:
+        raise ValueError("--prune needs all languages of the corpus: leave out --langs")
+    if valid is not None and not files.keys() & valid_files.keys():
+        raise ValueError(
+            f"{valid} has held-out text of none of the {len(files)} languages of {corpus}: name a folder with files of "
+            "the same tags, or leave out --valid"
+        )
     tokenizer = _load_tokenizer(Path(model))  # the workers are forks of this process and have it already
     _check_dictionary(out, tokenizer)
     start = _starting_tables(tables, out)
@@ -110,6 +121,8 @@ def binarize(
                 for rows in progress(run(_join, languages), total=len(languages), desc="joining", unit="language")
                 for row in rows
             ]
+            if prune:
+                remove_languages(out, earlier_languages(out, files))
             # What describes the folder comes last, so that a folder with a dictionary is a whole one.
             start.extended(files).save(out)
             with atomic_write(out / SPM_FILENAME, "wb") as stream:

@@ -145,7 +145,10 @@ class LangSampMaskedLMTask(FairseqTask):
         turn = (epoch - 1) % len(self.paths)
         languages, missing = self._languages(self.folders[turn], split, combine)
         if not languages:
-            raise FileNotFoundError(f"no language of {self.paths[turn]} has a {split} split")
+            raise FileNotFoundError(
+                f"no language of {self.paths[turn]} has a {split} split: binarize with --valid or more text, or train "
+                "with --disable-validation"
+            )
         if not training:
             check_metric(self.cfg.best_checkpoint_metric, languages, split)
         draws = counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
