@@ -189,7 +189,8 @@ def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> P
     if model.is_dir():
         return model
     from langsamp_plugin.checkpoint.loading import load_checkpoint
-    from langsamp_plugin.convert.export import export, model_beside_data
+    from langsamp_plugin.checkpoint.options import model_beside_data
+    from langsamp_plugin.convert.export import export
 
     if not model.is_file():
         raise FileNotFoundError(f"model {model} is missing: name a Hugging Face folder or a fairseq checkpoint")

@@ -62,7 +62,7 @@ def _roberta(model: Any, head: Any) -> Optional[Head]:
 
 
 def _bert(model: Any, head: Any) -> Optional[Head]:
-    predictions = getattr(head, "predictions", None)
+    predictions: Any = getattr(head, "predictions", None)
     if not _has(predictions, "transform", "decoder") or not _has(predictions.transform, "dense"):
         return None
     decoder = predictions.decoder
@@ -72,7 +72,7 @@ def _bert(model: Any, head: Any) -> Optional[Head]:
 
 
 def _deberta(model: Any, head: Any) -> Optional[Head]:
-    inner = getattr(head, "lm_head", None)
+    inner: Any = getattr(head, "lm_head", None)
     if not _has(inner, "dense", "transform_act_fn", "LayerNorm", "bias"):
         return None
 

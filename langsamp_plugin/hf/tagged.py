@@ -57,7 +57,7 @@ class TaggedMaskedLM(TaggedFolder):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Give ``forward`` the stock class's signature with our arguments at its end: the Trainer reads it."""
         super().__init_subclass__(**kwargs)
-        stock = next((base for base in cls.__mro__[1:] if _is_stock(base)), None)
+        stock: Any = next((base for base in cls.__mro__[1:] if _is_stock(base)), None)
         if stock is None:
             return
         parameters = list(inspect.signature(stock.forward).parameters.values())

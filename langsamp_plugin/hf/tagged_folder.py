@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 import torch
 from torch import Tensor
@@ -43,7 +43,13 @@ LOADING = ("attn_implementation", "dtype", "name_or_path", "quantization_config"
 """Arguments that configurations have attributes for, but that are the loader's."""
 
 
-class TaggedFolder:
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _Stock
+else:  # a mixin: it stands alone, before the class of transformers among the bases of another
+    _Stock = object
+
+
+class TaggedFolder(_Stock):
     """The part of :class:`~langsamp_plugin.hf.tagged.TaggedMaskedLM` that reads and writes."""
 
     @classmethod
@@ -118,19 +124,19 @@ class TaggedFolder:
         """Take the tables of the published model from its weights; it has no token types, and some were drawn."""
         tables = read_authors_tables(folder, allow_pickle=True)  # without running code, as transformers has opened it
         assert tables is not None, "its names were just seen"
-        self._set_tables(tables.languages, tables.scripts)  # type: ignore[attr-defined]
+        self._set_tables(tables.languages, tables.scripts)
         with torch.no_grad():
             for name, (_, weight) in zip(TABLES, tables.both()):
                 table = getattr(self, name)
                 if table is not None:
                     table.weight.copy_(weight)
-            self.base_model.embeddings.token_type_embeddings.weight.zero_()  # type: ignore[attr-defined]
+            self.base_model.embeddings.token_type_embeddings.weight.zero_()
 
     def _read_side_files(self, folder: Path) -> None:
         """Take the tables from a folder of ``langsamp export``."""
         tables = load_tables(folder)
-        self._set_tables(tables.languages, tables.scripts)  # type: ignore[attr-defined]
-        head = find_head(self)  # type: ignore[arg-type]
+        self._set_tables(tables.languages, tables.scripts)
+        head = find_head(self)
         place = head.weight.device if not head.weight.is_meta else torch.device("cpu")
         with torch.no_grad():
             for name, (_, weight) in zip(TABLES, tables.both()):
@@ -151,22 +157,22 @@ class TaggedFolder:
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
         """Write a folder that the stock classes load, too; only the main process writes."""
-        state = dict(self.state_dict() if state_dict is None else state_dict)  # type: ignore[attr-defined]
+        state = dict(self.state_dict() if state_dict is None else state_dict)
         if "lm_head.bias" in state and "lm_head.decoder.bias" in state:
             # The second name of the head's bias as a tensor of its own: transformers 4 sets it to zero without it.
             state["lm_head.decoder.bias"] = state["lm_head.bias"].clone()
         if is_main_process and any(f"{name}.weight" in state for name in TABLES):
             Path(save_directory).mkdir(parents=True, exist_ok=True)
-            empty = torch.empty(0, self.config.hidden_size)  # type: ignore[attr-defined]
+            empty = torch.empty(0, self.config.hidden_size)
             weights = [
                 state[f"{name}.weight"].detach().cpu() if f"{name}.weight" in state else empty for name in TABLES
             ]
-            save_tables(TagTables(*self.tables, *weights), save_directory)  # type: ignore[attr-defined]
-        return super().save_pretrained(save_directory, is_main_process, state, *args, **kwargs)  # type: ignore[misc]
+            save_tables(TagTables(*self.tables, *weights), save_directory)
+        return super().save_pretrained(save_directory, is_main_process, state, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: Any) -> dict[str, float]:
         """Return the times of a folder's files, our own left out, so that ``push_to_hub=True`` uploads these, too."""
-        times = super()._get_files_timestamps(working_dir)  # type: ignore[misc]
+        times = super()._get_files_timestamps(working_dir)
         return {name: time for name, time in times.items() if name not in SIDE_FILES}
 
 

@@ -22,7 +22,7 @@ def save_report(report: Report, out: PathLike) -> list[Path]:
     """
     out = Path(out)
     pictures = [draw(report, task, out).name for task in report.tasks if report.shared[task]]
-    tables = {
+    tables: dict[str, tuple[Sequence[str], Any]] = {
         "summary.csv": (("task", "model", "group", "mean", "std", "languages"), _summary_rows(report)),
         "differences.csv": (
             ("task", "first", "other", "group", "mean", "low", "high", "p", "holm", "languages", "about", "method"),

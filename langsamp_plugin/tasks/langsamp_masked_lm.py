@@ -376,7 +376,7 @@ class LangSampMaskedLMTask(FairseqTask):
         """
         losses = tag_losses(self.tags, self._tag_sums)
         self._tag_sums[:] = 0  # the next subset's
-        aligned = {}
+        aligned: dict[Any, Any] = {}
         if losses and self._held_out_pairs is not None:
             aligned, norm = self._held_out_pairs.measure(model, self.cfg.align_layer)
             stats.update({name: round(value, 3) for name, value in alignment_stats(aligned, norm).items()})
