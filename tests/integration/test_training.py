@@ -282,18 +282,16 @@ def test_two_folders_in_turns_resume_at_the_end_of_an_epoch(demo, tmp_path):
             shutil.copytree(demo / "data-bin" / tag, folder / tag)
         parts.append(str(folder))
     both = ":".join(parts)
-    command = ("--batch-size", 64, "--max-epoch", 3)
-    run(*train_command(both, tmp_path / "whole", 10**4, *command))
+    command = ("--batch-size", 128, "--save-interval", 1, "--disable-validation")
+    run(*train_command(both, tmp_path / "whole", 10**4, *command, "--max-epoch", 3))
     for epoch in (1, 2, 3):
-        log = run(
-            *train_command(both, tmp_path / "parts", 10**4, *command[:2], "--max-epoch", epoch, "--save-interval", 1)
-        )
+        log = run(*train_command(both, tmp_path / "parts", 10**4, *command, "--max-epoch", epoch))
         assert epoch == 1 or "Loaded checkpoint" in log
     found = [weights(tmp_path / name / "checkpoint_last.pt") for name in ("whole", "parts")]
     assert_same(*found)
     # The control: other text in the folder whose turn comes next.
     shutil.copytree(demo / "data-bin" / LANGS[0], tmp_path / "part1" / LANGS[0])
-    log = run(*train_command(both, tmp_path / "parts", 10**4, *command[:2], "--max-epoch", 4), expect=1)
+    log = run(*train_command(both, tmp_path / "parts", 10**4, *command, "--max-epoch", 4), expect=1)
     assert "cannot continue in the middle of other data: the data was" in log
 
 
@@ -309,9 +307,9 @@ def test_an_average_of_the_weights_is_kept(demo, tmp_path):
 
 
 def test_a_damaged_last_checkpoint_with_a_suffix(demo, tmp_path):
-    command = ("--checkpoint-suffix", "-a", "--save-interval-updates", 2, "--disable-validation")
+    command = ("--checkpoint-suffix", "_a", "--save-interval-updates", 2, "--disable-validation")
     run(*train_command(demo / "data-bin", tmp_path, 4, *command))
-    last = tmp_path / "checkpoint_last-a.pt"
+    last = tmp_path / "checkpoint_last_a.pt"
     last.write_bytes(last.read_bytes()[:-100])
     log = run(*train_command(demo / "data-bin", tmp_path, 6, *command))
-    assert "checkpoint_last-a.pt is damaged; continuing from checkpoint_1_4-a.pt" in log
+    assert "checkpoint_last_a.pt is damaged; continuing from checkpoint_1_4_a.pt" in log
