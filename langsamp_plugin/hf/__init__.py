@@ -1,5 +1,18 @@
-"""LangSAMP inside ``transformers``: a masked LM that knows the language; plain fine-tuning needs none of it."""
+"""LangSAMP inside ``transformers``: masked LMs that know the language; plain fine-tuning needs none of it."""
 
+from langsamp_plugin.hf.any_masked_lm import add_tags, fold_tag, load_tagged
+from langsamp_plugin.hf.collator import LangSampCollator
+from langsamp_plugin.hf.data_bin import DataBin
 from langsamp_plugin.hf.masked_lm import LangSampConfig, LangSampForMaskedLM
+from langsamp_plugin.hf.trainer import LangSampTrainer
 
-__all__ = ["LangSampConfig", "LangSampForMaskedLM"]
+__all__ = [
+    "DataBin",
+    "LangSampCollator",
+    "LangSampConfig",
+    "LangSampForMaskedLM",
+    "LangSampTrainer",
+    "add_tags",
+    "fold_tag",
+    "load_tagged",
+]

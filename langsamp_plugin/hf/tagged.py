@@ -24,13 +24,15 @@ from langsamp_plugin.lang_script import (
     ScriptTable,
     Tables,
 )
+from langsamp_plugin.modules.head_loss import TokenLosses
 from langsamp_plugin.modules.ignored import IGNORED
 from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes
 
 Ids = tuple[Optional[Tensor], Optional[Tensor]]
 ABSENT = object()
-OWN = ("lang_ids", "script_ids", "num_items_in_batch", "skip_logits")
-"""Arguments of ``forward`` that the stock classes do not have, by keyword only."""
+OWN = ("lang_ids", "script_ids", "tag", "language", "script", "num_items_in_batch", "skip_logits")
+"""Arguments of ``forward`` that the stock classes do not have, by keyword only. The Trainer leaves out columns that are
+not arguments, and so keeps those that a collator reads."""
 
 
 class TaggedMaskedLM(TaggedFolder):
@@ -109,6 +111,8 @@ class TaggedMaskedLM(TaggedFolder):
             input_ids, attention_mask, ...: the stock class's arguments in its order; further ones by keyword.
             labels: int64 (B, T), -100 where nothing is to be predicted.
             lang_ids, script_ids: int64 (B,), -1 for unknown; ``None`` is unknown for all.
+            tag: instead of ids, a tag such as ``deu_Latn`` for each sentence.
+            language, script: instead of ids, two codes for each sentence.
             num_items_in_batch: what the summed loss is divided by; by default the number of its masked positions.
             skip_logits: make no logits beside the loss, which then is computed at the masked positions alone;
                 by default ``config.skip_logits``, and where that is not set, in training with labels.
@@ -125,6 +129,11 @@ class TaggedMaskedLM(TaggedFolder):
             raise TypeError(f"forward takes {', '.join(self._positional)} by position, each once")
         named.update(kwargs)
         ids = (named.pop("lang_ids", None), named.pop("script_ids", None))
+        tags, languages, scripts = (named.pop(name, None) for name in ("tag", "language", "script"))
+        if tags is None and languages is not None and scripts is not None:
+            tags = [f"{language}_{script}" for language, script in zip(languages, scripts)]
+        if tags is not None and ids == (None, None):
+            ids = self.tag_ids(tags)
         items, skip = named.pop("num_items_in_batch", None), named.pop("skip_logits", None)
         if named.get("labels") is None and ids == (None, None):
             return super().forward(**named)
@@ -168,6 +177,19 @@ class TaggedMaskedLM(TaggedFolder):
             attentions=getattr(outputs, "attentions", None),
         )
         return result.to_tuple() if as_tuple else result
+
+    def token_losses(
+        self, labels: Tensor, lang_ids: Optional[Tensor] = None, script_ids: Optional[Tensor] = None, **inputs: Any
+    ) -> TokenLosses:
+        """Return the loss of each masked position, in row-major order, for sums per language.
+
+        Args:
+            labels, lang_ids, script_ids: as for ``forward``.
+            **inputs: the backbone's.
+        """
+        features_BTC = self.base_model(**inputs, return_dict=True)[0]
+        tags_BC = self._tag_rows(features_BTC, (lang_ids, script_ids))
+        return token_losses(find_head(self), features_BTC, tags_BC, labels, None)
 
     def _tag_rows(self, features_BTC: Tensor, ids: Ids) -> Optional[Tensor]:
         """Return ``E_lang + E_script`` (B, C) where the features are, ``None`` without ids."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+from hf_models import CODES, SIZES, make_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM
 from transformers.utils import hub
@@ -15,17 +16,7 @@ from transformers.utils import hub
 from langsamp_plugin.hf import LangSampConfig, LangSampForMaskedLM
 from langsamp_plugin.lang_script import LanguageTable, ScriptTable
 
-SIZES = dict(
-    vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-    max_position_embeddings=40, pad_token_id=1, bos_token_id=0, eos_token_id=2, type_vocab_size=1,
-)  # fmt: skip
-CODES = dict(languages=["deu", "hin", "eng"], scripts=["Latn", "Deva"])
 SIDE_FILES = {"langsamp.safetensors", LanguageTable.filename, ScriptTable.filename}
-
-
-def make_model(**changes):
-    torch.manual_seed(0)
-    return LangSampForMaskedLM(LangSampConfig(**{**CODES, **SIZES, **changes})).eval()
 
 
 @pytest.fixture

@@ -1,0 +1,140 @@
+"""transformers' Trainer with the order of training, the place in the data and the validation of ``fairseq-train``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from torch.utils.data import SequentialSampler
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
+
+from langsamp_plugin.atomic import atomic_write
+from langsamp_plugin.data.tag_losses import group_losses, report_validation, tag_losses
+from langsamp_plugin.hf.data_bin import DataBin
+from langsamp_plugin.modules.ignored import IGNORED
+
+STATE = "langsamp_data.json"
+"""In a checkpoint's folder: how far the run has come in its data, and what data that was."""
+
+
+class LangSampTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer; with a :class:`~langsamp_plugin.hf.data_bin.DataBin` for ``train_dataset`` or ``eval_dataset``.
+
+    - Items come in the data set's own order. A resumed run continues at the exact block, also with another number of
+      processes, batch size or accumulation.
+    - ``evaluate`` reports the loss per language, script and group in ``OUTPUT_DIR/validation/<updates>.tsv``.
+    - A :class:`~langsamp_plugin.hf.collator.LangSampCollator` is told the epoch.
+
+    Raises:
+        ValueError: data and model do not fit.
+    """
+
+    def __init__(self, model: Any, args: Any, data_collator: Any = None, **kwargs: Any):
+        for data in (kwargs.get("train_dataset"), kwargs.get("eval_dataset")):
+            if isinstance(data, DataBin):
+                data.check_model(model)
+                data_collator = data_collator or data.collate
+        super().__init__(model, args, data_collator, **kwargs)
+        if hasattr(data_collator, "callback"):
+            self.add_callback(data_collator.callback)
+        self._epochs = args.num_train_epochs
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.train_dataset, DataBin):
+            return SequentialSampler(self.train_dataset)
+        return super()._get_train_sampler(*args, **kwargs)
+
+    @property
+    def _items_per_update(self) -> int:
+        return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; see the stock class.
+
+        Raises:
+            ValueError: the data are not those of the run that is resumed.
+        """
+        data = self.train_dataset
+        if isinstance(data, DataBin):
+            total = math.ceil(self._epochs * len(data.blocks))
+            if self.args.max_steps > 0:
+                total = self.args.max_steps * self._items_per_update
+            self.args.num_train_epochs = 1  # of all items, which count through the epochs
+            data.start = 0
+            if resume_from_checkpoint:
+                folder = resume_from_checkpoint
+                if folder is True:
+                    folder = get_last_checkpoint(self.args.output_dir)
+                data.start = self._place(Path(folder)) if folder is not None else 0
+            # With max_steps the last update is known, whatever the items before it were counted in.
+            data.length = total if self.args.max_steps > 0 else total - data.start
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _place(self, folder: Path) -> int:
+        """Return the item that index 0 stands for: the Trainer leaves out what it would have had by now."""
+        path = folder / STATE
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: resume from a checkpoint of LangSampTrainer on a data folder")
+        state = json.loads(path.read_text(encoding="utf-8"))
+        now = self.train_dataset.fingerprint
+        changed = [name for name in now if state["fingerprint"].get(name) != now[name]]
+        if changed:
+            raise ValueError(
+                f"{folder} cannot be resumed on other data: {', '.join(changed)} changed; start a new run from its weights"
+            )
+        return int(state["consumed"]) - int(state["updates"]) * self._items_per_update
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
+        result = super()._save_checkpoint(*args, **kwargs)
+        data = self.train_dataset
+        if isinstance(data, DataBin) and self.args.should_save:
+            updates = self.state.global_step
+            folder = Path(self._get_output_dir(trial=None)) / f"{PREFIX_CHECKPOINT_DIR}-{updates}"
+            consumed = data.start + updates * self._items_per_update
+            with atomic_write(folder / STATE) as stream:
+                json.dump({"updates": updates, "consumed": consumed, "fingerprint": data.fingerprint}, stream)
+        return result
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Optional[list[str]] = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Return ``eval_loss`` in nats, and macro averages over languages in bits, such as ``eval_loss_tail``."""
+        data = self.eval_dataset if eval_dataset is None else eval_dataset
+        if not isinstance(data, DataBin):
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        sums = self._tag_sums(data)
+        losses = tag_losses(data.tags, sums)
+        metrics = {f"{metric_key_prefix}_loss": float(sums[:, 0].sum() / max(sums[:, 1].sum(), 1.0))}
+        metrics.update({f"{metric_key_prefix}_{name}": value for name, value in group_losses(losses).items()})
+        if self.is_world_process_zero():
+            board = getattr(self.args, "logging_dir", None) if "tensorboard" in (self.args.report_to or []) else None
+            report_validation(losses, self.state.global_step, self.args.output_dir, board)
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _tag_sums(self, data: DataBin) -> np.ndarray:
+        """Return summed loss, masked tokens and right ones per tag, float64 (tags, 3), over all processes."""
+        model, size, device = self.accelerator.unwrap_model(self.model), self.args.eval_batch_size, self.args.device
+        sums = torch.zeros(len(data.tags), 3, dtype=torch.float64, device=device)
+        was_training = model.training
+        model.eval()
+        step = size * self.args.world_size
+        for first in range(self.args.process_index * size, len(data.blocks), step):
+            positions = range(first, min(first + size, len(data.blocks)))
+            batch = data.collate(data.blocks.read(positions, 1), with_tags=True)
+            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            tags_B = batch.pop("tag_ids")
+            with torch.no_grad(), self.compute_loss_context_manager():
+                losses = model.token_losses(**batch)
+            tags_N = tags_B.unsqueeze(1).expand_as(batch["labels"])[batch["labels"] != IGNORED]
+            ones_N = torch.ones_like(losses.losses_N).double()
+            columns = torch.stack([losses.losses_N.double(), ones_N, losses.correct_N.double()], dim=1)
+            sums.index_add_(0, tags_N, columns)
+        model.train(was_training)
+        return self.accelerator.reduce(sums, "sum").cpu().numpy()
