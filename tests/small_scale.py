@@ -21,6 +21,7 @@ APPENDED = {
     "langsamp analyze sources": "--candidates eng_Latn,rus_Cyrl,hin_Deva --seeds 42 --epochs 1 --limit 24",
     "langsamp tokenizer extend": "--vocab-size 600",
     "python finetune.py": "--epochs 1",
+    "python pretrain.py": "--tokens-per-sample 32 --batch-size 4 --max-update 2 --use_cpu --report_to none",
     "python train.py": "--words 2002 --shapes 2x16 --updates 1 --sides langsamp",
     "python head.py": "--words 2000 --width 16 --tokens 16 --ways blocks --megabytes 16",
     "python pretrain_langsamp.py": "--iterations 2 --seq-length 32",

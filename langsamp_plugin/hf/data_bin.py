@@ -71,7 +71,7 @@ class DataBin(Dataset[Block]):
             tables = Tables.load(folder) if (folder / LanguageTable.filename).is_file() else Tables.glot500()
         rows = np.array([tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
         masking = _masking(folder / "dict.txt", mask_prob, leave_unmasked_prob, random_token_prob)
-        self.vocab_size, self.with_ids = len(masking.special), with_ids
+        self.vocab_size, self.with_ids, self.tables = len(masking.special), with_ids, tables
         languages, _ = read_languages(
             folders, split, combine=split == "train", tokens_per_sample=tokens_per_sample, vocab_size=self.vocab_size
         )
@@ -150,13 +150,26 @@ class DataBin(Dataset[Block]):
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def check_model(self, model: Any) -> None:
-        """Raise ``ValueError`` where a model has another vocabulary, other tables, or too few positions."""
+        """Raise ``ValueError`` where a model has another vocabulary, no tables, or other ones."""
         rows = model.config.vocab_size
         if rows != self.vocab_size:
             raise ValueError(
                 f"the model must have the vocabulary of dict.txt, {self.vocab_size:,} ids, but has {rows:,}: binarize the "
                 "data with the model's tokenizer"
             )
+        if not self.with_ids:
+            return
+        own = getattr(model, "tables", None)
+        if own is None or not any(map(len, own)):
+            raise ValueError(
+                "the model must have tables, but has none: add_tags gives it some, with_ids=False needs none"
+            )
+        for ours, theirs in zip(self.tables, own):
+            if len(theirs) and ours != theirs:
+                raise ValueError(
+                    f"the data must be tagged with the model's {len(theirs)} {theirs.noun} codes in their order, but have "
+                    f"{len(ours)} others: give DataBin tables=model.tables"
+                )
 
 
 def _masking(path: Path, mask_prob: float, leave_unmasked_prob: float, random_token_prob: float) -> Masking:

@@ -39,9 +39,9 @@ def make_model(demo):
 
 
 def trainer(demo, out, batch=16, resume=None, model=None, train=None, **changes):
-    arguments = {"max_steps": UPDATES, "save_strategy": "no", **changes}
+    arguments = {"max_steps": UPDATES, "save_strategy": "no", "learning_rate": 2e-3, **changes}
     args = TrainingArguments(
-        str(out), per_device_train_batch_size=batch, learning_rate=2e-3, lr_scheduler_type="constant", max_grad_norm=0.0,
+        str(out), per_device_train_batch_size=batch, lr_scheduler_type="constant", max_grad_norm=0.0,
         use_cpu=True, report_to=[], logging_steps=1, disable_tqdm=True, seed=SEED, **arguments,
     )  # fmt: skip
     model = model or make_model(demo)
@@ -61,7 +61,7 @@ def furthest(one, other):
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
-def test_the_same_training_as_fairseq(demo, finished, tmp_path):
+def test_the_same_training_as_fairseq(demo, tmp_path):
     model = make_model(demo)
     model.save_pretrained(tmp_path / "start")
     state = import_hf(read_hf_folder(tmp_path / "start"), "").state
@@ -70,14 +70,14 @@ def test_the_same_training_as_fairseq(demo, finished, tmp_path):
     command = train_command(
         demo / "data-bin", tmp_path / "run", UPDATES, "--finetune-from-model", tmp_path / "start.pt", *NO_DROPOUT
     )
-    command = [*command, "--log-interval", 1, "--log-format", "json", "--max-positions", 512]
+    command = [*command, "--log-interval", 1, "--log-format", "json", "--max-positions", 512, "--lr", 1e-4]
     output = run(*command)
     lines = [
         json.loads(line[line.index("{") :]) for line in output.splitlines() if '"train_loss"' in line or '"ups"' in line
     ]
     losses = [float(line["loss"]) * 0.6931471805599453 for line in lines if "loss" in line]
-    _, made, ours = finished
-    assert len(ours) == UPDATES and ours[0] - ours[-1] > 0.5
+    made, ours = trainer(demo, tmp_path / "hf", learning_rate=1e-4)
+    assert len(ours) == UPDATES and ours[0] - ours[-1] > 0.01
     assert len(losses) >= UPDATES - 1
     assert max(abs(one - other) for one, other in zip(ours, losses)) < 1e-3  # fairseq prints three digits
     weights = load_checkpoint(tmp_path / "run" / "checkpoint_last.pt")["model"]
@@ -86,7 +86,7 @@ def test_the_same_training_as_fairseq(demo, finished, tmp_path):
     # The softmax does not depend on key biases: their gradient is rounding, which Adam makes steps of.
     far = {name: value for name, value in apart.items() if value >= 1e-4 and not name.endswith("k_proj.bias")}
     assert len(apart) > 30 and not far
-    assert float((weights["encoder.lang_embedding.weight"] - model.lang_embedding.weight).abs().max()) > 1e-2
+    assert float((weights["encoder.lang_embedding.weight"] - model.lang_embedding.weight).abs().max()) > 1e-3
 
 
 def saved(made, folder):
