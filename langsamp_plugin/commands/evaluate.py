@@ -131,7 +131,7 @@ def _show_result(result: Any, out: Path) -> None:
     known = paper_languages().get(result.task)
     share = f" ({of_the_paper(result.task, result.scores)} of the paper's {len(known)})" if known else ""
     print(
-        f"{out / result.model}: {result.title}, {len(result.scores)} languages{share}{runs}, {result.metric} "
+        f"{out / result.model}: {result.title}, {len(result.scores)} languages{runs}{share}, {result.metric} "
         f"{result.mean(result.metric):.1f} %"
     )
     for tag, why in list(result.not_scored.items())[:NOTES]:

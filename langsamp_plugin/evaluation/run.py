@@ -189,14 +189,15 @@ def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> P
     if model.is_dir():
         return model
     from langsamp_plugin.checkpoint.loading import load_checkpoint
-    from langsamp_plugin.checkpoint.options import model_beside_data
+    from langsamp_plugin.checkpoint.options import SPM_FILENAME, training_data_folder
     from langsamp_plugin.convert.export import export
 
     if not model.is_file():
         raise FileNotFoundError(f"model {model} is missing: name a Hugging Face folder or a fairseq checkpoint")
     stat = model.stat()
-    pieces = Path(spm) if spm is not None else Path(model_beside_data(load_checkpoint(model), model, "--spm"))
-    contents = hashlib.blake2b(pieces.read_bytes()).hexdigest() if pieces.is_file() else ""
+    data = training_data_folder(load_checkpoint(model)) if spm is None else None
+    pieces = Path(spm) if spm is not None else data / SPM_FILENAME if data is not None else None
+    contents = hashlib.blake2b(pieces.read_bytes()).hexdigest() if pieces is not None and pieces.is_file() else ""
     target = cache.folder / "exported" / hash_of(str(model.resolve()), stat.st_size, stat.st_mtime_ns, contents)
     if not target.is_dir():
         export(model, target, spm=spm)
