@@ -56,7 +56,8 @@ def add_tags(model: Any, tables: Tables) -> Any:
     find_head(model)
     if any(getattr(model, name, None) is not None for name in TABLES):
         raise ValueError("the model must have no tables yet, but has: move rows by code with `langsamp init --tables`")
-    model.__class__ = tagged_class(type(model))
+    kind: Any = type(model)
+    model.__class__ = tagged_class(kind)
     model._set_tables(tables.languages, tables.scripts)
     return model
 
@@ -105,6 +106,7 @@ def fold_tag(model: Any, tag: str) -> Any:
     for codes in ("languages", "scripts"):
         delattr(stock.config, codes)
     first = find_head(stock).first
+    assert first is not None, "checked above"
     with torch.no_grad():
         moved_C = first.weight.double().cpu() @ shift_C
         first.bias.add_(moved_C.to(first.bias))

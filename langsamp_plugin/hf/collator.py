@@ -151,7 +151,7 @@ def tag_rows(tables: Tables, tag: Any, language: Any, script: Any, known: Option
     return ids
 
 
-class EpochCallback(TrainerCallback):  # type: ignore[misc]
+class EpochCallback(TrainerCallback):
     """Tells a collator the epoch."""
 
     def __init__(self, collator: LangSampCollator):

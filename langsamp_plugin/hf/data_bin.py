@@ -66,7 +66,7 @@ class DataBin(Dataset[Block]):
     ):
         folder = Path(folder)
         folders = data_languages(folder, tag_map)
-        self.tags = sorted(folders)
+        self.tags, self.split = sorted(folders), split
         if tables is None:
             tables = Tables.load(folder) if (folder / LanguageTable.filename).is_file() else Tables.glot500()
         rows = np.array([tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)

@@ -22,7 +22,7 @@ STATE = "langsamp_data.json"
 """In a checkpoint's folder: how far the run has come in its data, and what data that was."""
 
 
-class LangSampTrainer(Trainer):  # type: ignore[misc]
+class LangSampTrainer(Trainer):
     """The Trainer; with a :class:`~langsamp_plugin.hf.data_bin.DataBin` for ``train_dataset`` or ``eval_dataset``.
 
     - Items come in the data set's own order. A resumed run continues at the exact block, also with another number of
@@ -33,6 +33,8 @@ class LangSampTrainer(Trainer):  # type: ignore[misc]
     Raises:
         ValueError: data and model do not fit.
     """
+
+    control: Any
 
     def __init__(self, model: Any, args: Any, data_collator: Any = None, **kwargs: Any):
         for data in (kwargs.get("train_dataset"), kwargs.get("eval_dataset")):
@@ -113,7 +115,13 @@ class LangSampTrainer(Trainer):  # type: ignore[misc]
         metrics.update({f"{metric_key_prefix}_{name}": value for name, value in group_losses(losses).items()})
         if self.is_world_process_zero():
             board = getattr(self.args, "logging_dir", None) if "tensorboard" in (self.args.report_to or []) else None
-            report_validation(losses, self.state.global_step, self.args.output_dir, board)
+            report_validation(
+                losses,
+                updates=self.state.global_step,
+                subset=data.split,
+                save_dir=self.args.output_dir,
+                tensorboard_logdir=board,
+            )
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
