@@ -16,7 +16,7 @@ from malformed_models import checkpoint_cases, evaluation_cases, folder_cases
 
 from langsamp_plugin.cli import main
 from langsamp_plugin.commands.app import analyze_app, app, tokenizer_app
-from langsamp_plugin.data import binarizer
+from langsamp_plugin.data import binarizer, held_out
 
 CASES = [
     case
@@ -113,7 +113,7 @@ def langsamp(gallery, tmp_path, monkeypatch, capfd):
         damage(work / "in")
         monkeypatch.chdir(work)
         monkeypatch.setattr(sys, "argv", ["langsamp", *setup.command.split(), *setup.arguments.split(), *arguments])
-        for kept in (binarizer._load_tokenizer, binarizer._held_out_limit):
+        for kept in (binarizer._load_tokenizer, held_out.choose_held_out):
             kept.cache_clear()  # by path, and here the same path is another file each time
         before = snapshot(tmp_path)
         capfd.readouterr()
