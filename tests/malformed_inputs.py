@@ -38,6 +38,8 @@ SETUPS = {
     "corpus": Setup("corpus", ("mixed",), "in/mixed --out out", r"out/(\w+\.txt|\.finished/\w+\.json)"),
     "check": Setup("check", ("mixed",), "in/mixed --out out.tsv"),
     "tokenizer train": Setup("tokenizer train", ("corpus",), "in/corpus --vocab-size 300 --out out/spm.model"),
+    "tokenizer trim": Setup("tokenizer trim", ("spm.model", "corpus"), "in/spm.model in/corpus --out out/small.model"),
+    "pairs": Setup("pairs", ("eval",), "in/eval/sr_bible --out out"),
     "tokenizer extend": Setup(
         "tokenizer extend", ("spm.model", "corpus"), "in/spm.model in/corpus --vocab-size 300 --out out/spm.model"
     ),
@@ -94,7 +96,6 @@ SETUPS = {
     ),
     "analyze tags": Setup("analyze tags", ("last.pt", "data-bin"), "in/last.pt --data in/data-bin --out out.json"),
     "user-dir": Setup("user-dir", (), ""),
-    "version": Setup("version", (), ""),
     "doctor": Setup("doctor", (), ""),
 }
 
@@ -237,7 +238,9 @@ def text_cases():
         yield Case("corpus", f"JSON with {what}", "tam_Taml.jsonl", damage, ("--strict",))
     yield Case("check", "rubbish for a language model", "lid.bin", put("lid.bin", RUBBISH), ("--lid", "in/lid.bin"))
     yield Case("check", "no language model", "none.bin", arguments=("--lid", "in/none.bin"))
-    yield Case("check", "no folder to write to", "out", arguments=("--out", "none/out.tsv"))
+    yield Case(
+        "check", "a file for a folder to write to", "mixed", arguments=("--out", "in/mixed/eng_Latn.txt/out.tsv")
+    )
 
 
 def table_cases():
@@ -321,6 +324,8 @@ def option_cases():
         ("tokenizer train", "--vocab-size", "5"), ("tokenizer train", "--vocab-size", "99999999999999999999"),
         ("tokenizer train", "--alpha", "-1"), ("tokenizer train", "--alpha", "nan"), ("tokenizer train", "--alpha", "inf"),
         ("tokenizer train", "--coverage", "0.1"), ("tokenizer train", "--coverage", "nan"), ("tokenizer train", "--max-lines", "0"),
+        ("tokenizer trim", "--min-count", "0"), ("tokenizer trim", "--min-count", "many"),
+        ("pairs", "--layout", "nowhere"), ("pairs", "--held-out", "-1"), ("pairs", "--exclude", "nowhere"),
         ("tokenizer extend", "--vocab-size", "99999999999999999999"), ("tokenizer extend", "--alpha", "nan"),
         ("binarize", "--shard", "0/2"), ("binarize", "--shard", "3/2"), ("binarize", "--shard", "a/b"), ("binarize", "--shard", "²/3"),
         ("binarize", "--shard", "-1/2"), ("binarize", "--valid-lines", "-1"), ("binarize", "--tables", "nowhere"),
@@ -353,6 +358,6 @@ def option_cases():
         yield Case(
             setup, " ".join(arguments), rf"--{word}|\b{word}|{re.escape(arguments[1])}", arguments=tuple(arguments)
         )
-    for setup in ("user-dir", "version", "doctor"):
+    for setup in ("user-dir", "doctor"):
         yield Case(setup, "an argument", "../../evil_Latn", arguments=("../../evil_Latn",))
         yield Case(setup, "an option", "--frob", arguments=("--frob",))

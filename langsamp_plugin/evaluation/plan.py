@@ -184,8 +184,11 @@ def _source_data(task: Task, folder: Path, files: Files, source: LangScript, lim
         )
     read = READERS[task.kind]
     train, dev = (read(files[source][split]) for split in ("train", "dev"))
-    if not train.texts or not dev.texts:
-        raise ValueError(f"{files[source]['train'].parent} has an empty train or dev file")
+    for split, data in (("train", train), ("dev", dev)):
+        if not data.texts:
+            raise ValueError(
+                f"{files[source][split]} has no sentence with a label: add some, or choose another --source"
+            )
     labels = labels_of(train)
     if len(labels) == 1:
         raise ValueError(f"{files[source]['train']} has one label only, {labels.pop()!r}: there is nothing to learn")
@@ -199,7 +202,7 @@ def _read_test(task: Task, splits: dict[str, Path]) -> tuple[Optional[Labelled],
         test = READERS[task.kind](splits["test"])
     except ValueError as error:
         return None, str(error)
-    return (test, "") if test.texts else (None, "its test file is empty")
+    return (test, "") if test.texts else (None, f"{splits['test']} has no sentence with a label")
 
 
 def _label_notes(task: Task, labels: set[str], source: LangScript) -> list[str]:

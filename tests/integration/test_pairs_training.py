@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from support import ROOT, run, train_command
-from test_workers import PLAIN, farthest, train_with_two_workers
+from two_workers import PLAIN, farthest, train_with_two_workers
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.corpus.pairs import write_pairs

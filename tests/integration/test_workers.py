@@ -2,77 +2,18 @@
 
 import csv
 import signal
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from support import ROOT, run, train_command
+from support import run, train_command
+from two_workers import PLAIN, farthest, start_two_workers, train_with_two_workers, wait_for
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-
-# Dropout draws from a generator per worker, so it is off where workers are compared.
-PLAIN = ("--dropout", 0, "--attention-dropout", 0)
-
-
-# torch's own wrapper is fairseq's default on GPUs, which are all that fairseq asks it for.
-TORCH_DDP_ON_CPU = """
-from fairseq.models import distributed_fairseq_model as there
-stock = there.DistributedDataParallel
-there.DistributedDataParallel = lambda *args, device_ids, output_device, **more: stock(*args, **more)
-from fairseq_cli.train import cli_main
-cli_main()
-"""
-
-
-def start_two_workers(data, folder, updates, *more, backend="legacy_ddp"):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(part) for part in train_command(data, folder, updates, *more)]
-    if backend == "legacy_ddp":
-        command[0] = str(Path(sys.executable).parent / command[0])
-    else:
-        command[:1] = [sys.executable, "-c", TORCH_DDP_ON_CPU]
-    distributed = [
-        "--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend",
-        backend,
-        "--distributed-init-method", f"tcp://127.0.0.1:{port}",
-    ]  # fmt: skip
-    return [
-        subprocess.Popen(
-            [*command, *distributed, "--distributed-rank", str(rank)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=ROOT,
-        )
-        for rank in (0, 1)
-    ]
-
-
-def wait_for(workers):
-    outputs = [worker.communicate(timeout=300)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], outputs[1][-3000:]
-    return outputs
-
-
-def train_with_two_workers(*arguments, **options):
-    wait_for(start_two_workers(*arguments, **options))
 
 
 def table(folder, updates):
     with open(folder / "validation" / f"{updates}.tsv") as stream:
         return list(csv.DictReader(stream, delimiter="\t"))
-
-
-def farthest(folder, one="one", two="two"):
-    """The largest difference between the weights that two runs ended in."""
-    one, two = (load_checkpoint(folder / name / "checkpoint_last.pt")["model"] for name in (one, two))
-    assert one.keys() == two.keys()
-    return max(float((weight - two[name]).abs().max()) for name, weight in one.items() if weight.is_floating_point())
 
 
 def test_two_workers_equal_one_with_update_freq_2(demo, tmp_path):
