@@ -86,7 +86,7 @@ def test_what_is_seen_while_it_trains(data, aligned):
         ("--fp16", "--memory-efficient-fp16"),
         ("--align-pivot", "eng_Latn", "--update-freq", 2, "--align-share", 1),
     ],
-    ids=" ".join,
+    ids=lambda flags: " ".join(map(str, flags)),
 )
 def test_works_with(data, tmp_path, flags):
     printed, _ = train(data, tmp_path, 4, *ALIGN, *map(str, flags))
