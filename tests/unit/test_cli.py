@@ -148,9 +148,11 @@ def test_commands_are_listed_in_the_order_of_work_and_nothing_is_cut_off(monkeyp
     monkeypatch.setenv("COLUMNS", "80")
     text = run("langsamp", "--help")
     listed = re.findall(r"^  ([a-z-]+)  +(.*)$", text[text.index("Commands:") :], re.M)
-    order = "corpus check tokenizer binarize init import export evaluate report analyze info doctor user-dir"
+    order = (
+        "corpus check pairs tokenizer binarize init import export megatron evaluate report analyze info doctor user-dir"
+    )
     assert [name for name, _ in listed] == order.split()
-    for help_ in (text, run("langsamp", "tokenizer", "--help"), run("langsamp", "analyze", "--help")):
+    for help_ in (text, *(run("langsamp", group, "--help") for group in ("tokenizer", "megatron", "analyze"))):
         assert "..." not in help_.partition("Commands:")[2] and max(map(len, help_.splitlines())) <= 80
     assert all(summary.endswith(".") for _, summary in listed)
 
