@@ -63,7 +63,9 @@ def export(
     overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
 ) -> None:
-    """Write a Megatron-Core checkpoint, of any number of ranks, for fairseq or Hugging Face.
+    """Turn a Megatron-Core checkpoint into fairseq or Hugging Face.
+
+    It may be of any number of ranks.
 
     Example: langsamp megatron export runs/megatron --out runs/hf --verify
     """
@@ -81,7 +83,9 @@ def index(
     out: Optional[Path] = typer.Option(None, help="Folder to write: indexes, and links to the .bin files."),
     check: bool = typer.Option(False, "--check", help="Only check that each index of a folder is of its .bin."),
 ) -> None:
-    """Write the indexes that Megatron's IndexedDataset reads over the same .bin.
+    """Write the indexes that Megatron reads over the same .bin.
+
+    They are those of its IndexedDataset.
 
     Example: langsamp megatron index runs/data-bin --out runs/data-megatron
     """
