@@ -79,6 +79,15 @@ def _restoring(stock: Any) -> Any:
         )
         try:
             extra_state = stock(self, filename, *rest, **settings)
+        except AssertionError as error:  # fairseq's comparison of two names of classes
+            if "Optimizer does not match" not in str(error):
+                raise
+            then, _, now = str(error).rpartition("). ")[2].partition(" vs ")
+            raise ValueError(
+                f"the checkpoint's optimizer is {then}, but this run's is {now}: continue with the optimizer and precision "
+                "of the checkpoint (--fp16, --bf16, --memory-efficient-fp16, --amp), or start from its weights alone with "
+                "--reset-optimizer"
+            ) from error
         finally:
             hook.remove()
         if kept:
@@ -100,12 +109,6 @@ def _converting(stock: Any) -> Any:
         if then != now and then in SAME_STATE and now in SAME_STATE:
             logger.info("the checkpoint was trained in another precision; its optimizer's state is continued")
             self._optim_history[-1]["optimizer_name"] = now
-        elif then != now:
-            raise ValueError(
-                f"the checkpoint's optimizer is {then}, but this run's is {now}: continue with the optimizer and precision "
-                "of the checkpoint (--fp16, --bf16, --memory-efficient-fp16, --amp), or start from its weights alone with "
-                "--reset-optimizer"
-            )
         load, scaler = self._optimizer.load_state_dict, getattr(self._optimizer, "scaler", None)
 
         def load_state_dict(state: dict[str, Any], overrides: Any = None) -> None:

@@ -56,7 +56,7 @@ def test_counts_are_exact_and_text_is_not_repeated_early(demo, phases, tmp_path)
         assert found == written and sum(written.values()) == BATCH * phase["updates"]
         assert set(found) == set(phase.get("languages", LANGS))
         assert masked / tokens == pytest.approx(phase["mask_prob"], rel=0.15)
-        place = dataset.locate(np.arange(len(dataset)))
+        place = dataset.locate(np.arange(len(dataset)), dataset.epoch)
         seen.update(
             (str(dataset.languages[n].tag), block, turn) for n, block, turn in zip(*(p.tolist() for p in place))
         )
@@ -76,7 +76,7 @@ def test_the_last_phase_lasts(demo, phases, tmp_path):
     for epoch in (3, 4):
         task.load_dataset("train", epoch=epoch)
         task.dataset("train").set_epoch(epoch)
-        places.append(set(zip(*(part.tolist() for part in task.dataset("train").locate(np.arange(80))))))
+        places.append(set(zip(*(part.tolist() for part in task.dataset("train").locate(np.arange(80), epoch)))))
     assert not places[0] & places[1]
 
 
