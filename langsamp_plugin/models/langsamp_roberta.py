@@ -125,8 +125,7 @@ class LangSampRobertaModel(RobertaModel):
             weight = table.weight.detach()
         else:
             weight, moved = move_rows(old, decode_codes(old_codes), table.weight.detach(), codes)
-            if codes != decode_codes(old_codes):
-                logger.info("%s table: %d rows carried over by code", noun, len(moved.kept))
+            logger.info("%s table: %d rows carried over by code", noun, len(moved.kept))
             if moved.new:
                 logger.info(
                     "%s table: %d rows that the checkpoint lacks start as N(0, 0.02) (other starts: `langsamp init "

@@ -70,21 +70,34 @@ def test_the_same_training_as_fairseq(demo, tmp_path):
     command = train_command(
         demo / "data-bin", tmp_path / "run", UPDATES, "--finetune-from-model", tmp_path / "start.pt", *NO_DROPOUT
     )
-    command = [*command, "--log-interval", 1, "--log-format", "json", "--max-positions", 512, "--lr", 1e-4]
-    output = run(*command)
+    command = [
+        *command,
+        "--log-interval",
+        1,
+        "--log-format",
+        "json",
+        "--max-positions",
+        512,
+        "--optimizer",
+        "sgd",
+        "--lr",
+        0.2,
+    ]
+    at = command.index("--adam-betas")
+    output = run(*command[:at], *command[at + 2 :])
     lines = [
         json.loads(line[line.index("{") :]) for line in output.splitlines() if '"train_loss"' in line or '"ups"' in line
     ]
     losses = [float(line["loss"]) * 0.6931471805599453 for line in lines if "loss" in line]
-    made, ours = trainer(demo, tmp_path / "hf", learning_rate=1e-4)
+    made, ours = trainer(demo, tmp_path / "hf", learning_rate=0.2, optim="sgd")
     assert len(ours) == UPDATES and ours[0] - ours[-1] > 0.01
     assert len(losses) >= UPDATES - 1
     assert max(abs(one - other) for one, other in zip(ours, losses)) < 1e-3  # fairseq prints three digits
     weights = load_checkpoint(tmp_path / "run" / "checkpoint_last.pt")["model"]
     imported = import_hf(read_hf_folder(saved(made, tmp_path / "end")), "").state["model"]
     apart = {name: float((weights[name] - imported[name]).abs().max()) for name in imported if name in weights}
-    # The softmax does not depend on key biases: their gradient is rounding, which Adam makes steps of.
-    far = {name: value for name, value in apart.items() if value >= 1e-4 and not name.endswith("k_proj.bias")}
+    # With SGD: the two Adams divide by other epsilons in the first updates, and make steps of rounding in tiny gradients.
+    far = {name: value for name, value in apart.items() if value >= 1e-4}
     assert len(apart) > 30 and not far
     assert float((weights["encoder.lang_embedding.weight"] - model.lang_embedding.weight).abs().max()) > 1e-3
 
