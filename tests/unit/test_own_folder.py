@@ -46,12 +46,14 @@ def test_others_are_kept(tmp_path, change, message):
     check_replaceable(tmp_path / "hf")
 
 
-def test_a_file_or_a_link_is_never_replaced(tmp_path):
+def test_a_file_is_never_replaced_and_a_link_is_followed(tmp_path):
     (tmp_path / "file").write_text("x")
-    (tmp_path / "link").symlink_to(tmp_path)
-    for name in ("file", "link"):
-        with pytest.raises(ValueError, match="is a file or a link"):
-            export_to(tmp_path / name, overwrite=True)
+    with pytest.raises(ValueError, match="but is a file"):
+        export_to(tmp_path / "file", overwrite=True)
+    (tmp_path / "scratch" / "hf").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "scratch" / "hf")
+    export_to(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "scratch" / "hf" / MANIFEST).is_file()
 
 
 def test_modes_follow_the_umask(tmp_path):
