@@ -33,24 +33,10 @@ def test_the_best_checkpoint_by_an_average_over_languages(demo, tmp_path, metric
     assert len(kept) == 2 and kept[0].startswith(f"checkpoint.best_{metric}_{losses[update]:.2f}")
 
 
-def test_a_run_ends_and_slows_down_by_an_average(demo, tmp_path):
+def test_a_run_ends_by_an_average(demo, tmp_path):
     worse = ("--lr", 0, "--best-checkpoint-metric", "loss_macro", *OFTEN)
     log = run(*train_command(demo / "data-bin", tmp_path / "patience", 30, *worse, "--patience", 2))
     assert "early stop since valid performance hasn't improved for last 2 runs" in log
-    plateau = (
-        "--lr-scheduler",
-        "reduce_lr_on_plateau",
-        "--lr-shrink",
-        0.5,
-        "--validate-interval",
-        1,
-        "--lr",
-        "1e-7",
-        "--batch-size",
-        64,
-    )
-    log = run(*train_command(demo / "data-bin", tmp_path / "plateau", 62, *worse[2:4], *plateau))
-    assert "lr 1e-07" in log.replace("=", " ") and "lr 5e-08" in log.replace("=", " ")
 
 
 def test_an_average_that_no_language_is_in_is_named_before_the_first_update(demo, tmp_path):
