@@ -96,7 +96,8 @@ def test_gelu_in_the_precision_of_its_input():
     assert torch.equal(gelu(x), F.gelu(x))
     for dtype, limit in ((torch.bfloat16, 2**-8), (torch.float16, 2**-10)):
         one, other = gelu(x.to(dtype)).float(), F.gelu(x.to(dtype)).float()
-        assert ((one - other).abs() <= limit * one.abs() + 2**-24).all()
+        # float16's numbers below 2^-14 are 2^-24 apart; processors round there by up to two of them.
+        assert ((one - other).abs() <= limit * one.abs() + 2**-23).all()
     assert all(block.activation_fn is F.gelu for block in build().encoder.sentence_encoder.layers)
 
 
