@@ -69,7 +69,7 @@ def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator
 
 @contextmanager
 def replaceable_folder(path: PathLike, marker: str = "", overwrite: Optional[bool] = None) -> Iterator[Path]:
-    """Hold a folder that will be replaced as a whole, from before the work: enter it first, :func:`atomic_folder` later.
+    """Hold a folder that will be replaced, from before the work: enter it first, :func:`atomic_folder` later.
 
     Tries that the place can be written and is not somebody else's, follows links, removes what killed runs left, and
     puts an old folder back whose replacement was cut short.
@@ -78,9 +78,9 @@ def replaceable_folder(path: PathLike, marker: str = "", overwrite: Optional[boo
         path: the final name.
         marker: a name that every folder of this kind has in it; a folder without it is another kind's and is kept. The
             empty string leaves all such checks to the caller.
-        overwrite: ``None`` replaces every folder of this kind: for caches, which nobody else writes into. ``False`` only
-            one that was written here with ``False`` or ``True``, and to which nothing was added and in which nothing
-            was changed since. ``True`` any of this kind; it is what a command's ``--overwrite`` says.
+        overwrite: ``None`` replaces every folder of this kind: for caches, which nobody else writes into. ``False``
+            only one that was written here with ``False`` or ``True``, and to which nothing was added and in which
+            nothing was changed since. ``True`` any of this kind; it is what a command's ``--overwrite`` says.
 
     Yields:
         The path with links followed.

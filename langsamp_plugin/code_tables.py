@@ -170,7 +170,7 @@ class ScriptTable(CodeTable):
 
 
 CODE_TABLES: tuple[type[CodeTable], type[CodeTable]] = (LanguageTable, ScriptTable)
-"""The kinds of table that a model has, in the order of a :class:`Tables`; ``short`` is how names of weights spell them."""
+"""The kinds of table that a model has, in the order of :class:`Tables`; ``short`` stands in names of weights."""
 
 
 @cache

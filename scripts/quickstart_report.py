@@ -109,8 +109,8 @@ def loss_section(before: float, points: list[tuple[int, float]]) -> list[str]:
     return [
         "## Held-out loss",
         "",
-        f"{before:.2f} bits per masked token before training, {after:.2f} after {points[-1][0]} updates: **{after - before:+.2f} bits** "
-        "(mean over language-scripts, each counting the same).",
+        f"{before:.2f} bits per masked token before training, {after:.2f} after {points[-1][0]} updates: "
+        f"**{after - before:+.2f} bits** (mean over language-scripts, each counting the same).",
         "",
         "![loss curve](loss.png)",
     ]
@@ -123,7 +123,8 @@ def tag_section(tags: dict[str, Any]) -> list[str]:
     return [
         "## What the tables learned",
         "",
-        "The same held-out text, predicted with other tags than its own (a wrong one is drawn once per language-script):",
+        "The same held-out text, predicted with other tags than its own (a wrong one is drawn once per "
+        "language-script):",
         "",
         "| tag | loss (bits) | against right |",
         "| --- | ---: | ---: |",
@@ -139,8 +140,9 @@ def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
     lines = [
         "## The map of languages",
         "",
-        f"The nearest neighbour of a language, by cosine of the language embeddings, shares its script for "
-        f"**{agreement['same_script']:.0f} %** of {embeddings['languages']} languages (chance {agreement['chance']:.0f} %)",
+        "The nearest neighbour of a language, by cosine of the language embeddings, shares its script for "
+        f"**{agreement['same_script']:.0f} %** of {embeddings['languages']} languages (chance "
+        f"{agreement['chance']:.0f} %)",
     ]
     if "same_script_nonlatin" in agreement:
         lines[-1] += (
@@ -153,7 +155,8 @@ def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
             f"(chance {agreement['chance_family']:.0f} %)"
         )
     lines[-1] += (
-        ". All neighbours: `analysis/language_neighbours.tsv`; UMAP, families and scripts, to explore: `analysis/map.html`."
+        ". All neighbours: `analysis/language_neighbours.tsv`; UMAP, families and scripts, to explore: "
+        "`analysis/map.html`."
     )
     codes = [code for code in SHOWN if code in nearest] or sorted(nearest)[:20]
     lines += ["", "| language | nearest (cosine) |", "| --- | --- |"]
@@ -177,18 +180,22 @@ def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> lis
     gap = mean(trained, "top10") - mean(untrained, "top10")
     if gap < 0:
         verdict = (
-            f"**The trained model retrieves worse than its own random initialisation ({gap:+.1f} points).** Untrained vectors are "
-            "bags of random word vectors and match the words that languages share; a few minutes of training on a small corpus "
-            "do not make up for losing that. Retrieval is no evidence for anything at this size."
+            f"**The trained model retrieves worse than its own random initialisation ({gap:+.1f} points).** Untrained "
+            "vectors are bags of random word vectors and match the words that languages share; a few minutes of "
+            "training on a small corpus do not make up for losing that. Retrieval is no evidence for anything at this "
+            "size."
         )
     else:
-        verdict = f"The trained model is {gap:+.1f} points from its own random initialisation; at this size read nothing more into it."
+        verdict = (
+            f"The trained model is {gap:+.1f} points from its own random initialisation: at this size, no evidence."
+        )
     pairs = list(trained["sizes"].values())
     return [
         "## Sentence retrieval against English",
         "",
-        f"Held-out messages, {min(pairs)} to {max(pairs)} candidates, {len(pairs)} language-scripts ({len(trained['not_scored'])} more have too few), "
-        f"block {trained['settings']['layer']}, mean pooling, cosine; accuracy in %.",
+        f"Held-out messages, {min(pairs)} to {max(pairs)} candidates, {len(pairs)} language-scripts "
+        f"({len(trained['not_scored'])} more have too few), block {trained['settings']['layer']}, mean pooling, "
+        "cosine; accuracy in %.",
         "",
         "| model | top-1 | top-5 | top-10 |",
         "| --- | ---: | ---: | ---: |",
@@ -216,15 +223,15 @@ def conditions(run: Path, seconds: int) -> list[str]:
     lines = [
         "## Conditions",
         "",
-        f"- Data: {counts['train'][0]} language-scripts in {len(scripts)} scripts, {counts['train'][1]:,} training tokens, "
-        f"{counts['valid'][1]:,} held-out tokens ({(run / 'settings').read_text(encoding='utf-8').strip()}).",
+        f"- Data: {counts['train'][0]} language-scripts in {len(scripts)} scripts, {counts['train'][1]:,} training "
+        f"tokens, {counts['valid'][1]:,} held-out tokens ({(run / 'settings').read_text(encoding='utf-8').strip()}).",
         f"- Model: `langsamp_roberta_tiny` (4 layers, width 192), {len(state['task_state']['languages'])} language and "
         f"{len(state['task_state']['scripts'])} script embeddings, from random weights.",
         f"- Training: {state['optimizer_history'][-1]['num_updates']} updates of {config['dataset']['batch_size']} x "
         f"{config['task']['tokens_per_sample']} tokens, Adam, lr {config['optimization']['lr'][0]}, "
         f"alpha {config['task']['multilang_sampling_alpha']}, seed {config['common']['seed']}.",
-        f"- Machine: {os.cpu_count()} cores ({platform.processor() or platform.machine()}), Python {platform.python_version()}, "
-        f"torch {version('torch')}, transformers {version('transformers')}.",
+        f"- Machine: {os.cpu_count()} cores ({platform.processor() or platform.machine()}), Python "
+        f"{platform.python_version()}, torch {version('torch')}, transformers {version('transformers')}.",
     ]
     if seconds:
         lines.append(f"- Time of this run of the script: {seconds // 60} min {seconds % 60} s, installation aside.")
@@ -273,7 +280,8 @@ def main() -> None:
     print(f"language replaced  {tags['loss']['language replaced'] - right:+.2f} bits")
     print(f"both replaced      {tags['loss']['both replaced'] - right:+.2f} bits")
     print(
-        f"neighbours         {embeddings['agreement']['same_script']:.0f} % share the script (chance {embeddings['agreement']['chance']:.0f} %)"
+        f"neighbours         {embeddings['agreement']['same_script']:.0f} % share the script (chance "
+        f"{embeddings['agreement']['chance']:.0f} %)"
     )
     columns = shutil.get_terminal_size().columns
     print("-" * min(columns, 72))

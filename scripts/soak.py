@@ -34,7 +34,8 @@ def command(data: str, folder: Path, updates: int, precision: str, device: str, 
     """Return the training command."""
     return [
         str(Path(sys.executable).parent / "fairseq-train"), data, "--user-dir", str(ROOT / "langsamp_plugin"),
-        "--multilang-sampling-alpha", alpha, "--task", "langsamp_masked_lm", "--criterion", "langsamp_masked_lm", "--arch", "langsamp_roberta_tiny",
+        "--multilang-sampling-alpha", alpha, "--task", "langsamp_masked_lm", "--criterion", "langsamp_masked_lm",
+        "--arch", "langsamp_roberta_tiny",
         "--encoder-layers", "2", "--encoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128", "--tokens-per-sample",
         "64",
         "--batch-size", "8", "--optimizer", "fused_adamw", "--lr", "1e-3", "--lr-scheduler", "polynomial_decay",

@@ -1,4 +1,5 @@
-"""Runs a function as several ranks of Megatron-Core over gloo, each a fork of a process that has imported it already."""
+"""Runs a function as several ranks of Megatron-Core over gloo, each a fork of a process that has imported it
+already."""
 
 import io
 import multiprocessing

@@ -1,8 +1,8 @@
 """Classify with frozen features: what a model knows before anybody fine-tunes it.
 
 Sentences are mean-pooled two thirds up, as for retrieval, and a logistic regression is trained on them: on English and
-tested on every language (zero-shot), and on each language's own training sentences where it has any. Macro F1. Fine-tuning
-would move a small model so far that what it learned in pretraining hardly shows; here nothing of it moves.
+tested on every language (zero-shot), and on each language's own training sentences where it has any. Macro F1.
+Fine-tuning would move a small model so far that what it learned in pretraining hardly shows; here nothing of it moves.
 """
 
 from __future__ import annotations

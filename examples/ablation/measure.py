@@ -3,8 +3,8 @@
     python examples/ablation/measure.py runs/ablation-small --limit 200
 
 In one process, as each of these takes seconds on a small model. What `langsamp export`, `evaluate`, `analyze tags`,
-`analyze neutrality` and `analyze embeddings` would leave lies in hf/, results/, tags/, neutrality/ and embeddings/; frozen/
-is of frozen.py.
+`analyze neutrality` and `analyze embeddings` would leave
+is in hf/, results/, tags/, neutrality/ and embeddings/; frozen.py writes frozen/.
 """
 
 from __future__ import annotations
@@ -75,7 +75,12 @@ def measure(out: Path, name: str, tasks: list[str], limit: int, langs: list[str]
             out / "results" / name / f"{task}.json",
             f"{task} with {name}",
             {**weights, "limit": limit, "data": data[task]},
-            lambda task=task: evaluate(folder, out / "eval", out / "results", [task], name=name, limit=limit) and None,  # type: ignore[misc]
+            lambda task=task: (
+                evaluate(  # type: ignore[misc]
+                    folder, out / "eval", out / "results", [task], name=name, limit=limit
+                )
+                and None
+            ),
         )
     baseline = None
     if model in ("lang", "script", "both"):

@@ -217,8 +217,15 @@ def draw_gains(run: Run, losses: Scores, path: Path) -> None:
     axes = figure.add_subplot()
     for group, colour in (("tail", "#4477aa"), ("head", "#ee6677")):
         members = run.groups.members(group, tags)
-        axes.scatter([tokens[tag] for tag in members], [gains[tag] for tag in members], s=12, alpha=0.7, color=colour, lw=0,
-                     label=f"{group} ({len(members)})")  # fmt: skip
+        axes.scatter(
+            [tokens[tag] for tag in members],
+            [gains[tag] for tag in members],
+            s=12,
+            alpha=0.7,
+            color=colour,
+            lw=0,
+            label=f"{group} ({len(members)})",
+        )
     axes.axhline(0, color="0.3", lw=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("training tokens of the language")
@@ -247,19 +254,22 @@ def conditions(run: Run) -> list[str]:
             other = load_checkpoint(run.folder / "models" / name / "checkpoint_last.pt")
             seconds.append(other["extra_state"]["previous_training_time"])
     return [
-        f"- Data: {len({row['tag'] for row in rows})} language-scripts, {tokens['train']:,} training tokens and {tokens['valid']:,} "
-        f"held-out ones, {len((run.folder / 'data-bin' / 'dict.txt').read_text(encoding='utf-8').rstrip().split(chr(10))) + 5:,} words.",
+        f"- Data: {len({row['tag'] for row in rows})} language-scripts, {tokens['train']:,} training tokens and "
+        f"{tokens['valid']:,} held-out ones, "
+        f"{len((run.folder / 'data-bin' / 'dict.txt').read_text(encoding='utf-8').rstrip().split(chr(10))) + 5:,} "
+        "words.",
         f"- Model: {options['encoder_layers']} layers of width {options['encoder_embed_dim']}; "
         + (
             "from the published encoder that `--start` named."
             if "start/model.pt" in str(config["checkpoint"].get("finetune_from_model") or "")
             else "from random weights, the same ones for all four of a seed."
         ),
-        f"- Training: {updates:,} updates of {batch} x {length} tokens ({updates * batch * length / tokens['train']:.2f} times the text's size), "
-        f"{config['optimizer']['_name']}, lr {optimization['lr'][0]}, alpha {config['task']['multilang_sampling_alpha']}, seeds "
+        f"- Training: {updates:,} updates of {batch} x {length} tokens "
+        f"({updates * batch * length / tokens['train']:.2f} times the text's size), {config['optimizer']['_name']}, "
+        f"lr {optimization['lr'][0]}, alpha {config['task']['multilang_sampling_alpha']}, seeds "
         f"{', '.join(map(str, run.seeds))}; {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes a model.",
-        f"- Machine: {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch {version('torch')}, "
-        f"transformers {version('transformers')}.",
+        f"- Machine: {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch "
+        f"{version('torch')}, transformers {version('transformers')}.",
     ]
 
 
@@ -307,15 +317,19 @@ def main() -> None:
     loss_table = group_table(run, losses, 3)
     sections = [
         "# LangSAMP against vanilla", "", verdict(losses), "", *conditions(run), "",
-        "Means over languages, then over seeds of pretraining, ± the standard deviation over these. In brackets the 95 % interval of",
+        "Means over languages, then over seeds of pretraining, ± the standard deviation over these. In brackets the "
+        "95 % interval of",
         "the difference, languages resampled in pairs.", "",
         "## Held-out masked-LM loss, bits per masked token (lower is better)", "", *loss_table, "",
         "![gain per language](gains.png)", "",
         "## What a wrong tag costs", "",
-        "The same held-out text under other tags than its own, in bits above the right tag's (first column), mean over languages.", "",
+        "The same held-out text under other tags than its own, in bits above the right tag's (first column), mean over "
+        "languages.", "",
         *swaps, "",
-        f"## Neutrality: {len(one['languages'])} languages, {one['sentences']} parallel sentences, block {one['model']['layer']}", "",
-        "Cosine alone also rises when a space collapses; a neutral model has a large margin, and a probe that cannot tell the",
+        f"## Neutrality: {len(one['languages'])} languages, {one['sentences']} parallel sentences, block "
+        f"{one['model']['layer']}", "",
+        "Cosine alone also rises when a space collapses; a neutral model has a large margin, and a probe that cannot "
+        "tell the",
         "language.", "", *neutral, "",
         f"![change against vanilla](neutrality/both-{run.seeds[0]}/neutrality.png)", "",
     ]  # fmt: skip
@@ -352,7 +366,8 @@ def main() -> None:
                 "",
             ]
     sections += [
-        "Where a trained model retrieves worse than the untrained one, retrieval is no evidence for anything: untrained vectors are",
+        "Where a trained model retrieves worse than the untrained one, retrieval is no evidence for anything: "
+        "untrained vectors are",
         "bags of random word vectors, and match the words that languages share.", "",
         "## The paper, XLM-R base on Glot500-c", "", *paper_table(), "",
         f"![language embeddings of both, seed {run.seeds[0]}](embeddings/language_pca_script.png)", "",

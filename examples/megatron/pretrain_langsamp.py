@@ -6,9 +6,10 @@ With Megatron-LM on the path this is one of its pretraining programs, with its f
 
 With --core-only it needs the package megatron-core alone, has a few flags of its own, and also runs on a CPU:
 
-    torchrun --nproc-per-node 2 examples/megatron/pretrain_langsamp.py --core-only --data DATA-BIN --load START --save RUN
+    torchrun --nproc-per-node 2 examples/megatron/pretrain_langsamp.py --core-only \\
+        --data DATA-BIN --load START --save RUN
 
-`langsamp megatron import` writes START. A run that is started again resumes from the newest checkpoint in its --save folder.
+`langsamp megatron import` writes START. A run that is started again resumes from its newest checkpoint in --save.
 """
 
 import argparse
@@ -137,8 +138,8 @@ def pretrain_with_megatron_lm():
     from megatron.core.enums import ModelType
     from megatron.training import pretrain
 
-    # Megatron's fused gelu is an approximation that XLM-R was not trained with; losses are means over masked tokens; the
-    # order of samples is the data set's own.
+    # Megatron's fused gelu is an approximation that XLM-R was not trained with; losses are means over masked tokens;
+    # the order of samples is the data set's own.
     defaults = {"tokenizer_type": "NullTokenizer", "bias_gelu_fusion": False, "calculate_per_token_loss": True,
                 "dataloader_type": "single"}  # fmt: skip
     train_valid_test_datasets_provider.is_distributed = True

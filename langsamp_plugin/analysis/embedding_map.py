@@ -139,7 +139,8 @@ def write_page(tables: Sequence[TableMap], path: Path, title: str) -> None:
                 "noun": table.noun,
                 "points": [
                     {
-                        "code": point.code, "name": point.name, "tags": point.tags[:12], "more": max(0, len(point.tags) - 12),
+                        "code": point.code, "name": point.name, "tags": point.tags[:12],
+                        "more": max(0, len(point.tags) - 12),
                         "family": point.family, "nearest": [[code, round(value, 3)] for code, value in point.nearest],
                     }
                     for point in table.points

@@ -162,8 +162,8 @@ def analyze_embeddings(
 ) -> dict[str, Any]:
     """Write maps, neighbours, cosines and projector files of both tables into a folder.
 
-    ``<noun>`` is ``language`` or ``script``: ``<noun>_<pca|umap>_<script|family|head>.{png,svg}``, ``<noun>_neighbours.tsv``,
-    ``<noun>_cosine.csv``; and ``map.html``, ``embeddings.json``, ``projector/``.
+    ``<noun>`` is ``language`` or ``script``: ``<noun>_<pca|umap>_<script|family|head>.{png,svg}``,
+    ``<noun>_neighbours.tsv``, ``<noun>_cosine.csv``; and ``map.html``, ``embeddings.json``, ``projector/``.
 
     Args:
         model: a fairseq checkpoint or an exported folder.

@@ -16,8 +16,8 @@ def read_families(path: Optional[PathLike] = None) -> dict[str, str]:
     """Read a list of families.
 
     Args:
-        path: TSV with the columns ``language`` (ISO 639-3) and ``family``; by default the built-in one, whose head names
-            its source. Lines that begin with ``#`` are comments.
+        path: TSV with the columns ``language`` (ISO 639-3) and ``family``; by default the built-in one, whose head
+            names its source. Lines that begin with ``#`` are comments.
 
     Raises:
         ValueError: a column is missing, a line has another number of fields, or a language stands twice with different
@@ -47,7 +47,7 @@ def read_families(path: Optional[PathLike] = None) -> dict[str, str]:
 
 
 def families_of(languages: Iterable[str], families: dict[str, str], most: int = 19) -> dict[str, str]:
-    """Return the family of each language; all but the ``most`` frequent ones become ``other``, so that colours suffice."""
+    """Return the family of each language; all but the ``most`` frequent ones become ``other``: colours are few."""
     found = {language: families.get(language, OTHER) for language in languages}
     names = [name for name in found.values() if name != OTHER]
     kept = set(sorted(set(names), key=lambda name: (-names.count(name), name))[:most])

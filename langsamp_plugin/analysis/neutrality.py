@@ -28,7 +28,8 @@ from langsamp_plugin.evaluation.run import model_folder
 from langsamp_plugin.progress import progress
 
 PAPER = (
-    "eng_Latn", "rus_Cyrl", "zho_Hani", "arb_Arab", "hin_Deva", "jpn_Jpan", "tur_Latn", "spa_Latn", "ind_Latn", "swa_Latn",
+    "eng_Latn", "rus_Cyrl", "zho_Hani", "arb_Arab", "hin_Deva", "jpn_Jpan", "tur_Latn", "spa_Latn",
+    "ind_Latn", "swa_Latn",
 )  # fmt: skip
 """The ten languages of the paper's figure."""
 
@@ -84,8 +85,8 @@ def pair_scores(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float
 def probe_accuracy(vectors: Sequence[np.ndarray], seed: int = 0) -> float:
     """Return how well logistic regression tells the language, in percent; chance is 100 / languages.
 
-    It is trained on a random half of the sentences and tested on the other, the same sentences in all languages, so that
-    it cannot know a test sentence by its translation.
+    It is trained on a random half of the sentences and tested on the other, the same sentences in all languages, so
+    that it cannot know a test sentence by its translation.
 
     Args:
         vectors: per language float ``(n, C)``.
@@ -275,7 +276,8 @@ def _heat_map(tags: list[str], values: Sequence[float], title: str, out: Path) -
     axes = figure.add_subplot()
     largest = max((abs(value) for value in values if np.isfinite(value)), default=1.0)
     picture = axes.imshow(grid[1:, :-1], cmap="RdBu_r" if "improvement" in title else "viridis",
-                          vmin=-largest if "improvement" in title else None, vmax=largest if "improvement" in title else None)  # fmt: skip
+                          vmin=-largest if "improvement" in title else None,
+                          vmax=largest if "improvement" in title else None)  # fmt: skip
     axes.set_xticks(range(len(tags) - 1), tags[:-1], rotation=45 if len(tags) <= MOST_TEXTS else 90, fontsize=size)
     axes.set_yticks(range(len(tags) - 1), tags[1:], fontsize=size)
     for row in range(1, len(tags) if len(tags) <= MOST_TEXTS else 0):
@@ -285,7 +287,8 @@ def _heat_map(tags: list[str], values: Sequence[float], title: str, out: Path) -
                 continue
             red, green, blue, _ = picture.cmap(picture.norm(value))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
-            axes.text(column, row - 1, f"{value:+.0f}" if "improvement" in title else f"{value:.2f}", ha="center", va="center",
+            axes.text(column, row - 1, f"{value:+.0f}" if "improvement" in title else f"{value:.2f}",
+                      ha="center", va="center",
                       fontsize=7, color="white" if dark else "black")  # fmt: skip
     axes.spines[:].set_visible(False)
     axes.set_title(title, fontsize=10)

@@ -71,8 +71,8 @@ def choose_sources(
         targets: languages to choose for.
         candidates: languages that can be fine-tuned on.
         with_script: compare ``E_lang + E_script`` and not ``E_lang`` alone.
-        trained: the tags that the model was trained on; rows of other languages were never learned and are not compared.
-            ``None`` takes every row.
+        trained: the tags that the model was trained on; rows of other languages were never learned and are not
+            compared. ``None`` takes every row.
 
     Returns:
         The choices, and the targets that cannot be compared.

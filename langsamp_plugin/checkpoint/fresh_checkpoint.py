@@ -1,4 +1,4 @@
-"""A checkpoint that training starts from: weights, options and inventories, but no optimizer and no place in the data."""
+"""A checkpoint that training starts from: weights, options and inventories, no optimizer, no place in the data."""
 
 from __future__ import annotations
 

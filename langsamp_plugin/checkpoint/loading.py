@@ -40,9 +40,9 @@ UNREADABLE = (
 def allow_fairseq_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read what fairseq writes.
 
-    fairseq stores its options as an ``argparse.Namespace``, which torch >= 2.6 refuses by default. On resume with several
-    workers it also sends what it has read to the others, by then with its options as OmegaConf containers. All of these
-    are containers of plain data; none runs anything when it is built.
+    fairseq stores its options as an ``argparse.Namespace``, which torch >= 2.6 refuses by default. On resume with
+    several workers it also sends what it has read to the others, by then with its options as OmegaConf containers. All
+    of these are containers of plain data; none runs anything when it is built.
     """
     allowed: list[Any] = [argparse.Namespace]
     distributed = sys.modules.get("fairseq.distributed.utils")
@@ -110,8 +110,8 @@ def _check_is_checkpoint(path: Path) -> None:
         raise ValueError(f"{path} must be a checkpoint file of fairseq, but {what}")
     if path.suffix == ".safetensors" and path.is_file():
         raise ValueError(
-            f"{path} must be a checkpoint file of fairseq, but has Hugging Face weights: `langsamp import {path.parent} "
-            "--out CKPT` makes a checkpoint of its folder"
+            f"{path} must be a checkpoint file of fairseq, but has Hugging Face weights: `langsamp import "
+            f"{path.parent} --out CKPT` makes a checkpoint of its folder"
         )
 
 

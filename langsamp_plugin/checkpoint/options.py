@@ -21,7 +21,7 @@ def model_config(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def training_task(state: dict[str, Any]) -> Any:
-    """Return the name of the task that a checkpoint was trained with, ``None`` if it does not say; as fairseq reads it."""
+    """Return the name of the task that a checkpoint was trained with, ``None`` where it does not say."""
     if state.get("args") is not None:
         args = state["args"]
         return args.get("task") if isinstance(args, Mapping) else getattr(args, "task", None)

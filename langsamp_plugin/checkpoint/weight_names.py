@@ -34,8 +34,8 @@ def is_xl(fairseq_names: Iterable[str]) -> bool:
 def modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return fairseq weights under today's names, as fairseq's own models do it when they load.
 
-    In 2019, when XLM-R was published, the encoder was called decoder, ``layernorm_embedding`` was ``emb_layer_norm``, and
-    the three projections of attention could be one matrix. The :func:`second_names` of fairseq 0.12.2 are left out.
+    In 2019, when XLM-R was published, the encoder was called decoder, ``layernorm_embedding`` was ``emb_layer_norm``,
+    and the three projections of attention could be one matrix. The :func:`second_names` of fairseq 0.12.2 are left out.
     """
     copies = set(second_names(weights))
     renamed: dict[str, Tensor] = {}

@@ -73,7 +73,8 @@ def analyze_neutrality(
             )
     chance = 100 / len(result["languages"])
     print(
-        f"{out}: {len(result['languages'])} languages, {result['sentences']} sentences; the probe's chance is {chance:.1f} %"
+        f"{out}: {len(result['languages'])} languages, {result['sentences']} sentences; the probe's chance is "
+        f"{chance:.1f} %"
     )
     if result["missing"]:
         print(f"not in the data: {' '.join(result['missing'])}")

@@ -60,7 +60,8 @@ def binarize(
         part = [row for row in rows if row["split"] == split]
         tokens, unknown = sum(row["tokens"] for row in part), sum(row["unknown"] for row in part)
         print(
-            f"{split}: {len(part)} languages, {sum(row['lines'] for row in part):,} lines, {tokens:,} tokens, {unknown:,} of them unknown"
+            f"{split}: {len(part)} languages, {sum(row['lines'] for row in part):,} lines, {tokens:,} tokens, "
+            f"{unknown:,} of them unknown"
         )
     if pairs is not None and rows:
         from langsamp_plugin.data.pair_binarizer import binarize_pairs

@@ -44,7 +44,8 @@ def init(
     ),
     old_spm: Optional[Path] = typer.Option(
         None,
-        help="The source's own SentencePiece model; by default the one in the folder, or in the checkpoint's data folder.",
+        help="The source's own SentencePiece model; by default the one in the folder, or in the checkpoint's data "
+        "folder.",
     ),
     dictionary: Optional[Path] = DICT,
     new_pieces: str = typer.Option(
@@ -96,7 +97,8 @@ def init(
     if change is not None:
         before, after = change.parameters
         notes = [
-            f"parameters: {before:,} before, {after:,} after ({before / 250_000:,.0f} and {after / 250_000:,.0f} MB in float32)"
+            f"parameters: {before:,} before, {after:,} after ({before / 250_000:,.0f} and {after / 250_000:,.0f} MB "
+            "in float32)"
         ]
     else:
         notes = []

@@ -13,7 +13,8 @@ from langsamp_plugin.commands.app import LANGS, app, split_list
 def pairs(
     source: Path = typer.Argument(
         ...,
-        help="Parallel text: a folder of <tag>.txt with id<tab>text, or aligned by line; of x.de and x.en; of .tsv or .tmx "
+        help="Parallel text: a folder of <tag>.txt with id<tab>text, or aligned by line; of x.de and x.en; of .tsv or "
+        ".tmx "
         'files, or one of them; or "django", the demo\'s messages.',
     ),
     out: Path = typer.Option(..., help="Folder to write: train/<tag>.txt and valid/<tag>.txt, id<tab>text a line."),

@@ -71,7 +71,8 @@ def model_card(
         "# A multilingual encoder trained with LangSAMP" if tables is not None else "# A multilingual encoder",
         "",
         f"XLM-R architecture, {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
-        f"{config['vocab_size']:,} tokens, trained for {updates} updates. Set the licence field above before you publish.",
+        f"{config['vocab_size']:,} tokens, trained for {updates} updates. Set the licence field above before you "
+        "publish.",
         "",
         "## Use",
         "",
@@ -87,18 +88,20 @@ def model_card(
     if tables is not None:
         lines += [
             "",
-            f"`langsamp.safetensors` has the language table ({len(tables.languages)} rows, named in `languages.tsv`) and the script "
-            f"table ({len(tables.scripts)} rows, `scripts.tsv`) that were added to the output before the masked-LM head in pretraining.",
-            f"The masked-LM head predicts for `{folded[0]}`: its embeddings are folded into the bias of the first layer."
+            f"`langsamp.safetensors` has the language table ({len(tables.languages)} rows, named in `languages.tsv`) "
+            f"and the script table ({len(tables.scripts)} rows, `scripts.tsv`) that were added to the output before "
+            "the masked-LM head in pretraining.",
+            f"The masked-LM head predicts for `{folded[0]}`: its embeddings are folded into the bias of the first "
+            "layer."
             if len(folded) == 1
-            else "The stock masked-LM head here works without them, as for text of unknown language; export with `--fold TAG` "
-            "makes it predict for one language.",
+            else "The stock masked-LM head here works without them, as for text of unknown language; export with "
+            "`--fold TAG` makes it predict for one language.",
         ]
     if len(folded) > 1:
         lines += [
             "",
-            f"`heads/` has the bias of that layer for {len(folded)} tags, such as `{folded[0]}`; with one of them the stock "
-            "masked LM predicts as LangSAMP does for that tag:",
+            f"`heads/` has the bias of that layer for {len(folded)} tags, such as `{folded[0]}`; with one of them the "
+            "stock masked LM predicts as LangSAMP does for that tag:",
             "",
             "```python",
             "from safetensors.torch import load_file",
@@ -116,7 +119,8 @@ def model_card(
             "",
             "## Parallel text",
             "",
-            f"Pairs of translations in {len(pair_tags)} languages were trained on, so that middle layers agree across them:",
+            f"Pairs of translations in {len(pair_tags)} languages were trained on, so that middle layers agree across "
+            "them:",
             "",
             " ".join(pair_tags),
         ]

@@ -36,7 +36,7 @@ def own_folder(out: PathLike, overwrite: bool = False) -> Iterator[Path]:
 
 
 def check_replaceable(out: PathLike, overwrite: bool = False) -> None:
-    """Raise ``ValueError`` unless a folder may be written there: absent, empty, unchanged since an export, or asked for."""
+    """Raise ``ValueError`` unless a folder may be written there: absent, empty, ours and unchanged, or asked for."""
     out = resolve(out)
     if out.is_file():
         raise ValueError(f"{out} must be a folder or not exist, but is a file: choose another --out")

@@ -86,7 +86,7 @@ def read_folder(
 
 
 def _check_order(path: Path, tokenizer: Tokenizer) -> None:
-    """Raise ``ValueError`` where a folder's own tokenizer numbers pieces in another way than its SentencePiece model."""
+    """Raise ``ValueError`` where a folder's tokenizer numbers pieces in another way than its SentencePiece model."""
     if not path.is_file():
         return
     try:
@@ -96,7 +96,8 @@ def _check_order(path: Path, tokenizer: Tokenizer) -> None:
         raise ValueError(f"{path} is damaged: {error!r:.80}") from error
     if vocabulary is not None and vocabulary[4 : 4 + len(tokenizer.pieces)] != tokenizer.pieces:
         raise ValueError(
-            f"{path} does not number pieces as {tokenizer.path} does: name the SentencePiece model of this folder, --spm"
+            f"{path} does not number pieces as {tokenizer.path} does: name the SentencePiece model of this folder, "
+            "--spm"
         )
 
 

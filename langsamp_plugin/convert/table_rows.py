@@ -28,7 +28,8 @@ def chosen_inventory(tables: str, state: dict[str, Any]) -> Optional[Tables]:
     folder = training_data_folder(state)
     if folder is None or not (folder / LanguageTable.filename).is_file():
         raise FileNotFoundError(
-            f"--tables data: the source's data folder ({folder}) has no {LanguageTable.filename}; name a folder that has it"
+            f"--tables data: the source's data folder ({folder}) has no {LanguageTable.filename}; name a folder that "
+            "has it"
         )
     return Tables.load(folder)
 

@@ -31,7 +31,7 @@ def token_rows(tokenizer: Tokenizer, fast: Any) -> Tensor:
 
 
 def compare_tokenizers(tokenizer: Tokenizer, fast: Any, text: Optional[PathLike]) -> list[Comparison]:
-    """Compare ids line by line: those of a folder of ``<tag>.txt``, a row per tag and one for all, or the fixed ones."""
+    """Compare ids line by line: those of a folder of ``<tag>.txt``, a row per tag and one for all, or fixed ones."""
     numbers = token_rows(tokenizer, fast)
     rows = [Comparison("row of <mask>", abs(int(numbers[fast.mask_token_id]) - (tokenizer.vocab_size - 1)), 0)]
     if text is None:

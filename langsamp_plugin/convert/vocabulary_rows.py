@@ -6,7 +6,7 @@ A new piece starts as one of :data:`INITS`:
   on it (OFA: Liu et al. 2024; FOCUS: Dobler and de Melo 2023);
 * ``parts``: the mean of the old pieces that it splits into;
 * ``mean``: the mean of all old rows;
-* ``random``: drawn with mean and covariance of the old rows (Hewitt 2021), as transformers does when it resizes a model;
+* ``random``: drawn with mean and covariance of the old rows (Hewitt 2021), as transformers does;
 * ``normal``: drawn from N(0, 0.02).
 """
 

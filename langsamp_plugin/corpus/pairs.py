@@ -1,4 +1,4 @@
-"""Parallel text to one file per language, ``id<tab>text`` a line: what it is trained on, and a part that is held out."""
+"""Parallel text to one file per language, ``id<tab>text`` a line: one part to train on, one held out."""
 
 from __future__ import annotations
 

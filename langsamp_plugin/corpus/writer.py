@@ -1,8 +1,8 @@
 """Any source to a corpus: one text file per tag, one sentence or paragraph a line, and a table of counts.
 
-With rules for doubtful lines there are two stages: each source's lines go to a part per tag that they belong to, then the
-parts of a tag are joined in the order of the sources. So the output is the same for any number of workers, and what was
-finished before a kill is not done again.
+With rules for doubtful lines there are two stages: each source's lines go to a part per tag that they belong to, then
+the parts of a tag are joined in the order of the sources. So the output is the same for any number of workers, and what
+was finished before a kill is not done again.
 """
 
 from __future__ import annotations

@@ -67,7 +67,8 @@ class WorkerBatches(torch.utils.data.Sampler):
 class Loader(torch.utils.data.DataLoader):
     """A loader whose processes end at the SIGTERM of the process that reads from them only.
 
-    One from outside may have been sent to all processes of a job; what they have read is needed to finish what is running.
+    One from outside may have been sent to all processes of a job; what they have read is needed to finish what is
+    running.
     """
 
     def __iter__(self) -> Any:
@@ -298,7 +299,7 @@ class BlockIterator(EpochBatchIterating):
             self._resumed = self._iterator(state_dict["consumed"], state_dict["iterations_in_epoch"])
 
     def _compare(self, state_dict: dict[str, Any]) -> None:
-        """Raise ``ValueError`` where a place in the data means something else here; note fingerprints of other folders."""
+        """Raise ``ValueError`` where a place in the data means something else here; note other fingerprints."""
         folder = self.part_of(state_dict["epoch"])
         known = {int(number): found for number, found in state_dict.get("fingerprints", {}).items()}
         if "fingerprint" in state_dict:  # of the first version: that of the last epoch with an update in it

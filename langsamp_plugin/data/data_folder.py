@@ -76,7 +76,7 @@ def read_tag_map(path: PathLike) -> dict[str, LangScript]:
 
 
 def split_parts(folder: PathLike, split: str, combine: bool = False) -> list[Path]:
-    """Return the prefixes of a split: ``train``, and with ``combine`` ``train1``, ``train2``, ... until one is missing."""
+    """Return the prefixes of a split: ``train``, and with ``combine`` also ``train1``, ``train2``, ..."""
     folder = Path(folder)
     prefixes: list[Path] = []
     number = 0
@@ -112,6 +112,6 @@ def check_types(folder: PathLike, types: int) -> None:
         raise ValueError(f"{record} is damaged, its types are {then!r}: binarize this language again")
     if then != types:
         raise ValueError(
-            f"{folder} was binarized with a vocabulary of {then:,} token ids, but dict.txt beside it makes {types:,}: put "
-            "the right dict.txt back, or binarize again"
+            f"{folder} was binarized with a vocabulary of {then:,} token ids, but dict.txt beside it makes {types:,}: "
+            "put the right dict.txt back, or binarize again"
         )

@@ -18,7 +18,8 @@ class Masking(NamedTuple):
     """What :func:`mask_batch` does.
 
     Args:
-        special: bool ``(vocabulary,)``: ids that are never predicted (``<s>``, ``<pad>``, ``</s>``, ``<unk>``, ``<mask>``).
+        special: bool ``(vocabulary,)``: ids that are never predicted (``<s>``, ``<pad>``, ``</s>``, ``<unk>``,
+            ``<mask>``).
         mask_id: id of ``<mask>``.
         pad_id: id of ``<pad>``, which also marks "nothing to predict" in the target.
         replacements: float64 ``(vocabulary,)``: cumulative probability of each id as a random token, ending in 1.
@@ -44,7 +45,8 @@ class Masking(NamedTuple):
         leave, random = self.leave_unmasked_prob, self.random_token_prob
         if leave < 0 or random < 0 or leave + random > 1:
             raise ValueError(
-                f"--leave-unmasked-prob and --random-token-prob must be >= 0 and sum to at most 1, but are {leave} and {random}"
+                f"--leave-unmasked-prob and --random-token-prob must be >= 0 and sum to at most 1, but are {leave} "
+                f"and {random}"
             )
 
 

@@ -2,8 +2,8 @@
 
 Each language has its sentences in fairseq's mmap format, as for blocks, and in ``.messages`` the number of the message
 that each of them is (int64). ``<split>.offsets`` (int64, messages + 1) and ``<split>.entries`` (uint64, language in the
-upper 24 bits and row in the lower 40) list for each message the sentences that say it. Opening a split reads a few bytes
-per language, and a sentence is read when its turn comes.
+upper 24 bits and row in the lower 40) list for each message the sentences that say it. Opening a split reads a few
+bytes per language, and a sentence is read when its turn comes.
 """
 
 from __future__ import annotations

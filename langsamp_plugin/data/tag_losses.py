@@ -54,7 +54,7 @@ def groups_of(tag: LangScript) -> tuple[str, str]:
 
 
 def group_losses(losses: Mapping[LangScript, TagLoss]) -> dict[str, float]:
-    """Return macro averages (every tag counts the same) in bits, as ``loss_macro``, ``loss_head``, ``loss_latn``, ..."""
+    """Return macro averages (every tag counts the same) in bits, as ``loss_macro``, ``loss_head``, ``loss_latn``."""
     groups: dict[str, list[float]] = {"macro": [], "head": [], "tail": [], "latn": [], "nonlatn": []}
     for tag, result in losses.items():
         for group in ("macro", *groups_of(tag)):

@@ -91,7 +91,8 @@ class TokenBuffer:
             expected = HEADER.size + 12 * self.num_sentences
             if index.stat().st_size != expected:
                 raise ValueError(
-                    f"{index} must have {expected:,} bytes for {self.num_sentences:,} sentences, but has {index.stat().st_size:,}: it was cut off; {remedy}"
+                    f"{index} must have {expected:,} bytes for {self.num_sentences:,} sentences, but has "
+                    f"{index.stat().st_size:,}: it was cut off; {remedy}"
                 )
             self.dtype = np.dtype(DTYPES[code])
             end = 0
@@ -103,7 +104,8 @@ class TokenBuffer:
                 end = last_offset + last_size * self.dtype.itemsize
         if buffer.stat().st_size != end:
             raise ValueError(
-                f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: one of them is cut off or of another run; {remedy}"
+                f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: one "
+                f"of them is cut off or of another run; {remedy}"
             )
         self.num_tokens = end // self.dtype.itemsize
 
@@ -126,7 +128,7 @@ class TokenBuffer:
         return np.frombuffer(data, dtype=self.dtype)
 
     def sizes(self) -> np.ndarray:
-        """Sentence sizes in tokens, int32 of shape ``(num_sentences,)``; grows with the corpus, so not for mode none."""
+        """Sentence sizes in tokens, int32 of shape ``(num_sentences,)``; grows with the corpus."""
         return np.fromfile(index_path(self.prefix), dtype=np.int32, count=self.num_sentences, offset=HEADER.size)
 
     def check(self) -> None:
@@ -148,8 +150,8 @@ class TokenBuffer:
             )
             if len(wrong):
                 raise ValueError(
-                    f"{path}: sentence {start + wrong[0] + 1:,} does not begin where the one before it ends: the index is "
-                    "damaged; binarize this language again"
+                    f"{path}: sentence {start + wrong[0] + 1:,} does not begin where the one before it ends: the "
+                    "index is damaged; binarize this language again"
                 )
             place = int(ends[-1])
 

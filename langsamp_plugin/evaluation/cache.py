@@ -1,4 +1,4 @@
-"""What was computed before, under a hash of what it depends on: inputs, settings, precision and the version of the code."""
+"""What was computed before, under a hash of what it depends on: inputs, settings, precision, version of the code."""
 
 from __future__ import annotations
 

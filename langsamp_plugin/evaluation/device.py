@@ -19,8 +19,8 @@ class Compute(NamedTuple):
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:1``; empty takes a GPU where there is one.
-        precision: one of :data:`PRECISIONS`; ``auto`` is float32 for features, and for fine-tuning bfloat16 on a GPU that
-            has it.
+        precision: one of :data:`PRECISIONS`; ``auto`` is float32 for features, and for fine-tuning bfloat16 on a GPU
+            that has it.
         batch_tokens: tokens of a batch for encoding and testing, padding included.
     """
 

@@ -103,10 +103,10 @@ def finetune(
 ) -> FineTunedModel:
     """Fine-tune an encoder.
 
-    AdamW without weight decay, learning rate falling linearly to 0, gradients clipped at 1; mixed precision on a GPU. An
-    update over ``accumulate`` micro-batches is exactly that of one batch of their size: the loss of each is divided by
-    the number of labels in all of them, and the gradient is reset once an update. ``settings.recipe`` changes each of
-    these to what the authors' scripts do.
+    AdamW without weight decay, learning rate falling linearly to 0, gradients clipped at 1; mixed precision on a GPU.
+    An update over ``accumulate`` micro-batches is exactly that of one batch of their size: the loss of each is divided
+    by the number of labels in all of them, and the gradient is reset once an update. ``settings.recipe`` changes each
+    of these to what the authors' scripts do.
 
     Args:
         folder: the encoder.
@@ -193,7 +193,8 @@ class _Loop:
     """Optimizer, schedule and scaler of one run."""
 
     def __init__(
-        self, model: Any, settings: Settings, examples: Sequence[Example], kind: str, pad_id: int, precision: str, name: str
+        self, model: Any, settings: Settings, examples: Sequence[Example], kind: str, pad_id: int, precision: str,
+        name: str
     ):  # fmt: skip
         self.model, self.recipe, self.accumulate = model, settings.recipe, settings.accumulate
         self.examples, self.kind, self.pad_id, self.precision, self.name = examples, kind, pad_id, precision, name

@@ -108,7 +108,8 @@ class SeedRun:
     def _train(self) -> FineTunedModel:
         plan = self.plan
         tuned = finetune(
-            str(self.folder), self.tokenizer, kind=plan.task.kind, train=plan.train, dev=plan.dev, settings=plan.settings,
+            str(self.folder), self.tokenizer, kind=plan.task.kind, train=plan.train, dev=plan.dev,
+            settings=plan.settings,
             seed=self.seed, compute=self.compute,
             description=f"{plan.task.name}, seed {self.seed}: fine-tuning on {len(plan.train.texts)} sentences",
         )  # fmt: skip
@@ -206,8 +207,8 @@ def _test_notes(plan: TaskPlan, tag: LangScript, test: Labelled, found: dict[str
     if found["long"]:
         split = plan.task.kind == TAGGING and not plan.settings.recipe.cut_long
         notes.append(
-            f"{found['long']} of {len(test.texts)} sentences of {tag} are longer than {plan.settings.max_length} tokens and "
-            f"were {'split' if split else 'cut'}"
+            f"{found['long']} of {len(test.texts)} sentences of {tag} are longer than {plan.settings.max_length} "
+            f"tokens and were {'split' if split else 'cut'}"
         )
     for label, count in sorted(found["unknown"].items()):
         notes.append(f"{tag} has label {label} {count} times, which {plan.source} does not train; it counts as wrong")

@@ -23,8 +23,8 @@ def check_weights(model: Any, folder: object) -> None:
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise ValueError(
-            f"{folder} must have finite weights, but {broken[0]}{more} has NaN or infinity in it: the run diverged, so take "
-            "an earlier checkpoint"
+            f"{folder} must have finite weights, but {broken[0]}{more} has NaN or infinity in it: the run diverged, "
+            "so take an earlier checkpoint"
         )
 
 
@@ -57,5 +57,6 @@ def check_loss(loss: float, update: int, folder: object) -> None:
     """
     if not np.isfinite(loss):
         raise ValueError(
-            f"fine-tuning {folder} diverged: the loss of update {update + 1} is {loss}; lower --lr or use --precision float32"
+            f"fine-tuning {folder} diverged: the loss of update {update + 1} is {loss}; lower --lr or use --precision "
+            "float32"
         )

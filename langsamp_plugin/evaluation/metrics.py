@@ -22,9 +22,9 @@ def tagging_scores(
 
     Args:
         gold, predicted: a label per word.
-        entities: the labels are spans (``B-PER``, ``I-PER``): ``f1`` is then seqeval's entity F1, and else F1 over words,
-            which with one label a word is the accuracy. Entity F1 of plain tags, which the authors report for POS, would
-            merge neighbours of one tag; it is ``f1_spans``.
+        entities: the labels are spans (``B-PER``, ``I-PER``): ``f1`` is then seqeval's entity F1, and else F1 over
+            words, which with one label a word is the accuracy. Entity F1 of plain tags, which the authors report for
+            POS, would merge neighbours of one tag; it is ``f1_spans``.
 
     Returns:
         ``f1``, ``f1_words`` (micro), ``f1_macro`` over labels, ``f1_spans``.

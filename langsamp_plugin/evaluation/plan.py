@@ -1,4 +1,4 @@
-"""What a task will score: its data looked at before anything slow begins, what cannot be scored listed with the reason."""
+"""What a task will score: its data read before anything slow begins, and what cannot be scored, with the reason."""
 
 from __future__ import annotations
 

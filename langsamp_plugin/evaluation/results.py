@@ -74,7 +74,8 @@ class Result(NamedTuple):
 
 
 FIELDS: dict[str, type] = {
-    "task": str, "model": str, "metric": str, "source": str, "seeds": list, "settings": dict, "scores": dict, "sizes": dict,
+    "task": str, "model": str, "metric": str, "source": str, "seeds": list, "settings": dict, "scores": dict,
+    "sizes": dict,
     "not_scored": dict, "notes": list, "by_layer": dict, "curves": dict, "provenance": dict,
 }  # fmt: skip
 """The types of a result's fields, as JSON has them."""

@@ -66,7 +66,8 @@ def run_retrieval(
         folder, model_hash=model_hash, revision=revision, data=plan.folder, data_hashes=data_hashes, train_hash=""
     )
     settings: dict[str, Any] = {
-        "protocol": plan.settings.protocol, "max_length": plan.settings.max_length, "min_pairs": plan.settings.min_pairs,
+        "protocol": plan.settings.protocol, "max_length": plan.settings.max_length,
+        "min_pairs": plan.settings.min_pairs,
         "most_pairs": plan.settings.most_pairs, "layer": main, "pooling": "mean", "limit": plan.limit,
         "precision": store.precision, "batch_tokens": compute.batch_tokens,
     }  # fmt: skip
@@ -77,7 +78,9 @@ def run_retrieval(
     ]
     return Result(
         task=plan.task.name, model=name, metric=plan.task.metric, source=str(ENGLISH), seeds=[], settings=settings,
-        scores={tag: {metric: [value] for metric, value in found.items()} for tag, found in by_layer[str(main)].items()},
+        scores={
+            tag: {metric: [value] for metric, value in found.items()} for tag, found in by_layer[str(main)].items()
+        },
         sizes={str(tag): len(plan.pairs[tag].other) for tag in plan.tags}, not_scored=plan.not_scored,
         notes=[*plan.notes, *notes], by_layer=by_layer if len(wanted) > 1 else {}, curves={},
         provenance={**record, **summarise(store.made)}, title=plan.task.title,

@@ -1,4 +1,4 @@
-"""The six tasks of Glot500 and LangSAMP, and how each is run: the published protocol, and ours with its faults mended."""
+"""The six tasks of Glot500 and LangSAMP, and how each is run: the published protocol, and ours without its faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROTOCOLS = (FIXED, PUBLISHED)
 
 
 class Recipe(NamedTuple):
-    """What a fine-tuning loop does besides its sizes; the defaults are right, the others are what the authors' scripts do.
+    """What a fine-tuning loop does besides its sizes; the other values are what the authors' scripts do.
 
     Args:
         clip: largest norm of a gradient; 0 does not clip.
@@ -187,7 +187,8 @@ TASKS = {
         Task(
             "pos", "POS", TAGGING, "f1", "91 (28/63)",
             WORDS,
-            "pos/<tag>/{train,dev,test}[.tsv,.txt,.conllu]: a token and its label a line, a blank line between sentences",
+            "pos/<tag>/{train,dev,test}[.tsv,.txt,.conllu]: a token and its label a line, a blank line between "
+            "sentences",
             "Universal Dependencies, universaldependencies.org",
             "per treebank, mostly CC BY-SA 4.0, some non-commercial",
             "de Marneffe et al., Universal Dependencies (CL 2021)",

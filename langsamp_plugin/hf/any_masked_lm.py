@@ -1,4 +1,4 @@
-"""The two tables on any masked LM of transformers: BERT, ModernBERT (mmBERT), DeBERTa-v2, EuroBERT, XLM-R and their kin."""
+"""The two tables on any masked LM of transformers: BERT, ModernBERT (mmBERT), DeBERTa-v2, EuroBERT, XLM-R."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PREFIX, SUFFIX = "LangSamp", "ForMaskedLM"
 
 @cache
 def tagged_class(stock: type[PreTrainedModel]) -> Any:
-    """Return the class of a stock masked LM with the two tables, ``LangSampBertForMaskedLM`` for ``BertForMaskedLM``."""
+    """Return the class of a stock masked LM with the two tables, such as ``LangSampBertForMaskedLM``."""
     if issubclass(stock, TaggedMaskedLM):
         return stock
     if stock is XLMRobertaForMaskedLM:
@@ -88,8 +88,8 @@ def fold_tag(model: Any, tag: str) -> Any:
     first = find_head(model).first
     if first is None:
         raise ValueError(
-            f"the head of {type(model).__name__} must begin with a linear layer with a bias, but does not: a tag cannot be "
-            "folded into it; keep the tables and pass lang_ids and script_ids"
+            f"the head of {type(model).__name__} must begin with a linear layer with a bias, but does not: a tag "
+            "cannot be folded into it; keep the tables and pass lang_ids and script_ids"
         )
     width = model.config.hidden_size
     rows = [getattr(model, name).weight if getattr(model, name) is not None else None for name in TABLES]

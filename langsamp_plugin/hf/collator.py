@@ -106,8 +106,8 @@ class LangSampCollator:
             target[: len(row)] = row
         if tokens.min() < 0 or tokens.max() >= len(self.masking.special):
             raise ValueError(
-                f"input_ids must be < {len(self.masking.special)}, the tokenizer's size, but have {tokens.max()}: tokenize "
-                "again with the model's own tokenizer"
+                f"input_ids must be < {len(self.masking.special)}, the tokenizer's size, but have {tokens.max()}: "
+                "tokenize again with the model's own tokenizer"
             )
         ids = np.array([self._ids(feature) for feature in features], dtype=np.int64).reshape(-1, 2)
         names = [blake2b(row.tobytes() + pair.tobytes(), digest_size=8).digest() for row, pair in zip(rows, ids)]
@@ -143,7 +143,8 @@ def tag_rows(tables: Tables, tag: Any, language: Any, script: Any, known: Option
     if tag is None and (language is None or script is None):
         raise ValueError(
             "each feature must have a tag (or language and script, or lang_ids and script_ids), but has none: add the "
-            "column, und_Zyyy where it is not known; with a model whose forward has no tag, set remove_unused_columns=False"
+            "column, und_Zyyy where it is not known; with a model whose forward has no tag, set "
+            "remove_unused_columns=False"
         )
     ids = tables.ids(LangScript.from_spelling(tag if tag is not None else f"{language}_{script}"))
     if known is not None:

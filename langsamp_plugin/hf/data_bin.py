@@ -154,8 +154,8 @@ class DataBin(Dataset[Block]):
         rows = model.config.vocab_size
         if rows != self.vocab_size:
             raise ValueError(
-                f"the model must have the vocabulary of dict.txt, {self.vocab_size:,} ids, but has {rows:,}: binarize the "
-                "data with the model's tokenizer"
+                f"the model must have the vocabulary of dict.txt, {self.vocab_size:,} ids, but has {rows:,}: binarize "
+                "the data with the model's tokenizer"
             )
         if not self.with_ids:
             return
@@ -167,8 +167,8 @@ class DataBin(Dataset[Block]):
         for ours, theirs in zip(self.tables, own):
             if len(theirs) and ours != theirs:
                 raise ValueError(
-                    f"the data must be tagged with the model's {len(theirs)} {theirs.noun} codes in their order, but have "
-                    f"{len(ours)} others: give DataBin tables=model.tables"
+                    f"the data must be tagged with the model's {len(theirs)} {theirs.noun} codes in their order, but "
+                    f"have {len(ours)} others: give DataBin tables=model.tables"
                 )
 
 

@@ -1,4 +1,4 @@
-"""The loss of a masked LM of transformers at the masked positions alone, by blocks of logits where that saves memory."""
+"""The loss of a masked LM of transformers at the masked positions alone, in blocks where that saves memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def tied_input(model: Any, head: Head, labels_BT: Tensor, inputs: dict[str, Any]
         model: a masked LM.
         head: its head.
         labels_BT: as in :func:`token_losses`.
-        inputs: the backbone's arguments; ``input_ids`` becomes ``inputs_embeds`` and ``position_ids`` where this is done.
+        inputs: the backbone's arguments; ``input_ids`` becomes ``inputs_embeds`` and ``position_ids`` where this is
+            done.
 
     Returns:
         What :func:`token_losses` must be given; ``None`` where nothing was done: the embedding is not tied or not

@@ -243,9 +243,9 @@ def _ids(tables: Tables, tag: str) -> tuple[int, ...]:
     for codes, code in zip(tables, LangScript.from_spelling(tag)):
         if len(codes) and code not in codes and code not in (UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT):
             raise ValueError(
-                f"{code!r} of {tag} is not among the {len(codes)} {codes.noun}s of this model ({' '.join(codes[:8])}"
-                f"{' ...' if len(codes) > 8 else ''}; all of them are in model.config.{codes.noun}s): take one of these, "
-                "or und_Zyyy, which is unknown and adds nothing"
+                f"{code!r} of {tag} is not among the {len(codes)} {codes.noun}s of this model "
+                f"({' '.join(codes[:8])}{' ...' if len(codes) > 8 else ''}; all of them are in "
+                f"model.config.{codes.noun}s): take one of these, or und_Zyyy, which is unknown and adds nothing"
             )
         ids.append(codes.id(code) if len(codes) else UNKNOWN_ID)
     return tuple(ids)

@@ -3,8 +3,8 @@
 The tables are weights like all others: ``lang_embedding.weight`` and ``.codes`` in ``model.safetensors``, so that hub,
 shards and the Trainer's resume carry them; stock classes leave these names out and load the rest. The codes are in
 ``config.json``, too. Beside them :meth:`TaggedFolder.save_pretrained` writes ``langsamp.safetensors``,
-``languages.tsv`` and ``scripts.tsv``, which the other commands of this package read, and which are the only place of the
-tables in a folder of ``langsamp export``.
+``languages.tsv`` and ``scripts.tsv``, which the other commands of this package read, and which are the only place of
+the tables in a folder of ``langsamp export``.
 """
 
 from __future__ import annotations

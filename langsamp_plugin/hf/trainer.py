@@ -87,7 +87,8 @@ class LangSampTrainer(Trainer):
         changed = [name for name in now if state["fingerprint"].get(name) != now[name]]
         if changed:
             raise ValueError(
-                f"{folder} cannot be resumed on other data: {', '.join(changed)} changed; start a new run from its weights"
+                f"{folder} cannot be resumed on other data: {', '.join(changed)} changed; start a new run from its "
+                "weights"
             )
         return int(state["consumed"]) - int(state["updates"]) * self._items_per_update
 

@@ -95,7 +95,8 @@ def import_to_megatron(
 
     Args:
         source: a Hugging Face folder, or a checkpoint of fairseq.
-        out: the folder to write; one that this function wrote and nobody changed is replaced once the new one is complete.
+        out: the folder to write; one that this function wrote and nobody changed is replaced once the new one is
+            complete.
         spm: the SentencePiece model; by default the one in the folder, or in the checkpoint's data folder.
         multiple, ranks: the vocabulary is padded to a multiple of their product.
         allow_pickle: also read Hugging Face weights that are only there as a pickle.

@@ -1,9 +1,9 @@
 """Our data for Megatron's trainers: a sample is a pure function of its number, so that a run resumes by counting.
 
 Megatron counts the samples that all ranks have consumed and hands that number on when it resumes. Sample n is position
-``n % E`` of epoch ``n // E + 1``, E blocks an epoch, in the order of :class:`~langsamp_plugin.data.sampling.BlockSampler`
-and with the masks that fairseq's side draws: the same seed gives the same batches. With another number of ranks, or another
-batch size, the remaining samples still come exactly once.
+``n % E`` of epoch ``n // E + 1``, E blocks an epoch, in the order of
+:class:`~langsamp_plugin.data.sampling.BlockSampler` and with the masks that fairseq's side draws: the same seed gives
+the same batches. With another number of ranks, or another batch size, the remaining samples still come exactly once.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class LangSampDataset(torch.utils.data.Dataset):
         seed: the run's.
         alpha, sampling, scale: how languages are drawn, see :func:`~langsamp_plugin.data.sampling.draws_per_epoch`.
         sampled: draw languages so, in mixed order; ``False`` is every block once, language after language.
-        tag_dropout: probability that a sample's tag is replaced by the unknown one. It is drawn here and not in the model,
-            so that all tensor-parallel ranks agree and a resumed run draws the same.
+        tag_dropout: probability that a sample's tag is replaced by the unknown one. It is drawn here and not in the
+            model, so that all tensor-parallel ranks agree and a resumed run draws the same.
         mask_prob: share of tokens that are predicted.
         tag_map: file of lines ``FOLDER<tab>TAG``.
 
@@ -124,8 +124,8 @@ class LangSampDataset(torch.utils.data.Dataset):
             number: from 0, over all epochs.
 
         Returns:
-            int64 ``tokens`` (T,), ``labels`` (T,) with -100 where nothing is predicted, ``attention_mask`` (T,), 1 where
-            there is a token, and scalars ``lang_ids``, ``script_ids`` and ``number``.
+            int64 ``tokens`` (T,), ``labels`` (T,) with -100 where nothing is predicted, ``attention_mask`` (T,), 1
+            where there is a token, and scalars ``lang_ids``, ``script_ids`` and ``number``.
         """
         if not 0 <= number < self.num_samples:
             raise IndexError(f"the data set has {self.num_samples:,} samples, but number {number:,} was asked for")

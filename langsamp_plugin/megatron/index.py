@@ -1,8 +1,9 @@
 """The index that Megatron's ``IndexedDataset`` reads over a ``.bin`` of fairseq's, which is linked and not copied.
 
-Both formats come from one and share their first fields. Layout of Megatron's ``.idx``: 9 bytes magic, uint64 version (1),
-uint8 dtype code, uint64 number of sentences n, uint64 number of document starts n + 1, n x int32 sizes in tokens, n x int64
-byte offsets into ``.bin``, (n + 1) x int64 document starts. Each sentence is a document here, as lines of a corpus are.
+Both formats come from one and share their first fields. Layout of Megatron's ``.idx``: 9 bytes magic, uint64 version
+(1), uint8 dtype code, uint64 number of sentences n, uint64 number of document starts n + 1, n x int32 sizes in tokens,
+n x int64 byte offsets into ``.bin``, (n + 1) x int64 document starts. Each sentence is a document here, as lines of a
+corpus are.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ def index_data(data: PathLike, out: PathLike) -> IndexResult:
 
     Args:
         data: a binarized data folder; a split without a token is left out.
-        out: the folder to write, ``<tag>/<split>.{bin,idx}`` like the data folder; a ``.bin`` is a hard link to the data's,
-            or a symbolic one where that is on another disk.
+        out: the folder to write, ``<tag>/<split>.{bin,idx}`` like the data folder; a ``.bin`` is a hard link to the
+            data's, or a symbolic one where that is on another disk.
 
     Raises:
         FileNotFoundError: there is no data.
@@ -129,7 +130,8 @@ def check_megatron_index(prefix: PathLike) -> int:
         _, version, code, n, documents = HEADER.unpack(header)
         if version != 1 or code not in SIZES or documents != n + 1 or size != HEADER.size + 12 * n + 8 * documents:
             raise ValueError(
-                f"{index} must be an index of Megatron's over {n:,} sentences, but is of fairseq's form or damaged: {remedy}"
+                f"{index} must be an index of Megatron's over {n:,} sentences, but is of fairseq's form or damaged: "
+                f"{remedy}"
             )
         end = 0
         if n:
@@ -140,8 +142,8 @@ def check_megatron_index(prefix: PathLike) -> int:
             end = last_offset + last_size * SIZES[code]
     if buffer.stat().st_size != end:
         raise ValueError(
-            f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: the index is "
-            f"not of this file; {remedy}"
+            f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: the "
+            f"index is not of this file; {remedy}"
         )
     return int(n)
 

@@ -1,8 +1,8 @@
 """XLM-R's transformer layer on Megatron-Core, whose own layer has its LayerNorms elsewhere.
 
-XLM-R is post-LN: ``y = LN(x + attention(x))``. Megatron's layer is pre-LN: ``y = x + attention(LN(x))``. Post-LN is pre-LN
-whose residual starts at the LayerNorm's output, with the LayerNorms shifted by one: the embeddings' is the first layer's
-``input_layernorm``, the one after block i is ``input_layernorm`` of layer i + 1, the last one is the block's
+XLM-R is post-LN: ``y = LN(x + attention(x))``. Megatron's layer is pre-LN: ``y = x + attention(LN(x))``. Post-LN is
+pre-LN whose residual starts at the LayerNorm's output, with the LayerNorms shifted by one: the embeddings' is the first
+layer's ``input_layernorm``, the one after block i is ``input_layernorm`` of layer i + 1, the last one is the block's
 ``final_layernorm``. XLM-R XL is pre-LN and takes Megatron's layer as it is.
 
 Tensor names end in their shape: S positions, B batch, H heads, D width of a head, C width of the model.
@@ -185,8 +185,8 @@ def engine_modules() -> tuple[Any, ...]:
     """Return the same of Transformer Engine, LayerNorm and linear layer apart: post-LN needs what is between them."""
     if not has_transformer_engine():
         raise ModuleNotFoundError(
-            "Transformer Engine must be installed for this layer, but is not: leave transformer_engine out, and torch's "
-            "attention is used"
+            "Transformer Engine must be installed for this layer, but is not: leave transformer_engine out, and "
+            "torch's attention is used"
         )
     from megatron.core.extensions.transformer_engine import (
         TEColumnParallelLinear,

@@ -1,8 +1,8 @@
 """Reading and writing torch's distributed checkpoints as Megatron-Core does, without running code that they carry.
 
 A checkpoint is a folder: ``.metadata`` (a pickle: which tensor is where), ``*.distcp`` (tensors, each as ``torch.save``
-writes it), ``common.pt`` (what is not a tensor) and ``metadata.json`` (the format). Megatron and torch read the first by
-``pickle.load``, which runs whatever it asks for; here only the classes of :data:`ALLOWED` are built, and
+writes it), ``common.pt`` (what is not a tensor) and ``metadata.json`` (the format). Megatron and torch read the first
+by ``pickle.load``, which runs whatever it asks for; here only the classes of :data:`ALLOWED` are built, and
 :func:`check_stored` does so before Megatron may read a folder.
 """
 
@@ -119,7 +119,8 @@ def open_stored(path: PathLike) -> Stored:
             raise ValueError(f"{folder / FORMAT} is damaged: {error}") from error
         if backend != "torch_dist":
             raise ValueError(
-                f"{folder} must be of form torch_dist, but is {str(backend)[:40]!r}: save it with --ckpt-format torch_dist"
+                f"{folder} must be of form torch_dist, but is {str(backend)[:40]!r}: save it with --ckpt-format "
+                "torch_dist"
             )
     try:
         with open(folder / METADATA, "rb") as stream:

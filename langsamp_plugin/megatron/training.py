@@ -124,8 +124,8 @@ def train(options: TrainingOptions) -> list[StepLog]:
     rounds, rest = divmod(options.global_batch, options.micro_batch * ranks)
     if rest or not rounds:
         raise ValueError(
-            f"global_batch must be a multiple of micro_batch x data-parallel ranks = {options.micro_batch * ranks}, but "
-            f"is {options.global_batch}"
+            f"global_batch must be a multiple of micro_batch x data-parallel ranks = {options.micro_batch * ranks}, "
+            f"but is {options.global_batch}"
         )
     with on_cpu():
         run = _build(options)
@@ -167,8 +167,8 @@ def _build(options: TrainingOptions) -> _Run:
     )  # fmt: skip
     if dataset.num_words != sizes.words:
         raise ValueError(
-            f"{options.data} must have the model's {sizes.words:,} words, but dict.txt makes {dataset.num_words:,}: binarize "
-            "with the model's SentencePiece model"
+            f"{options.data} must have the model's {sizes.words:,} words, but dict.txt makes {dataset.num_words:,}: "
+            "binarize with the model's SentencePiece model"
         )
     torch.manual_seed(options.seed)
     if gpu:

@@ -1,8 +1,8 @@
 """The names and forms of the same weights in fairseq and in Megatron-Core: one table, read in both directions.
 
-Three things differ besides the names. Megatron keeps query, key and value in one matrix, head by head; the LayerNorms of
-a post-LN model stand one place later (see :mod:`langsamp_plugin.megatron.layer`); and the vocabulary is padded with rows
-that no word has. Positions need no change, as the model counts them as XLM-R does.
+Three things differ besides the names. Megatron keeps query, key and value in one matrix, head by head; the LayerNorms
+of a post-LN model stand one place later (see :mod:`langsamp_plugin.megatron.layer`); and the vocabulary is padded with
+rows that no word has. Positions need no change, as the model counts them as XLM-R does.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def to_fairseq(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Te
 
 
 def join_heads(parts: list[Tensor], heads: int) -> Tensor:
-    """Return query, key and value, each ``(width, ...)``, as Megatron keeps them: ``(heads, 3, width / heads, ...)``."""
+    """Return query, key and value, each ``(width, ...)``, as one: ``(heads, 3, width/heads, ...)``."""
     by_head = [part.view(heads, -1, *part.shape[1:]) for part in parts]
     return torch.stack(by_head, dim=1).reshape(-1, *parts[0].shape[1:])
 

@@ -69,8 +69,8 @@ class LangSampRobertaModel(RobertaModel):
         parser.add_argument(
             "--checkpoint-activations",
             action="store_true",
-            help="keep only what enters a transformer block and compute the block anew in the backward pass: less memory, "
-            "a third more time; the XL size needs it",
+            help="keep only what enters a transformer block and compute the block anew in the backward pass: less "
+            "memory, a third more time; the XL size needs it",
         )
         parser.add_argument(
             "--compile",

@@ -19,17 +19,18 @@ from torch.autograd.function import once_differentiable
 from langsamp_plugin.modules.tied_embedding import TiedGradient
 
 BLOCK_BYTES = {"cpu": 2**27}
-"""Size of a block of logits in float32, by type of device. Each block costs a pass over the projection's gradient: on two
-cores at 250,002 words 128 MB lose a tenth against one block, 16 MB take more than twice as long
+"""Size of a block of logits in float32, by type of device. Each block costs a pass over the projection's gradient: on
+two cores at 250,002 words 128 MB lose a tenth against one block, 16 MB take more than twice as long
 (scripts/benchmarks/head.py --megabytes). Other devices have :data:`SHARE_OF_MEMORY`."""
 
 SHARE_OF_MEMORY = 12
-"""One part in so many of a GPU's memory is a block's size: 80 GB hold all 4,915 masked tokens of 64 x 512 at 401,145 words in
-about one block, 24 GB in four. Estimated and not measured."""
+"""One part in so many of a GPU's memory is a block's size: 80 GB hold all 4,915 masked tokens of 64 x 512 at 401,145
+words in about one block, 24 GB in four. Estimated and not measured."""
 
 ALIGNED = 64
 """Elements to whose multiple the rows of a block of half-precision logits are padded in memory, never in meaning: fast
-matrix kernels of a GPU want rows that begin at multiples of 16 bytes, and 401,145 words are an odd number of elements."""
+matrix kernels of a GPU want rows that begin at multiples of 16 bytes, and 401,145 words are an odd number of
+elements."""
 
 CPU_SLICE = 1024
 """Words whose logits one matrix product makes on a CPU; of 1,024 to 65,536 the fastest (examples/benchmarks)."""
@@ -116,9 +117,9 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
     """Losses by blocks of rows, and the gradients while a block's logits are there.
 
     With ``e = exp(logits - max)`` and ``s`` its sum over the vocabulary, the gradient of a row's logits is
-    ``(e - s * onehot) / s``. In float32 ``1 / s`` is applied to the narrow side of each product that follows, so that no
-    further pass over the block is needed; in half precision it is part of the pass that rounds the gradient, which takes
-    the place of the logits.
+    ``(e - s * onehot) / s``. In float32 ``1 / s`` is applied to the narrow side of each product that follows, so that
+    no further pass over the block is needed; in half precision it is part of the pass that rounds the gradient, which
+    takes the place of the logits.
 
     In float16 the gradients have to be scaled before they are rounded, or small ones are lost; the scale is only known
     in the backward pass, which therefore makes the logits of each block anew.
@@ -230,7 +231,7 @@ def _block_in_place(logits_RV: Tensor, target_R: Tensor, with_gradient: bool) ->
 
 
 def _gradient_in_place(logits_RV: Tensor, wide_RV: Tensor, target_R: Tensor, log_sums_R: Tensor, scale: Tensor) -> None:
-    """Put ``scale * (softmax - onehot)`` in the place of half-precision logits; ``wide_RV`` is a float32 copy to use up."""
+    """Put ``scale * (softmax - onehot)`` in place of half-precision logits; ``wide_RV`` is a float32 copy to use up."""
     wide_RV.sub_(log_sums_R[:, None]).exp_()
     wide_RV.scatter_add_(1, target_R[:, None], wide_RV.new_full((len(wide_RV), 1), -1))
     logits_RV.copy_(wide_RV.mul_(scale))

@@ -15,7 +15,8 @@ from langsamp_plugin.report.report import Report
 
 
 def save_report(report: Report, out: PathLike) -> list[Path]:
-    """Write ``report.md``, ``summary.csv``, ``differences.csv``, ``families.csv``, ``languages.csv``, ``summary.tex``, pictures.
+    """Write ``report.md``, ``summary.csv``, ``differences.csv``, ``families.csv``, ``languages.csv``, ``summary.tex``,
+    pictures.
 
     Returns:
         The paths, ``report.md`` first.

@@ -55,7 +55,7 @@ class Groups:
         """Return which split tail and head are."""
         if self.given is not None:
             return "head and tail: as --groups says"
-        return "head and tail: the authors' list of each task; a language that it does not have is head if XLM-R was trained on it"
+        return "head and tail: the authors' list of each task; a language that it lacks is head if XLM-R knows it"
 
     @classmethod
     def load(cls, path: PathLike) -> Groups:
@@ -74,8 +74,8 @@ class Groups:
             with error_context(f"{path}, line {number}"):
                 if len(fields) <= max(columns) or fields[columns[1]] not in ("0", "1"):
                     raise ValueError(
-                        "must be lang_script<tab>head with 1 or 0 for head, with or without a line that names these columns "
-                        f"lang_script and head, but is {chr(9).join(fields)[:60]!r}"
+                        "must be lang_script<tab>head with 1 or 0 for head, with or without a line that names these "
+                        f"columns lang_script and head, but is {chr(9).join(fields)[:60]!r}"
                     )
                 tag = str(LangScript.parse(fields[columns[0]]))
                 if fields[columns[1]] == "1":

@@ -59,8 +59,8 @@ def _joined(loaded: Sequence[tuple[Path, Result]]) -> list[Result]:
             one, two = values_of(other), values_of(result)
             if any(one[tag].keys() & two[tag].keys() for tag in one.keys() & two.keys()):
                 raise ValueError(
-                    f"{first} and {path} have the same languages and seeds of {result.model} on {result.task}: name only "
-                    "one of them, or evaluate with --name"
+                    f"{first} and {path} have the same languages and seeds of {result.model} on {result.task}: name "
+                    "only one of them, or evaluate with --name"
                 )
             parts[place] = (first, join(other, result))
             break

@@ -118,8 +118,8 @@ def _origins(report: Report) -> list[str]:
         for result in of_task:
             origin = result.provenance
             lines.append(
-                f"- {report.title(task)}, {result.model}: weights {origin.get('model_hash')}, data {origin.get('data_hash')}, "
-                f"{origin.get('device')}, torch {origin.get('versions', {}).get('torch')}, {origin.get('finished')}: "
-                f"`{origin.get('command')}`"
+                f"- {report.title(task)}, {result.model}: weights {origin.get('model_hash')}, data "
+                f"{origin.get('data_hash')}, {origin.get('device')}, torch {origin.get('versions', {}).get('torch')}, "
+                f"{origin.get('finished')}: `{origin.get('command')}`"
             )
     return lines

@@ -42,8 +42,9 @@ class Point(NamedTuple):
 def plot_task(rows: Sequence[LanguageScores], *, models: Sequence[str], title: str, metric: str, path: Path) -> Path:
     """Draw a task and return the picture's path.
 
-    With two models or more, each language is a point, the baseline across and another model up, a panel per model; with one
-    model, its languages stand in order of their scores. Colour tells head from tail, shape Latin script from others.
+    With two models or more, each language is a point, the baseline across and another model up, a panel per model; with
+    one model, its languages stand in order of their scores. Colour tells head from tail, shape Latin script from
+    others.
 
     Args:
         rows: the languages.

@@ -1,4 +1,4 @@
-"""The numbers of a report: groups of languages, model against model, language by language; nothing is computed twice."""
+"""The numbers of a report: groups of languages, model against model, language by language."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ class Report:
         }
         if not any(self.shared.values()):
             raise ValueError(
-                f"no language has scores of all models ({', '.join(every)}), so nothing can be compared: name results of "
-                "the same languages"
+                f"no language has scores of all models ({', '.join(every)}), so nothing can be compared: name results "
+                "of the same languages"
             )
         self._check_metrics()
 
@@ -318,7 +318,7 @@ class Report:
         return len({result.provenance.get("data_hash") for result in of_task}) > 1
 
     def _coverage(self, task: str) -> list[str]:
-        """Return what the numbers of a task depend on: the metric, the pools of retrieval, limits, the source language."""
+        """Return what the numbers of a task depend on: metric, pools of retrieval, limits, source language."""
         title, of_task, lines = self.title(task), self.tasks[task], []
         if task in DIFFERENT_METRICS and self.metric(task) != DIFFERENT_METRICS[task][0] and self.published:
             metric, why = DIFFERENT_METRICS[task]
@@ -326,7 +326,8 @@ class Report:
         sizes = [size for tag, size in of_task[0].sizes.items() if tag in self.shared[task]]
         if not of_task[0].seeds and sizes and min(sizes) != max(sizes):
             lines.append(
-                f"{title}: the sentences to choose from are {min(sizes):,} to {max(sizes):,}, and accuracy falls as they grow"
+                f"{title}: the sentences to choose from are {min(sizes):,} to {max(sizes):,}, and accuracy falls as "
+                "they grow"
             )
         if of_task[0].settings.get("limit"):
             lines.append(f"{title}: at most {of_task[0].settings['limit']} sentences of each file")

@@ -1,14 +1,15 @@
 """Is one model better than another: over languages, and over the seeds of fine-tuning.
 
-A fine-tuned model is shared by all languages, so its luck moves them together, and resampling languages alone would take
-that for a difference of the models. The unit of randomness of a comparison of *models* is the seed, and the language
-where the claim is about languages beyond those at hand. Three cases:
+A fine-tuned model is shared by all languages, so its luck moves them together, and resampling languages alone would
+take that for a difference of the models. The unit of randomness of a comparison of *models* is the seed, and the
+language where the claim is about languages beyond those at hand. Three cases:
 
 - several seeds on both sides: a two-level test. The difference of means is compared with its standard error, which has
-  the variance of seeds (within each model, Welch) and that of languages; the degrees of freedom are Satterthwaite's. The
-  interval is the same test turned round. A two-level bootstrap (seeds of each model, then languages) estimates the same
-  variances, but with four or five seeds it is too narrow: ``scripts/benchmarks/false_alarms.py`` measures both.
-- one seed on either side: nothing is known of the seeds' variance, so there is no test of the models. The interval is over
+  the variance of seeds (within each model, Welch) and that of languages; the degrees of freedom are Satterthwaite's.
+  The interval is the same test turned round. A two-level bootstrap (seeds of each model, then languages) estimates the
+  same variances, but with four or five seeds it is too narrow: ``scripts/benchmarks/false_alarms.py`` measures both.
+- one seed on either side: nothing is known of the seeds' variance, so there is no test of the models. The interval is
+over
   languages and says something about *this run* only; it is labelled so.
 - no seeds at all (retrieval, where nothing is trained): a bootstrap over languages, and the claim is about languages.
 - fewer than six languages: an exact sign-flip test over languages, which cannot say less than 2 / 2**n, and no interval
@@ -110,9 +111,9 @@ def compare(one: np.ndarray, other: np.ndarray, *, seeds: bool, resamples: Resam
 def _two_level_test(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """Return p and a 95 % interval of the difference of means, with seeds and languages as sources of variance.
 
-    The variance of seeds is that of each model's mean over languages, Welch's sum of both with Satterthwaite's degrees of
-    freedom. It has the noise of language x seed in it already. What languages add beyond that is estimated from their
-    gains, less the noise of language x seed in them, and not below 0.
+    The variance of seeds is that of each model's mean over languages, Welch's sum of both with Satterthwaite's degrees
+    of freedom. It has the noise of language x seed in it already. What languages add beyond that is estimated from
+    their gains, less the noise of language x seed in them, and not below 0.
     """
     from scipy.stats import t
 

@@ -70,8 +70,8 @@ class LangSampMaskedLMConfig(AlignmentConfig):
     phases: Optional[str] = field(
         default=None,
         metadata={
-            "help": "JSON list of phases, each with its own updates, mask_prob, alpha, scale, languages and data, for what "
-            "this run's flags say; the last one lasts until --max-update"
+            "help": "JSON list of phases, each with its own updates, mask_prob, alpha, scale, languages and data, for "
+            "what this run's flags say; the last one lasts until --max-update"
         },
     )
     seed: int = II("common.seed")

@@ -63,7 +63,7 @@ def build_masking(dictionary: Dictionary, cfg: LangSampMaskedLMConfig) -> Maskin
 def training_draws(
     languages: Sequence[LanguageBlocks], cfg: LangSampMaskedLMConfig, phase: Phase = NO_PHASE
 ) -> np.ndarray:
-    """Return how many blocks of each language an epoch has, int64 ``(languages,)``, by the sampling flags or a phase."""
+    """Return how many blocks of each language an epoch has, int64 ``(languages,)``."""
     lines = None
     if str(cfg.multilang_sampling_counts) == "lines":
         lines = np.array([blocks.num_sentences for blocks in languages], dtype=np.int64)
@@ -85,8 +85,8 @@ def check_metric(name: str, languages: Sequence[LanguageBlocks], split: str) -> 
     groups = {"macro", *(group for blocks in languages for group in groups_of(blocks.tag))}
     if name.startswith("loss_") and name[5:] not in groups:
         raise ValueError(
-            f"--best-checkpoint-metric must be loss, ppl, accuracy, or one of loss_{', loss_'.join(sorted(groups))}, which "
-            f"the languages of {split} have, but is {name}"
+            f"--best-checkpoint-metric must be loss, ppl, accuracy, or one of loss_{', loss_'.join(sorted(groups))}, "
+            f"which the languages of {split} have, but is {name}"
         )
 
 

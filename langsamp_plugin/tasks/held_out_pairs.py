@@ -189,8 +189,8 @@ def alignment_stats(results: Mapping[LangScript, TagAlignment], norm: float) -> 
     margin = groups["macro"][0]
     if norm > COLLAPSED_NORM and margin < COLLAPSED_MARGIN:
         logger.warning(
-            "the aligned layer has nearly one vector for all sentences (norm of their mean %.3f, margin of held-out pairs "
-            "%.3f): raise --align-temperature or --align-pairs, or align from the start of training",
+            "the aligned layer has nearly one vector for all sentences (norm of their mean %.3f, margin of held-out "
+            "pairs %.3f): raise --align-temperature or --align-pairs, or align from the start of training",
             norm, margin,
         )  # fmt: skip
     stats = {f"align_margin_{group}": values[0] for group, values in groups.items()}

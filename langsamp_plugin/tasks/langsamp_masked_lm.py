@@ -102,7 +102,7 @@ class LangSampMaskedLMTask(FairseqTask):
 
     @classmethod
     def setup_task(cls, cfg: LangSampMaskedLMConfig, **kwargs: Any) -> LangSampMaskedLMTask:
-        """Load the dictionary of the first data folder and build the task; from here on SIGTERM means: save and stop."""
+        """Load the dictionary of the first data folder and build the task; from here on SIGTERM saves and stops."""
         ending.watch()
         paths = utils.split_paths(cfg.data)
         path = Path(paths[0]) / "dict.txt"

@@ -1,8 +1,8 @@
 """Phases of one run: what is masked and drawn changes at a given update, as mmBERT does it (Marone et al. 2025).
 
-A phase is one epoch of exactly as many blocks as its updates take, shared out over its languages: every update is full, the
-counts per language are exact, and the border between two phases is one between epochs, at which a run is saved and goes
-on like at any other place.
+A phase is one epoch of exactly as many blocks as its updates take, shared out over its languages: every update is full,
+the counts per language are exact, and the border between two phases is one between epochs, at which a run is saved and
+goes on like at any other place.
 """
 
 from __future__ import annotations

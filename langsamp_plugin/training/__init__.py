@@ -1,6 +1,7 @@
 """Patches to fairseq's trainer for long runs.
 
-Checkpoints that outlive a crash, SIGTERM, errors that say what to do, half precision across restarts, an average of weights.
+Checkpoints that outlive a crash, SIGTERM, errors that say what to do, half precision across restarts,
+an average of weights.
 """
 
 from langsamp_plugin.training import durable_checkpoints, ending, master_weights, moving_average, not_finite

@@ -95,8 +95,8 @@ def check_dictionary(path: str, old: Optional[str], task: Any) -> None:
     new = task.state_dict().get("dictionary")
     if old is not None and new is not None and old != new:
         raise ValueError(
-            f"{path} was trained with another dictionary (hash {old}) than this data's dict.txt (hash {new}), so its rows "
-            "would belong to other pieces: move them with `langsamp init CHECKPOINT --spm MODEL --out CKPT`"
+            f"{path} was trained with another dictionary (hash {old}) than this data's dict.txt (hash {new}), so its "
+            "rows would belong to other pieces: move them with `langsamp init CHECKPOINT --spm MODEL --out CKPT`"
         )
 
 

@@ -2,17 +2,17 @@
 
 SIGTERM is what clusters send before they kill: save after the update that is running, and exit with status 0.
 
-Every worker notes the signal when it comes. The criterion sends the note along with the sums of an update or of a batch of
-a validation, and the task reads it from the sum over all workers, so that all of them stop at the same place. Before the
-first update, and after a save or a validation, they ask each other.
+Every worker notes the signal when it comes. The criterion sends the note along with the sums of an update or of a batch
+of a validation, and the task reads it from the sum over all workers, so that all of them stop at the same place. Before
+the first update, and after a save or a validation, they ask each other.
 
 1. Start, data, compilation: the run is saved as it was read, and ends before its first update.
 2. An update: it is finished, saved, and the run ends.
 3. A validation: it is left after the batch that is running; its figures are dropped.
 4. A save: the run ends after it.
 
-Loader processes ignore a signal from elsewhere than their parent, as it may have been sent to all processes of a job: see
-:class:`langsamp_plugin.data.block_iterator.Loader`.
+Loader processes ignore a signal from elsewhere than their parent, as it may have been sent to all processes of a job:
+see :class:`langsamp_plugin.data.block_iterator.Loader`.
 """
 
 from __future__ import annotations

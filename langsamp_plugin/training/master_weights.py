@@ -1,7 +1,7 @@
 """Half precision across restarts: the float32 weights that the optimizer works on are what a checkpoint has.
 
-fairseq's FP16Optimizer keeps a float32 copy of the weights for the updates. Its checkpoints have the half-precision weights
-of the model only, so that a resumed run begins each weight at a rounded value. Here:
+fairseq's FP16Optimizer keeps a float32 copy of the weights for the updates. Its checkpoints have the half-precision
+weights of the model only, so that a resumed run begins each weight at a rounded value. Here:
 
 1. saved: "model" in the checkpoint has the float32 weights (fairseq stores the rounded ones as float32, too), so that
    export and every other reader has them;
@@ -40,7 +40,7 @@ def install() -> None:
 
 
 def masters(optimizer: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield ``(weight, its float32 master)`` of an optimizer that has masters; the second may be a view into one tensor."""
+    """Yield ``(weight, its float32 master)`` of an optimizer that has masters; the second may be a view."""
     master = getattr(optimizer, "fp32_params", None)
     if isinstance(master, dict):  # by device, all weights of a device in one tensor
         offsets = dict.fromkeys(master, 0)
@@ -84,9 +84,9 @@ def _restoring(stock: Any) -> Any:
                 raise
             then, _, now = str(error).rpartition("). ")[2].partition(" vs ")
             raise ValueError(
-                f"the checkpoint's optimizer is {then}, but this run's is {now}: continue with the optimizer and precision "
-                "of the checkpoint (--fp16, --bf16, --memory-efficient-fp16, --amp), or start from its weights alone with "
-                "--reset-optimizer"
+                f"the checkpoint's optimizer is {then}, but this run's is {now}: continue with the optimizer and "
+                "precision of the checkpoint (--fp16, --bf16, --memory-efficient-fp16, --amp), or start from its "
+                "weights alone with --reset-optimizer"
             ) from error
         finally:
             hook.remove()

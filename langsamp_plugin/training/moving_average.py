@@ -1,4 +1,4 @@
-"""``--store-ema``: fairseq averages every tensor of a model, but the codes of the tables are integers and are copied."""
+"""``--store-ema``: fairseq averages every tensor of a model, but codes of the tables are integers and are copied."""
 
 from __future__ import annotations
 

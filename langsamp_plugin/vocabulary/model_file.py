@@ -143,5 +143,6 @@ def check_kind(model: ModelFile, path: PathLike) -> None:
     reason = unsupported(model)
     if reason is not None:
         raise ValueError(
-            f"{path} cannot be used: {reason}, and Hugging Face's XLM-R tokenizer would split text in another way; {RETRAIN}"
+            f"{path} cannot be used: {reason}, and Hugging Face's XLM-R tokenizer would split text in another way; "
+            f"{RETRAIN}"
         )

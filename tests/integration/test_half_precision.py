@@ -108,7 +108,8 @@ def states(*folders):
     ids=["masters", "flat masters", "memory efficient"],
 )
 def test_a_run_in_half_precision_resumes_where_it_was(demo, tmp_path, flags, before):
-    """12 updates against 5 and 7: weights, moments, and the scale, which grows every third update and overflows once."""
+    """12 updates against 5 and 7: weights, moments, and the scale, which grows every third update and overflows
+    once."""
     flags = (*flags, "--fp16-init-scale", 2**20)
     train(demo / "data-bin", tmp_path / "whole", 12, *flags, before=before)
     train(demo / "data-bin", tmp_path / "parts", 5, *flags, before=before)
@@ -133,7 +134,8 @@ def test_without_master_weights_a_resumed_run_ends_elsewhere(demo, tmp_path):
 
 
 def test_a_run_changes_its_precision(demo, tmp_path):
-    """From float32 to masters in one tensor, to one for each weight, to float32: each goes on with weights and moments."""
+    """From float32 to masters in one tensor, to one for each weight, to float32: each goes on with weights and
+    moments."""
     plain = ("--optimizer", "fused_adamw")
     for updates, flags, before in ((4, plain, ""), (6, FLAT, FLAT_ON_CPU), (8, MASTERS, ""), (10, plain, "")):
         before_it = states(tmp_path)[0] if updates > 4 else None

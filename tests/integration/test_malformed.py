@@ -11,8 +11,13 @@ import sys
 import pyarrow
 import pyarrow.parquet
 import pytest
-from malformed_inputs import SETUPS, index_cases, option_cases, table_cases, text_cases
-from malformed_models import checkpoint_cases, evaluation_cases, folder_cases
+from malformed_checkpoints import checkpoint_cases
+from malformed_data import index_cases
+from malformed_evaluation import evaluation_cases
+from malformed_folders import folder_cases
+from malformed_inputs import SETUPS
+from malformed_options import option_cases
+from malformed_texts import table_cases, text_cases
 
 from langsamp_plugin.cli import main
 from langsamp_plugin.commands.app import analyze_app, app, tokenizer_app

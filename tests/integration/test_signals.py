@@ -1,4 +1,5 @@
-"""SIGTERM to whom and when it may come: the run ends with status 0, its last checkpoint is complete and of the right update."""
+"""SIGTERM to whom and when it may come: the run ends with status 0, its last checkpoint is complete and of the right
+update."""
 
 import os
 import re

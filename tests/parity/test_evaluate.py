@@ -232,6 +232,7 @@ def test_commands(eval_data, exported, tmp_path):
     output = run("langsamp", "report", tmp_path / "out" / "one", tmp_path / "out" / "two", "--out", tmp_path / "report")
     assert "two - one +0.00 [+0.00, +0.00], p = 1.0000" in output and "best of its column" in output
     assert {path.name for path in (tmp_path / "report").iterdir()} == {
-        "report.md", "summary.csv", "differences.csv", "families.csv", "languages.csv", "summary.tex", "sr_bible.png", "pos.png",
+        "report.md", "summary.csv", "differences.csv", "families.csv", "languages.csv", "summary.tex", "sr_bible.png",
+        "pos.png",
     }  # fmt: skip
     assert TASKS["pos"].title in (tmp_path / "report" / "report.md").read_text()

@@ -96,7 +96,8 @@ def test_the_same_training_as_fairseq(demo, tmp_path):
     weights = load_checkpoint(tmp_path / "run" / "checkpoint_last.pt")["model"]
     imported = import_hf(read_hf_folder(saved(made, tmp_path / "end")), "").state["model"]
     apart = {name: float((weights[name] - imported[name]).abs().max()) for name in imported if name in weights}
-    # With SGD: the two Adams divide by other epsilons in the first updates, and make steps of rounding in tiny gradients.
+    # With SGD: the two Adams divide by other epsilons in the first updates, and make steps of rounding in tiny
+    # gradients.
     far = {name: value for name, value in apart.items() if value >= 1e-4}
     assert len(apart) > 30 and not far
     assert float((weights["encoder.lang_embedding.weight"] - model.lang_embedding.weight).abs().max()) > 1e-3

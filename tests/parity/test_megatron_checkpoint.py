@@ -1,4 +1,5 @@
-"""Checkpoints of fairseq and Hugging Face to Megatron-Core and back: bit for bit, and without running what they carry."""
+"""Checkpoints of fairseq and Hugging Face to Megatron-Core and back: bit for bit, and without running what they
+carry."""
 
 import io
 import json

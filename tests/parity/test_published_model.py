@@ -47,7 +47,8 @@ def authors_folder(exported, out, tables=(610, 30)):
 
 
 def reference_logits(tensors, features, masked, shift=0):
-    """Equation 1 in plain torch: o = h + E_lang + E_script into the head, rows by their places in the published lists."""
+    """Equation 1 in plain torch: o = h + E_lang + E_script into the head, rows by their places in the published
+    lists."""
     published = Tables.glot500()
     added = torch.zeros(features.shape[-1])
     for name, codes, code in zip(AUTHORS_TABLES, published, TAG):

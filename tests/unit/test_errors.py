@@ -56,7 +56,8 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_libraries_really(library, tmp_path):
-    code = f"from langsamp_plugin.atomic import atomic_folder, atomic_write\nimport sys\n{LIBRARIES[library]}\nrun(sys.argv[1])"
+    imports = "import sys\nfrom langsamp_plugin.atomic import atomic_folder, atomic_write"
+    code = f"{imports}\n{LIBRARIES[library]}\nrun(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

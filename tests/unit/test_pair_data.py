@@ -177,7 +177,8 @@ def test_resumed_rounds_have_the_pairs_of_uninterrupted_ones(binarized, demo):
 def make_batches(split, objective="contrast", max_tokens=32):
     ids = np.arange(len(split.languages))
     return PairBatches(
-        split, make_sampler(split), PairSchedule(0.5, 6), lang_ids=ids, script_ids=ids + 10, masking=masking(split.types),
+        split, make_sampler(split), PairSchedule(0.5, 6), lang_ids=ids, script_ids=ids + 10,
+        masking=masking(split.types),
         bos_id=0, eos_id=2, max_tokens=max_tokens, objective=objective,
     )  # fmt: skip
 

@@ -25,7 +25,8 @@ def result(model, values, task="sib200", **changes):
     """A result with a list of values (one per seed) per language."""
     fields = {
         "task": task, "model": model, "metric": "f1", "source": "eng_Latn", "seeds": [42, 43], "settings": {"lr": 1e-5},
-        "scores": {tag: {"f1": row, "accuracy": row} for tag, row in zip(TAGS, values)}, "sizes": dict.fromkeys(TAGS, 204),
+        "scores": {tag: {"f1": row, "accuracy": row} for tag, row in zip(TAGS, values)}, "sizes": dict.fromkeys(TAGS,
+        204),
         "not_scored": {}, "notes": [], "by_layer": {}, "curves": {}, "provenance": {"data_hash": "x"},
     }  # fmt: skip
     return Result(**{**fields, **changes})
@@ -119,7 +120,8 @@ def test_one_seed_tests_no_model():
 
 
 def test_few_languages():
-    """Gains of +0.1, +0.2 ... cannot be significant: signs of three can fall one way by chance in a quarter of all cases."""
+    """Gains of +0.1, +0.2 ... cannot be significant: signs of three can fall one way by chance in a quarter of all
+    cases."""
     for count in range(1, 6):
         gains = 0.1 * np.arange(1, count + 1)[:, None]
         found = compare(np.zeros((count, 1)), gains, seeds=False, resamples=Resamples())
@@ -150,7 +152,8 @@ def test_correction_is_over_the_report():
 
 
 def test_one_baseline_for_all_tasks():
-    """The direction of a comparison never changes between tasks; a task without the baseline is shown without a test."""
+    """The direction of a comparison never changes between tasks; a task without the baseline is shown without a
+    test."""
     old, new = result("old", [[5, 6]] * 4, "ner"), result("new", [[7, 8]] * 4, "ner")
     report = Report([ONE, result("new", [[1, 2]] * 4), result("old", [[3, 4]] * 4), old, new])
     assert {(row.task, row.baseline) for row in report.comparisons} == {("sib200", "base_line")}

@@ -286,8 +286,10 @@ def test_own_tasks(tmp_path):
     (task,) = find_tasks([str(path)])
     assert (task.metric, task.settings.epochs, task.folder) == ("accuracy", 2, "my/data")
     for change, message in (
-        ({"kind": "parsing"}, "kind must be one of"), ({"metric": "bleu"}, "metric must be one of"), ({"name": "../x"}, "name must be"),
-        ({"epochs": "many"}, "epochs must be a number"), ({"evil": 1}, "unknown field 'evil'"), ({"epochs": 1.5}, "whole number"),
+        ({"kind": "parsing"}, "kind must be one of"), ({"metric": "bleu"}, "metric must be one of"), ({"name": "../x"},
+        "name must be"),
+        ({"epochs": "many"}, "epochs must be a number"), ({"evil": 1}, "unknown field 'evil'"), ({"epochs": 1.5},
+        "whole number"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             read_task(write(tmp_path / "bad.json", json.dumps({**fields, **change})))

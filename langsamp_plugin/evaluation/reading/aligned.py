@@ -115,7 +115,7 @@ def read_tatoeba(folder: Path) -> PairData:
 
 
 def read_flores(folder: Path) -> PairData:
-    """Read FLORES' layout: a file per language, ``<tag>.dev`` and ``<tag>.devtest`` or below ``devtest/``, line by line.
+    """Read FLORES' layout: a file per language, ``<tag>.dev`` and ``<tag>.devtest``, also below ``devtest/``.
 
     Raises:
         FileNotFoundError: there is no English file.

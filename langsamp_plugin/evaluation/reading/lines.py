@@ -65,8 +65,8 @@ def read_columns(path: PathLike, wanted: Sequence[str]) -> list[dict[str, str]]:
 def quoted_rows(path: PathLike) -> list[tuple[int, list[str]]]:
     """Read a TSV that was written with CSV's quoting, as pandas writes it.
 
-    ``"He said ""no""."`` is read as ``He said "no".`` A field is quoted only where its quotes are closed before the next tab or line end; a quote mark anywhere else is
-    text, so that files written without quoting keep theirs.
+    ``"He said ""no""."`` is read as ``He said "no".`` A field is quoted only where its quotes are closed before the
+    next tab or line end; a quote mark anywhere else is text, so that files written without quoting keep theirs.
 
     Returns:
         The number of the line that each row begins in, and its fields; rows without text are left out.

@@ -16,7 +16,7 @@ WIKIPEDIA_CODES = {
     "nrm": "nrf_Latn", "roa-rup": "rup_Latn", "roa-tara": "nap_Latn", "sh": "hbs_Latn", "zh-classical": "lzh_Hani",
     "zh-min-nan": "nan_Latn", "zh-yue": "yue_Hani", "eml_Latn": "egl_Latn",
 }  # fmt: skip
-"""Names of Wikipedias that are not the code of their language (meta.wikimedia.org, List of Wikipedias), as in WikiANN."""
+"""Names of Wikipedias that are not the code of their language (List of Wikipedias), as in WikiANN."""
 
 NOT_A_LANGUAGE = {"simple": "simple English is not a language of its own"}
 

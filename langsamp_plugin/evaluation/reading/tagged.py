@@ -118,7 +118,8 @@ def check_labels(first_line: dict[str, int], path: PathLike) -> None:
 def without_language(texts: list[list[str]]) -> list[list[str]]:
     """Remove the language that WikiANN writes before every token (``de:``, ``zh-yue:``).
 
-    It is taken for one where at least 90 % of the tokens have the same prefix: single lines without it stay as they are.
+    It is taken for one where at least 90 % of the tokens have the same prefix: single lines without it stay as they
+    are.
     """
     prefixes: dict[str, int] = {}
     total = 0
