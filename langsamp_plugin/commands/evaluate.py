@@ -169,6 +169,7 @@ def report(
     from langsamp_plugin.report.files import save_report
     from langsamp_plugin.report.groups import Groups
     from langsamp_plugin.report.loading import load_results
+    from langsamp_plugin.report.notes import report_notes
     from langsamp_plugin.report.report import Report
     from langsamp_plugin.report.text import report_text
 
@@ -181,7 +182,7 @@ def report(
     if mteb:
         files += save_exchange(loaded, out)
     print(report_text(made))
-    for note in made.notes[:NOTES]:
+    for note in report_notes(made)[:NOTES]:
         print(f"note: {note}")
     print(f"{files[0]} and {len(files) - 1} more files")
 

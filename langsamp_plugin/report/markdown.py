@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from langsamp_plugin.report.groups import Groups
+from langsamp_plugin.report.notes import report_notes
 from langsamp_plugin.report.published import SOURCE
 from langsamp_plugin.report.report import Report
 from langsamp_plugin.report.statistics import spell_p
@@ -40,8 +41,9 @@ def report_markdown(report: Report, pictures: Sequence[str] = ()) -> str:
     lines += ["## Language by language", ""]
     for task in report.tasks:
         lines += _language_table(report, task)
-    if report.notes:
-        lines += ["## Notes", "", *(f"- {note}" for note in report.notes), ""]
+    notes = report_notes(report)
+    if notes:
+        lines += ["## Notes", "", *(f"- {note}" for note in notes), ""]
     return "\n".join([*lines, *_origins(report)]) + "\n"
 
 

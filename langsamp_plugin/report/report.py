@@ -13,10 +13,8 @@ from langsamp_plugin.evaluation.paper_languages import of_the_paper, paper_langu
 from langsamp_plugin.evaluation.results import Result
 from langsamp_plugin.evaluation.tasks import TASKS
 from langsamp_plugin.report.groups import Groups
-from langsamp_plugin.report.published import DIFFERENT_METRICS, PUBLISHED_ROWS
+from langsamp_plugin.report.published import PUBLISHED_ROWS
 from langsamp_plugin.report.statistics import RESAMPLES, Difference, Resamples, compare, holm
-
-WARNING = "\u26a0"
 
 
 class Cell(NamedTuple):
@@ -284,71 +282,3 @@ class Report:
             )
             for tag in tags
         ]
-
-    @cached_property
-    def notes(self) -> list[str]:
-        """What a reader must know: languages left out, protocols that differ, what evaluation noted."""
-        lines = []
-        for task in self.tasks:
-            lines += self._comparability(task)
-            lines += self._coverage(task)
-            lines += self._remarks(task)
-        return lines
-
-    def _comparability(self, task: str) -> list[str]:
-        """Return what makes the models of a task hard to compare."""
-        title, of_task, lines = self.title(task), self.tasks[task], []
-        if not self.shared[task]:
-            lines.append(f"{WARNING} {title}: no language has scores of all models, so nothing is compared")
-        settings = {str(sorted(result.settings.items())) + str(result.seeds) + result.source for result in of_task}
-        if len(settings) > 1:
-            lines.append(f"{WARNING} {title}: the models were not run with the same settings, see the JSON files")
-        if self._data_differ(task):
-            lines.append(f"{WARNING} {title}: the models were not scored on the same data")
-        if len(of_task) > 1 and self.baseline not in [result.model for result in of_task]:
-            lines.append(f"{title}: no result of {self.baseline}, so no model is tested against it")
-        return lines
-
-    def _data_differ(self, task: str) -> bool:
-        of_task = self.tasks[task]
-        hashes = [result.provenance.get("data_hashes") for result in of_task]
-        if all(isinstance(part, dict) for part in hashes):
-            by_tag = any(len({part.get(tag) for part in hashes if part}) > 1 for tag in self.shared[task])
-            return by_tag or len({result.provenance.get("train_hash") for result in of_task}) > 1
-        return len({result.provenance.get("data_hash") for result in of_task}) > 1
-
-    def _coverage(self, task: str) -> list[str]:
-        """Return what the numbers of a task depend on: metric, pools of retrieval, limits, source language."""
-        title, of_task, lines = self.title(task), self.tasks[task], []
-        if task in DIFFERENT_METRICS and self.metric(task) != DIFFERENT_METRICS[task][0] and self.published:
-            metric, why = DIFFERENT_METRICS[task]
-            lines.append(f"{WARNING} {title}: {why}; --metric {task}={metric} shows the paper's")
-        sizes = [size for tag, size in of_task[0].sizes.items() if tag in self.shared[task]]
-        if not of_task[0].seeds and sizes and min(sizes) != max(sizes):
-            lines.append(
-                f"{title}: the sentences to choose from are {min(sizes):,} to {max(sizes):,}, and accuracy falls as "
-                "they grow"
-            )
-        if of_task[0].settings.get("limit"):
-            lines.append(f"{title}: at most {of_task[0].settings['limit']} sentences of each file")
-        if of_task[0].source != "eng_Latn":
-            lines.append(f"{title}: fine-tuned on {of_task[0].source}")
-        return lines
-
-    def _remarks(self, task: str) -> list[str]:
-        """Return what the evaluation noted, and languages that are not in the summary."""
-        title, of_task, lines = self.title(task), self.tasks[task], []
-        for result in of_task:
-            extra = sorted(set(result.scores) - set(self.shared[task]))
-            if extra:
-                lines.append(
-                    f"{title}: {len(extra)} languages only {result.model} has are not in the summary: {' '.join(extra)}"
-                )
-            lines += [
-                f"{title}, {result.model}: {tag} has seeds {', '.join(seeds)} only, so it is not in the summary"
-                for tag, seeds in result.incomplete.items()
-                if tag not in result.scores
-            ]
-            lines += [f"{title}, {result.model}: {tag} not scored, {why}" for tag, why in result.not_scored.items()]
-            lines += [f"{title}, {result.model}: {note}" for note in result.notes]
-        return lines

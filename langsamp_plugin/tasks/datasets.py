@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from fairseq.data import Dictionary
 
+from langsamp_plugin.data.batches import blocks_per_batch
 from langsamp_plugin.data.block_dataset import BlockDataset
-from langsamp_plugin.data.block_iterator import blocks_per_batch
 from langsamp_plugin.data.language_blocks import LanguageBlocks
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.sampling import draws_per_epoch

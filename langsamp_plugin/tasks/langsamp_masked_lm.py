@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
@@ -16,16 +15,10 @@ from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask, register_task
 
+from langsamp_plugin.data.batches import blocks_per_batch
 from langsamp_plugin.data.block_dataset import BlockDataset
-from langsamp_plugin.data.block_iterator import BlockIterator, blocks_per_batch
-from langsamp_plugin.data.data_folder import data_languages
-from langsamp_plugin.data.language_blocks import LanguageBlocks
-from langsamp_plugin.data.masking import Masking
-from langsamp_plugin.data.sampling import BlockSampler
-from langsamp_plugin.data.split_table import SplitTable
-from langsamp_plugin.data.splits import read_languages
+from langsamp_plugin.data.block_iterator import BlockIterator
 from langsamp_plugin.data.tag_losses import group_losses, report_validation, tag_losses
-from langsamp_plugin.lang_script import LangScript, LanguageTable, Tables
 from langsamp_plugin.tasks.alignment import (
     alignment_weight,
     held_out_pairs,
@@ -36,15 +29,12 @@ from langsamp_plugin.tasks.alignment import (
 from langsamp_plugin.tasks.alignment_config import check_alignment_flags
 from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
 from langsamp_plugin.tasks.datasets import (
-    build_masking,
-    check_metric,
     digest,
     fingerprint,
     sequences_per_update,
-    training_draws,
 )
 from langsamp_plugin.tasks.held_out_pairs import alignment_stats, report_alignment
-from langsamp_plugin.tasks.phases import exact_draws, languages_of, read_phases
+from langsamp_plugin.tasks.split_loader import SplitLoader, is_first_worker
 from langsamp_plugin.training import ending
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
 
@@ -59,6 +49,7 @@ class LangSampMaskedLMTask(FairseqTask):
         dictionary: the vocabulary, ``<mask>`` included.
         tables: the inventories of languages and scripts.
         tags: every tag that a data folder has, sorted; batches carry indices into this list as ``tag_ids``.
+        tag_rows: int64 (tags, 2), the rows of each tag in the two tables.
     """
 
     cfg: LangSampMaskedLMConfig
@@ -69,18 +60,9 @@ class LangSampMaskedLMTask(FairseqTask):
         self.dictionary = dictionary
         pieces = dictionary.symbols[dictionary.nspecial :]  # before <mask> is added
         self.mask_idx = dictionary.add_symbol("<mask>")
-        self.phases = read_phases(cfg.phases) if cfg.phases else []
-        self.paths = [Path(path) for path in utils.split_paths(cfg.data)]
-        self._num_turns = len(self.paths)
-        for path in (Path(path) for phase in self.phases for path in phase.data or ()):
-            self.paths += [path] if path not in self.paths else []
-        self.folders = [data_languages(path, cfg.tag_map) for path in self.paths]
-        self.pairs = open_pairs(cfg, self.paths[0], len(dictionary))
-        pair_tags = self.pairs.tags if self.pairs is not None else []
-        self.tags = sorted({tag for folder in self.folders for tag in folder}.union(pair_tags))
-        self.tables = self._load_tables()
-        # Fails here, before any model is built, with the name of a code that the tables lack.
-        self.tag_rows = np.array([self.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
+        self.pairs = open_pairs(cfg, Path(utils.split_paths(cfg.data)[0]), len(dictionary))
+        self.splits = SplitLoader(cfg, dictionary, self.pairs.tags if self.pairs is not None else [])
+        self.tables, self.tags, self.tag_rows = self.splits.tables, self.splits.tags, self.splits.tag_rows
         self.state.merge_state_dict(
             {
                 "languages": list(self.tables.languages),
@@ -91,7 +73,6 @@ class LangSampMaskedLMTask(FairseqTask):
         )
         if self.pairs is not None:
             self.state.merge_state_dict({"pair_tags": [str(tag) for tag in self.pairs.train.languages]})
-        self._masking = build_masking(dictionary, cfg)
         self._tag_sums = np.zeros((len(self.tags), 3))
         self._fingerprints: dict[int, dict[str, str]] = {}
         self._validating = False
@@ -113,21 +94,8 @@ class LangSampMaskedLMTask(FairseqTask):
         logger.info("dictionary: %d types", len(dictionary))
         return cls(cfg, dictionary)
 
-    def _load_tables(self) -> Tables:
-        choice = self.cfg.tables
-        if choice == "auto":
-            choice = str(self.paths[0]) if (self.paths[0] / LanguageTable.filename).is_file() else "glot500"
-        if choice == "glot500":
-            tables = Tables.glot500()
-        elif choice == "data":
-            tables = Tables.of(self.tags, self.cfg.data)
-        else:
-            tables = Tables.load(choice)
-        logger.info("tables: %d languages, %d scripts (%s)", len(tables.languages), len(tables.scripts), choice)
-        return tables
-
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
-        """Load a split of the data folder whose turn it is.
+        """Load a split of the data folder, or the phase, whose turn it is.
 
         Args:
             split: ``train``, ``valid``, ...
@@ -138,117 +106,11 @@ class LangSampMaskedLMTask(FairseqTask):
             FileNotFoundError: no language has the split.
             ValueError: a file is damaged.
         """
-        training = split == self.cfg.train_subset
-        if training and self.phases:
-            self.datasets[split] = self._phase_dataset(split, epoch, combine)
-            return
-        turn = (epoch - 1) % len(self.paths)
-        languages, missing = self._languages(self.folders[turn], split, combine)
-        if not languages:
-            raise FileNotFoundError(
-                f"no language of {self.paths[turn]} has a {split} split: binarize with --valid or more text, or train "
-                "with --disable-validation"
-            )
-        if not training:
-            check_metric(self.cfg.best_checkpoint_metric, languages, split)
-        draws = counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
-        sampler = None
-        if training:
-            draws = training_draws(languages, self.cfg)
-            keys = np.array([blocks.key for blocks in languages], dtype=np.uint64)
-            sampler = BlockSampler(counts, draws, keys, self.cfg.seed)
-        table = SplitTable(languages, draws, self.tables)
-        elsewhere = set(self.tags) - set(self.folders[turn])
-        logger.info("%s split of %s\n%s", split, self.paths[turn], table.format(split, missing, elsewhere))
-        if training:
-            self._save_table(table, "sampling.tsv" if turn == 0 else f"sampling{turn}.tsv")
-        self.datasets[split] = self._dataset(languages, sampler, self._masking, len(self.paths))
-
-    def _languages(
-        self, folders_of: Mapping[LangScript, Sequence[Path]], split: str, combine: bool
-    ) -> tuple[list[LanguageBlocks], list[LangScript]]:
-        return read_languages(
-            folders_of,
-            split,
-            combine=combine,
-            tokens_per_sample=self.cfg.tokens_per_sample,
-            vocab_size=len(self.dictionary),
-        )
-
-    def _dataset(
-        self, languages: list[LanguageBlocks], sampler: Optional[BlockSampler], masking: Masking, num_folders: int
-    ) -> BlockDataset:
-        tag_ids = [self.tags.index(blocks.tag) for blocks in languages]
-        return BlockDataset(
-            languages,
-            tag_ids=tag_ids,
-            lang_ids=self.tag_rows[tag_ids, 0],
-            script_ids=self.tag_rows[tag_ids, 1],
-            masking=masking,
-            bos_id=self.dictionary.bos(),
-            seed=self.cfg.seed,
-            sampler=sampler,
-            num_folders=num_folders,
-            tag_dropout=self.cfg.tag_dropout if sampler is not None else 0.0,
-        )
-
-    def _phase_dataset(self, split: str, epoch: int, combine: bool) -> BlockDataset:
-        """Return the data of a phase, which is an epoch; a language goes on where the phases before stopped."""
-        number = self._part_of(epoch)
-        drawn: dict[LangScript, int] = {}
-        for earlier in range(number + 1):
-            if self._phase_paths(earlier) == self._phase_paths(number):
-                languages, missing, draws = self._phase_draws(earlier, split, combine)
-                if earlier < number:
-                    for blocks, draw in zip(languages, draws.tolist()):
-                        drawn[blocks.tag] = drawn.get(blocks.tag, 0) + draw
-        before = np.array([drawn.get(blocks.tag, 0) for blocks in languages], dtype=np.int64)
-        keys = np.array([blocks.key for blocks in languages], dtype=np.uint64)
-        counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)
-        table = SplitTable(languages, draws, self.tables)
-        elsewhere = set(self.tags) - {blocks.tag for blocks in languages} - set(missing)
-        updates = int(draws.sum()) // sequences_per_update(self.cfg)
-        logger.info(
-            "phase %d of %d, %d updates\n%s",
-            number + 1, len(self.phases), updates, table.format(split, missing, elsewhere),
-        )  # fmt: skip
-        self._save_table(table, f"sampling.phase{number + 1}.tsv")
-        mask_prob = self.phases[number].mask_prob
-        masking = self._masking if mask_prob is None else self._masking._replace(mask_prob=mask_prob)
-        masking.check()
-        sampler = BlockSampler(counts, draws, keys, self.cfg.seed, before, first_visit=number)
-        return self._dataset(languages, sampler, masking, 1)
-
-    def _phase_paths(self, number: int) -> list[Path]:
-        data = self.phases[number].data
-        return self.paths[: self._num_turns] if data is None else [Path(path) for path in data]
-
-    def _phase_draws(
-        self, number: int, split: str, combine: bool
-    ) -> tuple[list[LanguageBlocks], list[LangScript], np.ndarray]:
-        phase = self.phases[number]
-        folders_of: dict[LangScript, list[Path]] = {}
-        for path in self._phase_paths(number):
-            for tag, folders in self.folders[self.paths.index(path)].items():
-                folders_of[tag] = [*folders_of.get(tag, []), *folders]
-        languages, missing = self._languages(languages_of(phase, folders_of), split, combine)
-        if not languages:
-            raise FileNotFoundError(f"no language of phase {number + 1} of --phases has a {split} split")
-        draws, size = training_draws(languages, self.cfg, phase), sequences_per_update(self.cfg)
-        updates = phase.updates or -(-int(draws.sum()) // size)
-        return languages, missing, exact_draws(draws, updates * size)
-
-    def _part_of(self, epoch: int) -> int:
-        """Return the number, from 0, of the phase or else the data folder of an epoch; the last phase goes on."""
-        return min(epoch, len(self.phases)) - 1 if self.phases else (epoch - 1) % len(self.paths)
+        self.datasets[split] = self.splits.load(split, epoch, combine)
 
     def has_sharded_data(self, split: str) -> bool:
         """Return whether each epoch has data of its own."""
-        return bool(self.phases) or super().has_sharded_data(split)
-
-    def _save_table(self, table: SplitTable, name: str) -> None:
-        if not self.cfg.no_save and _is_first_worker():
-            table.save(Path(self.cfg.save_dir) / name)
+        return bool(self.splits.phases) or super().has_sharded_data(split)
 
     def get_batch_iterator(
         self,
@@ -303,16 +165,16 @@ class LangSampMaskedLMTask(FairseqTask):
             )
         dataset.set_epoch(epoch)
         training = dataset.sampler is not None
-        found = fingerprint(dataset, self.dictionary, self.tables, self.cfg, len(self.paths))
-        if self.phases:
-            found["the phases"] = digest(self.phases)
+        found = fingerprint(dataset, self.dictionary, self.tables, self.cfg, len(self.splits.paths))
+        if self.splits.phases:
+            found["the phases"] = digest(self.splits.phases)
             found["sequences an update"] = str(sequences_per_update(self.cfg))
         pairs = None
         if self.pairs is not None and training:
-            pairs = pair_batches(self.pairs.train, self.cfg, self.tables, self._masking, self.dictionary)
+            pairs = pair_batches(self.pairs.train, self.cfg, self.tables, self.splits.masking, self.dictionary)
             found.update(pairs_fingerprint(pairs, self.cfg))
         if training:
-            self._fingerprints[self._part_of(epoch)] = found
+            self._fingerprints[self.splits.part_of(epoch)] = found
         else:
             self._subset = next(name for name, loaded in self.datasets.items() if loaded is dataset)
         return BlockIterator(
@@ -325,7 +187,7 @@ class LangSampMaskedLMTask(FairseqTask):
             buffer_size=data_buffer_size,
             pin_memory=torch.cuda.is_available() and not self.cfg.cpu,
             fingerprints=self._fingerprints if training else {0: found},
-            part_of=self._part_of if training else None,
+            part_of=self.splits.part_of if training else None,
             ended=None if training else (ending.stopping if self._validating else ending.starting_to_stop),
             pairs=pairs,
         )
@@ -380,9 +242,9 @@ class LangSampMaskedLMTask(FairseqTask):
         if losses and self._held_out_pairs is not None:
             aligned, norm = self._held_out_pairs.measure(model, self.cfg.align_layer)
             stats.update({name: round(value, 3) for name, value in alignment_stats(aligned, norm).items()})
-        if aligned and not ending.stopping() and _is_first_worker():
+        if aligned and not ending.stopping() and is_first_worker():
             report_alignment(aligned, int(stats["num_updates"]), self.cfg.save_dir, self.cfg.tensorboard_logdir)
-        if losses and not ending.stopping() and _is_first_worker():  # without any: another criterion
+        if losses and not ending.stopping() and is_first_worker():  # without any: another criterion
             report_validation(
                 losses,
                 updates=int(stats["num_updates"]),
@@ -410,10 +272,6 @@ class LangSampMaskedLMTask(FairseqTask):
     def max_positions(self) -> int:
         """Most tokens in a sample."""
         return self.cfg.tokens_per_sample
-
-
-def _is_first_worker() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _check_flags(cfg: LangSampMaskedLMConfig) -> None:

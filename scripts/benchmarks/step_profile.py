@@ -29,7 +29,7 @@ def attach_timers(model: Any, trainer: Any, cuda: bool) -> dict[str, float]:
     """Time parts of the plugin's step; on a GPU the waiting this needs makes the whole a little slower."""
     import torch
 
-    from langsamp_plugin.models import langsamp_roberta
+    from langsamp_plugin.models import encoder
 
     spent: dict[str, float] = {}
 
@@ -45,7 +45,7 @@ def attach_timers(model: Any, trainer: Any, cuda: bool) -> dict[str, float]:
         return run
 
     model.encoder._encode = timed("encoder, forward", model.encoder._encode)
-    langsamp_roberta.masked_lm_loss = timed("head, loss and its gradients", langsamp_roberta.masked_lm_loss)
+    encoder.masked_lm_loss = timed("head, loss and its gradients", encoder.masked_lm_loss)
     optimizer = trainer.optimizer
     optimizer.backward = timed("encoder, backward", optimizer.backward)
     optimizer.clip_grad_norm = timed("norm of the gradients", optimizer.clip_grad_norm)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from support import VOCAB, make_masking
 
+from langsamp_plugin.data.batches import PositionBatches, blocks_per_batch
 from langsamp_plugin.data.block_dataset import BlockDataset
-from langsamp_plugin.data.block_iterator import BlockIterator, PositionBatches, blocks_per_batch
+from langsamp_plugin.data.block_iterator import BlockIterator
 from langsamp_plugin.data.hashing import key
 from langsamp_plugin.data.sampling import BlockSampler
 

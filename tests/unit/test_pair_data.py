@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from langsamp_plugin.corpus.pairs import id_hash
-from langsamp_plugin.data.block_iterator import PairedWorkerBatches, PositionBatches
+from langsamp_plugin.data.batches import PairedWorkerBatches, PositionBatches
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.pair_batches import PairBatches
 from langsamp_plugin.data.pair_binarizer import binarize_pairs

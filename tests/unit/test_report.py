@@ -14,6 +14,7 @@ from langsamp_plugin.report.groups import Groups
 from langsamp_plugin.report.latex import report_latex
 from langsamp_plugin.report.loading import load_results
 from langsamp_plugin.report.markdown import report_markdown
+from langsamp_plugin.report.notes import report_notes
 from langsamp_plugin.report.report import Report, cell
 from langsamp_plugin.report.statistics import Resamples, compare, holm, sign_flip_test, spell_p
 from langsamp_plugin.report.text import report_text
@@ -157,7 +158,7 @@ def test_one_baseline_for_all_tasks():
     old, new = result("old", [[5, 6]] * 4, "ner"), result("new", [[7, 8]] * 4, "ner")
     report = Report([ONE, result("new", [[1, 2]] * 4), result("old", [[3, 4]] * 4), old, new])
     assert {(row.task, row.baseline) for row in report.comparisons} == {("sib200", "base_line")}
-    assert any("no result of base_line" in note for note in report.notes)
+    assert any("no result of base_line" in note for note in report_notes(report))
     report = Report([old, new, ONE, result("new", [[1, 2]] * 4)], baseline="new")
     assert {(row.task, row.model) for row in report.comparisons} == {("sib200", "base_line"), ("ner", "old")}
     with pytest.raises(ValueError, match="--baseline must be one of base_line, langsamp, but is 'nobody'"):
@@ -187,7 +188,7 @@ def test_only_shared_languages_are_compared():
     assert report.shared["sib200"] == ["ace_Latn", "deu_Latn", "rus_Cyrl"]
     cells = report.summary[0].cells
     assert cells["all"].languages == 3 and cells["all"].mean == pytest.approx((81 + 62 + 25) / 3)
-    notes = "\n".join(report.notes)
+    notes = "\n".join(report_notes(report))
     assert "1 languages only base_line has are not in the summary: ace_Arab" in notes
     assert "partial: ace_Arab not scored, its test file is empty" in notes
     assert "| ace_Arab | tail | 204 | 11.0 | - |" in report_markdown(report)
@@ -201,15 +202,15 @@ def test_models_without_a_language_in_common(tmp_path):
     report = Report([ONE, other, result("base_line", [[5, 6]] * 4, "ner"), result("other", [[5, 6]] * 4, "ner")])
     assert [path.name for path in save_report(report, tmp_path) if path.suffix == ".png"] == ["ner.png"]
     assert "| fra_Latn | head | 204 | - | 51.0 |" in report_markdown(report)
-    assert any(note.startswith("\u26a0 SIB200: no language") for note in report.notes)
+    assert any(note.startswith("\u26a0 SIB200: no language") for note in report_notes(report))
 
 
 def test_what_does_not_compare_is_said():
     other = result("other", [[1, 1]] * 4, settings={"lr": 1e-4}, source="deu_Latn", provenance={"data_hash": "y"})
-    notes = "\n".join(Report([ONE, other]).notes)
+    notes = "\n".join(report_notes(Report([ONE, other])))
     assert "\u26a0 SIB200: the models were not run with the same settings" in notes
     assert "not scored on the same data" in notes
-    assert not Report([ONE, TWO]).notes
+    assert not report_notes(Report([ONE, TWO]))
     with pytest.raises(ValueError, match="2 results of base_line on sib200: evaluate with --name"):
         Report([ONE, ONE])
 
