@@ -64,12 +64,9 @@ def flip_in_record(number):
     return change("last.pt", edit)
 
 
-def checkpoint_cases():
-    def resave(folder):  # the format before torch 1.6, which XLM-R was published in, and which has no checksums
-        state = torch.load(folder / "last.pt", weights_only=True)
-        torch.save(state, folder / "last.pt", _use_new_zipfile_serialization=False)
-
-    everywhere = [
+def damages():
+    """Return what can be wrong about a checkpoint, for each command that reads one."""
+    found = [
         ("nothing in it", put("last.pt", b"")),
         ("rubbish in it", put("last.pt", RUBBISH)),
         ("text in it", put("last.pt", "no model\n")),
@@ -96,9 +93,18 @@ def checkpoint_cases():
         ("a layer of another shape", weights(fc1=lambda old: old[:, 1:])),
         ("no first layer", weights(fc1=None)),
     ]
-    everywhere += [(f"{share:.1%} of its bytes", cut("last.pt", share)) for share in shares("checkpoint", 2)]
-    everywhere += [(f"flipped bit {number}", flip_in_record(number)) for number in range(2)]
-    for what, damage in everywhere:
+    found += [(f"{share:.1%} of its bytes", cut("last.pt", share)) for share in shares("checkpoint", 2)]
+    found += [(f"flipped bit {number}", flip_in_record(number)) for number in range(2)]
+    return found
+
+
+def resave(folder):  # the format before torch 1.6, which XLM-R was published in, and which has no checksums
+    state = torch.load(folder / "last.pt", weights_only=True)
+    torch.save(state, folder / "last.pt", _use_new_zipfile_serialization=False)
+
+
+def checkpoint_cases():
+    for what, damage in damages():
         for setup in READERS:
             yield Case(setup, f"a checkpoint with {what}", "last.pt", damage)
     for number in range(2, 12):

@@ -50,6 +50,10 @@ def index_cases():
     for name in ("../../evil_Latn", "deu_latn_x"):
         new = name.replace("../../", "..")
         yield Case("info data", f"a folder called {new}", new, rename("data-bin/deu_Latn", f"data-bin/{new}"))
+    yield from dictionary_cases()
+
+
+def dictionary_cases():
     for setup in ("info data", "analyze tags", "binarize more"):
         for what, content in (
             ("that is not UTF-8", b"\xff 1\n"),

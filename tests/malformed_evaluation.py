@@ -7,6 +7,10 @@ import tarfile
 
 from malformed_inputs import RUBBISH, Case, both, cut, edit_json, put, remove
 
+BIBLE, TATOEBA, TUNED = "eval/sr_bible", "eval/sr_tatoeba", "eval/sib200"
+# Of several languages one that cannot be read is left out, and the others are scored.
+ONLY = ("--langs", "deu_Latn")
+
 
 def archive(*members):
     """Put the data of a task into an archive with further members, and away from the folder."""
@@ -25,20 +29,15 @@ def archive(*members):
 
 
 def evaluation_cases():
-    bible, tatoeba, tuned = "eval/sr_bible", "eval/sr_tatoeba", "eval/sib200"
-    only = (
-        "--langs",
-        "deu_Latn",
-    )  # of several languages one that cannot be read is left out, and the others are scored
     for what, damage, name in (
-        ("no English", remove(f"{bible}/eng_Latn.txt"), "eng_Latn.txt"),
-        ("a line without id", put(f"{bible}/deu_Latn.txt", "text\n"), "deu_Latn.txt"),
-        ("an id twice", put(f"{bible}/deu_Latn.txt", "1\ta\n1\tb\n"), "deu_Latn.txt"),
-        ("rubbish", put(f"{bible}/deu_Latn.txt", RUBBISH), "deu_Latn.txt"),
-        ("a line without id in English", put(f"{bible}/eng_Latn.txt", "text\n"), "eng_Latn.txt"),
-        ("rubbish in English", put(f"{bible}/eng_Latn.txt", RUBBISH), "eng_Latn.txt"),
-        ("other ids everywhere", put(f"{bible}/eng_Latn.txt", "x1\ta\nx2\tb\n"), "sr_bible"),
-        ("an empty English", put(f"{bible}/eng_Latn.txt", ""), "sr_bible"),
+        ("no English", remove(f"{BIBLE}/eng_Latn.txt"), "eng_Latn.txt"),
+        ("a line without id", put(f"{BIBLE}/deu_Latn.txt", "text\n"), "deu_Latn.txt"),
+        ("an id twice", put(f"{BIBLE}/deu_Latn.txt", "1\ta\n1\tb\n"), "deu_Latn.txt"),
+        ("rubbish", put(f"{BIBLE}/deu_Latn.txt", RUBBISH), "deu_Latn.txt"),
+        ("a line without id in English", put(f"{BIBLE}/eng_Latn.txt", "text\n"), "eng_Latn.txt"),
+        ("rubbish in English", put(f"{BIBLE}/eng_Latn.txt", RUBBISH), "eng_Latn.txt"),
+        ("other ids everywhere", put(f"{BIBLE}/eng_Latn.txt", "x1\ta\nx2\tb\n"), "sr_bible"),
+        ("an empty English", put(f"{BIBLE}/eng_Latn.txt", ""), "sr_bible"),
         ("an archive that escapes", archive(("../../../evil.txt", tarfile.REGTYPE, "")), "sr_bible.tar.gz"),
         ("an archive with an absolute name", archive(("/elsewhere/evil.txt", tarfile.FIFOTYPE, "")), "sr_bible.tar.gz"),
         ("an archive with a link out", archive(("sr_bible/x", tarfile.SYMTYPE, "../../../..")), "sr_bible.tar.gz"),
@@ -49,44 +48,52 @@ def evaluation_cases():
         ),
         ("an archive with a hard link out", archive(("sr_bible/x", tarfile.LNKTYPE, "/etc/passwd")), "sr_bible.tar.gz"),
         ("an archive with a device", archive(("sr_bible/x", tarfile.CHRTYPE, "")), "sr_bible.tar.gz"),
-        ("an archive of rubbish", put(f"{bible}/sr_bible.tar.gz", RUBBISH), "sr_bible.tar.gz"),
-        ("an archive cut off", both(archive(), cut(f"{bible}/sr_bible.tar.gz", 0.6)), "sr_bible.tar.gz"),
+        ("an archive of rubbish", put(f"{BIBLE}/sr_bible.tar.gz", RUBBISH), "sr_bible.tar.gz"),
+        ("an archive cut off", both(archive(), cut(f"{BIBLE}/sr_bible.tar.gz", 0.6)), "sr_bible.tar.gz"),
     ):
-        yield Case("evaluate sr_bible", f"verses: {what}", name, damage, only)
+        yield Case("evaluate sr_bible", f"verses: {what}", name, damage, ONLY)
+    yield from fine_tuning_cases()
+
+
+def fine_tuning_cases():
     for what, damage, name in (
-        ("lines missing", put(f"{tatoeba}/tatoeba.deu-eng.deu", "a\n"), "tatoeba.deu-eng.deu"),
-        ("an unknown code", put(f"{tatoeba}/index.tsv", "code\ttag\ndeu\t../../evil\n"), "index.tsv"),
-        ("a line too short in the index", put(f"{tatoeba}/index.tsv", "code\ttag\ndeu\n"), "index.tsv"),
-        ("rubbish for an index", put(f"{tatoeba}/index.tsv", RUBBISH), "index.tsv"),
-        ("a huge field in the index", put(f"{tatoeba}/index.tsv", "code\ttag\ndeu\t" + "x" * 200_000), "index.tsv"),
-        ("rubbish", put(f"{tatoeba}/tatoeba.deu-eng.eng", RUBBISH), "tatoeba.deu-eng.eng"),
+        ("lines missing", put(f"{TATOEBA}/tatoeba.deu-eng.deu", "a\n"), "tatoeba.deu-eng.deu"),
+        ("an unknown code", put(f"{TATOEBA}/index.tsv", "code\ttag\ndeu\t../../evil\n"), "index.tsv"),
+        ("a line too short in the index", put(f"{TATOEBA}/index.tsv", "code\ttag\ndeu\n"), "index.tsv"),
+        ("rubbish for an index", put(f"{TATOEBA}/index.tsv", RUBBISH), "index.tsv"),
+        ("a huge field in the index", put(f"{TATOEBA}/index.tsv", "code\ttag\ndeu\t" + "x" * 200_000), "index.tsv"),
+        ("rubbish", put(f"{TATOEBA}/tatoeba.deu-eng.eng", RUBBISH), "tatoeba.deu-eng.eng"),
         (
             "nothing in any",
-            lambda folder: [path.write_text("") for path in (folder / tatoeba).glob("tatoeba.*")],
+            lambda folder: [path.write_text("") for path in (folder / TATOEBA).glob("tatoeba.*")],
             "sr_tatoeba",
         ),
     ):
-        yield Case("evaluate sr_tatoeba", f"sentences: {what}", name, damage, only)
+        yield Case("evaluate sr_tatoeba", f"sentences: {what}", name, damage, ONLY)
     for what, damage, name in (
         (
             "a line too short",
-            put(f"{tuned}/deu_Latn/test.tsv", "index_id\tcategory\ttext\n1\tlong\n"),
+            put(f"{TUNED}/deu_Latn/test.tsv", "index_id\tcategory\ttext\n1\tlong\n"),
             "deu_Latn/test.tsv",
         ),
-        ("rubbish", put(f"{tuned}/deu_Latn/test.tsv", RUBBISH), "deu_Latn/test.tsv"),
-        ("no training data", remove(f"{tuned}/eng_Latn/train.tsv"), "eng_Latn"),
-        ("no dev data", remove(f"{tuned}/eng_Latn/dev.tsv"), "eng_Latn"),
-        ("empty training data", put(f"{tuned}/eng_Latn/train.tsv", "index_id\tcategory\ttext\n"), "eng_Latn"),
-        ("rubbish to train on", put(f"{tuned}/eng_Latn/train.tsv", RUBBISH), "eng_Latn/train.tsv"),
-        ("no label column", put(f"{tuned}/eng_Latn/train.tsv", "index_id\ttext\n1\ta\n2\tb\n"), "eng_Latn/train.tsv"),
+        ("rubbish", put(f"{TUNED}/deu_Latn/test.tsv", RUBBISH), "deu_Latn/test.tsv"),
+        ("no training data", remove(f"{TUNED}/eng_Latn/train.tsv"), "eng_Latn"),
+        ("no dev data", remove(f"{TUNED}/eng_Latn/dev.tsv"), "eng_Latn"),
+        ("empty training data", put(f"{TUNED}/eng_Latn/train.tsv", "index_id\tcategory\ttext\n"), "eng_Latn"),
+        ("rubbish to train on", put(f"{TUNED}/eng_Latn/train.tsv", RUBBISH), "eng_Latn/train.tsv"),
+        ("no label column", put(f"{TUNED}/eng_Latn/train.tsv", "index_id\ttext\n1\ta\n2\tb\n"), "eng_Latn/train.tsv"),
         (
             "one label only",
-            put(f"{tuned}/eng_Latn/train.tsv", "index_id\tcategory\ttext\n1\tlong\ta\n2\tlong\tb\n"),
+            put(f"{TUNED}/eng_Latn/train.tsv", "index_id\tcategory\ttext\n1\tlong\ta\n2\tlong\tb\n"),
             "eng_Latn",
         ),
     ):
-        yield Case("evaluate sib200", f"topics: {what}", name, damage, only)
-    gone = lambda folder: shutil.rmtree(folder / tuned)  # noqa: E731
+        yield Case("evaluate sib200", f"topics: {what}", name, damage, ONLY)
+    yield from sentence_cases()
+
+
+def sentence_cases():
+    gone = lambda folder: shutil.rmtree(folder / TUNED)  # noqa: E731
     yield Case("analyze sources", "no data", "in/eval", gone)
     for what, content in (
         ("a word without label", "a\tWORD\nb\n"),
@@ -94,7 +101,7 @@ def evaluation_cases():
         ("nothing but labels", "\tWORD\n"),
     ):
         for name in ("eng_Latn/train.tsv", "deu_Latn/test.tsv"):
-            yield Case("evaluate pos", f"words: {what} in {name}", name, put(f"eval/pos/{name}", content), only)
+            yield Case("evaluate pos", f"words: {what} in {name}", name, put(f"eval/pos/{name}", content), ONLY)
     for what, content in (
         ("a line without id", "text\n"),
         ("rubbish", RUBBISH),

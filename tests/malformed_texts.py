@@ -48,6 +48,10 @@ def text_cases():
         ("JSON with a lone surrogate", "tam_Taml", put("mixed/tam_Taml.jsonl", '{"text": "a\\ud800"}\n')),
     ):
         yield Case("corpus", what, name, damage, ("--strict",))
+    yield from stored_text_cases()
+
+
+def stored_text_cases():
     for setup in ("corpus", "check"):
         for name in (
             "srp_Latn.txt.xz",

@@ -14,190 +14,16 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from outcome import Run, Scores, read_json
+from tables import against, group_table, neutrality_table, paper_table, tag_table
 
 from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.report.groups import Groups
-from langsamp_plugin.report.published import PUBLISHED_ROWS
-from langsamp_plugin.report.statistics import Resamples
-
-RESAMPLES = Resamples()
-MODELS = ("vanilla", "lang", "script", "both")
-TITLES = {"vanilla": "vanilla", "lang": "+ language", "script": "+ script", "both": "+ both", "untrained": "untrained"}
-Scores = dict[str, dict[int, dict[str, float]]]
-"""model -> seed -> tag -> value."""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def name_parts(name: str) -> tuple[str, int]:
-    """Return model and seed of ``both-1``; the untrained one has seed 0."""
-    model, _, seed = name.partition("-")
-    return model, int(seed or 0)
-
-
-class Run:
-    """What an ablation left in its folder.
-
-    Args:
-        folder: the ``--out`` of run.sh.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.names = sorted(path.parent.name for path in (folder / "models").glob("*/done"))
-        self.seeds = sorted({seed for _, seed in map(name_parts, self.names) if seed})
-        self.groups = Groups()
-
-    def each(self, read: Any) -> dict[str, dict[int, Any]]:
-        """Return ``read(name)`` of every model and seed."""
-        found: dict[str, dict[int, Any]] = {}
-        for name in self.names:
-            model, seed = name_parts(name)
-            value = read(name)
-            if value is not None:
-                found.setdefault(model, {})[seed] = value
-        return found
-
-    def losses(self) -> Scores:
-        """Held-out bits per masked token, the last validation of each."""
-
-        def read(name: str) -> dict[str, float]:
-            last = max((self.folder / "models" / name / "validation").glob("*.tsv"), key=lambda path: int(path.stem))
-            with open(last, encoding="utf-8") as stream:
-                rows = [row for row in csv.DictReader(stream, delimiter="\t") if row["kind"] == "tag"]
-            return {row["name"]: float(row["loss_bits"]) for row in rows}
-
-        return self.each(read)
-
-    def results(self, task: str, metric: str) -> Scores:
-        """Scores of ``langsamp evaluate``."""
-
-        def read(name: str) -> Any:
-            path = self.folder / "results" / name / f"{task}.json"
-            if not path.is_file():
-                return None
-            return {tag: float(np.mean(scores[metric])) for tag, scores in read_json(path)["scores"].items()}
-
-        return self.each(read)
-
-    def frozen(self, task: str, way: str) -> Scores:
-        """Macro F1 of frozen features."""
-        return self.each(lambda name: read_json(self.folder / "frozen" / f"{name}.json").get(task, {}).get(way) or None)
-
-
-def mean(values: dict[str, float], tags: Sequence[str]) -> float:
-    """Return the mean over some languages."""
-    return float(np.mean([values[tag] for tag in tags]))
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """Return the mean over seeds, and their standard deviation where there are several."""
-    text = f"{np.mean(values):.{digits}f}"
-    return f"{text} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else text
-
-
-def against(scores: Scores, model: str, tags: Sequence[str], digits: int) -> str:
-    """Return the difference from vanilla, its 95 % interval over languages, and the difference of each seed."""
-    seeds = sorted(scores[model].keys() & scores["vanilla"].keys())
-    gains = np.array([[scores[model][seed][tag] - scores["vanilla"][seed][tag] for tag in tags] for seed in seeds])
-    by_tag = gains.mean(0)
-    low, high = np.percentile(RESAMPLES.weights(len(by_tag)) @ by_tag, [2.5, 97.5])
-    each = ", ".join(f"{gain:+.{digits}f}" for gain in gains.mean(1))
-    return f"{by_tag.mean():+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]" + (
-        f" (seeds: {each})" if len(seeds) > 1 else ""
-    )
-
-
-def group_table(run: Run, scores: Scores, digits: int, chance: str = "") -> list[str]:
-    """Return a table of the paper's groups, with the difference from vanilla over all languages."""
-    if not scores:
-        return []
-    tags = sorted(set.intersection(*(set(values) for seeds in scores.values() for values in seeds.values())))
-    groups = {name: run.groups.members(name, tags) for name in run.groups.names}
-    lines = [
-        "| | "
-        + " | ".join(f"{name} ({len(members)})" for name, members in groups.items())
-        + " | all, against vanilla |",
-        "| --- |" + " ---: |" * len(groups) + " --- |",
-    ]
-    for model in (*MODELS, "untrained"):
-        if model in scores:
-            cells = [
-                spread([mean(values, members) for values in scores[model].values()], digits) if members else "-"
-                for members in groups.values()
-            ]
-            last = against(scores, model, tags, digits) if model in MODELS[1:] else ""
-            lines.append(f"| {TITLES[model]} | {' | '.join(cells)} | {last} |")
-    if chance:
-        lines.append(f"| chance | {' | '.join(['', '', '', '', chance])} | |")
-    return lines
-
-
-def tag_table(run: Run) -> list[str]:
-    """Return what a wrong tag costs."""
-    found = run.each(lambda name: read_json(path) if (path := run.folder / "tags" / f"{name}.json").is_file() else None)
-    swaps = list(next(iter(next(iter(found.values())).values()))["macro"])
-    lines = ["| | " + " | ".join(swaps) + " |", "| --- |" + " ---: |" * len(swaps)]
-    for model in MODELS:
-        if model in found:
-            seeds = found[model].values()
-            cells = [
-                spread([seed["macro"][swap] - (seed["macro"]["right"] if number else 0) for seed in seeds], 3)
-                for number, swap in enumerate(swaps)
-            ]
-            lines.append(
-                f"| {TITLES[model]} | "
-                + " | ".join([cells[0], *(f"+{cell}".replace("+-", "-") for cell in cells[1:])])
-                + " |"
-            )
-    return lines
-
-
-def neutrality_table(run: Run) -> tuple[list[str], dict[str, Any]]:
-    """Return how alike the languages' representations are, and one measurement for what it was made of."""
-    found = run.each(lambda name: read_json(run.folder / "neutrality" / name / "neutrality.json"))
-    columns = {"cosine": 3, "unrelated": 3, "margin": 3, "top1": 1, "probe": 1}
-    lines = [
-        "| | cosine of parallel | not parallel | margin | retrieval top-1, % | probe of the language, % |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for model in (*MODELS, "untrained"):
-        if model in found:
-            cells = [
-                spread([seed["model"][name] for seed in found[model].values()], digits)
-                for name, digits in columns.items()
-            ]
-            lines.append(f"| {TITLES[model]} | {' | '.join(cells)} |")
-    one = next(iter(found["both"].values()))
-    count = len(one["languages"])
-    lines.append(f"| chance | | | 0 | {100 / one['sentences']:.1f} | {100 / count:.1f} |")
-    return lines, one
-
-
-def paper_table() -> list[str]:
-    """Return the paper's ablation."""
-    rows = [row for row in PUBLISHED_ROWS if row.table == "ablation"]
-    tasks = ("sr_bible", "sr_tatoeba", "taxi1500", "sib200")
-    return [
-        "| | SR-B | SR-T | Taxi1500 | SIB200 |",
-        "| --- | ---: | ---: | ---: | ---: |",
-        *(
-            f"| {row.model.partition(' (')[0]} | "
-            + " | ".join(f"{row.values[task]['all']:.1f}" for task in tasks)
-            + " |"
-            for row in rows
-        ),
-    ]
 
 
 def draw_gains(run: Run, losses: Scores, path: Path) -> None:
@@ -304,35 +130,9 @@ def everything(run: Run, losses: Scores) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Write the report and print its first table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the --out of run.sh")
-    run = Run(parser.parse_args().run)
-    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
-    losses = run.losses()
-    draw_gains(run, losses, run.folder / "gains.png")
-    swaps = tag_table(run)
-    neutral, one = neutrality_table(run)
-    loss_table = group_table(run, losses, 3)
-    sections = [
-        "# LangSAMP against vanilla", "", verdict(losses), "", *conditions(run), "",
-        "Means over languages, then over seeds of pretraining, ± the standard deviation over these. In brackets the "
-        "95 % interval of",
-        "the difference, languages resampled in pairs.", "",
-        "## Held-out masked-LM loss, bits per masked token (lower is better)", "", *loss_table, "",
-        "![gain per language](gains.png)", "",
-        "## What a wrong tag costs", "",
-        "The same held-out text under other tags than its own, in bits above the right tag's (first column), mean over "
-        "languages.", "",
-        *swaps, "",
-        f"## Neutrality: {len(one['languages'])} languages, {one['sentences']} parallel sentences, block "
-        f"{one['model']['layer']}", "",
-        "Cosine alone also rises when a space collapses; a neutral model has a large margin, and a probe that cannot "
-        "tell the",
-        "language.", "", *neutral, "",
-        f"![change against vanilla](neutrality/both-{run.seeds[0]}/neutrality.png)", "",
-    ]  # fmt: skip
+def frozen_sections(run: Run) -> list[str]:
+    """Return a section per task and way of training a classifier on frozen features."""
+    sections = []
     for task, title in (("sib200", "SIB-200"), ("taxi1500", "Taxi1500")):
         chances = run.each(
             lambda name, task=task: read_json(run.folder / "frozen" / f"{name}.json").get(task, {}).get("chance")
@@ -347,6 +147,12 @@ def main() -> None:
                     *group_table(run, scores, 1, chance),
                     "",
                 ]
+    return sections
+
+
+def task_sections(run: Run) -> list[str]:
+    """Return a section per task of ``langsamp evaluate``."""
+    sections = []
     for task, title, metric in (
         ("sr_bible", "SR-B", "top10"),
         ("sr_tatoeba", "SR-T", "top10"),
@@ -365,10 +171,40 @@ def main() -> None:
                 *group_table(run, scores, 1, chance),
                 "",
             ]
+    return sections
+
+
+def main() -> None:
+    """Write the report and print its first table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the --out of run.sh")
+    run = Run(parser.parse_args().run)
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
+    losses = run.losses()
+    draw_gains(run, losses, run.folder / "gains.png")
+    swaps = tag_table(run)
+    neutral, one = neutrality_table(run)
+    loss_table = group_table(run, losses, 3)
+    sections = [
+        "# LangSAMP against vanilla", "", verdict(losses), "", *conditions(run), "",
+        "Means over languages, then over seeds of pretraining, ± the standard deviation over these. In "
+        "brackets the 95 % interval of the difference, languages resampled in pairs.", "",
+        "## Held-out masked-LM loss, bits per masked token (lower is better)", "", *loss_table, "",
+        "![gain per language](gains.png)", "",
+        "## What a wrong tag costs", "",
+        "The same held-out text under other tags than its own, in bits above the right tag's (first column), mean over "
+        "languages.", "",
+        *swaps, "",
+        f"## Neutrality: {len(one['languages'])} languages, {one['sentences']} parallel sentences, block "
+        f"{one['model']['layer']}", "",
+        "Cosine alone also rises when a space collapses; a neutral model has a large margin, and a probe that cannot "
+        "tell the language.", "", *neutral, "",
+        f"![change against vanilla](neutrality/both-{run.seeds[0]}/neutrality.png)", "",
+    ]  # fmt: skip
+    sections += frozen_sections(run) + task_sections(run)
     sections += [
         "Where a trained model retrieves worse than the untrained one, retrieval is no evidence for anything: "
-        "untrained vectors are",
-        "bags of random word vectors, and match the words that languages share.", "",
+        "untrained vectors are bags of random word vectors, and match the words that languages share.", "",
         "## The paper, XLM-R base on Glot500-c", "", *paper_table(), "",
         f"![language embeddings of both, seed {run.seeds[0]}](embeddings/language_pca_script.png)", "",
     ]  # fmt: skip
