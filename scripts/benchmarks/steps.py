@@ -49,6 +49,7 @@ def make_batches(folder: str, data: str, options: argparse.Namespace) -> None:
 
 
 def open_fairseq(arguments: list[str]) -> tuple[Any, Any]:
+    """Parse a training command and return fairseq's configuration and task; imports the plugin where it is named."""
     from fairseq import options as fairseq_options
     from fairseq import tasks, utils
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf

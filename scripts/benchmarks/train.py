@@ -23,7 +23,7 @@ from typing import Any
 
 from measuring import RECORD_HELP, ROOT, SideFailed, Table, device_name, give_result, resident, run_side
 from step_profile import attach_timers, bandwidth, flops, show_profile
-from steps import fairseq_step, huggingface_step, make_batches, open_fairseq
+from steps import fairseq_arguments, fairseq_step, huggingface_step, make_batches, open_fairseq
 
 sys.path.insert(0, str(ROOT))
 SIDES = ("langsamp", "fairseq", "huggingface")
