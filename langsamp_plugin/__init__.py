@@ -14,7 +14,7 @@ Where to begin, in the order of the data's way:
   model, in the order of its tensors: :mod:`langsamp_plugin.models.langsamp_roberta`
 - checkpoints: :mod:`langsamp_plugin.checkpoint`; to Hugging Face and back: :mod:`langsamp_plugin.convert`
 - a masked LM for ``transformers`` that knows the language: :mod:`langsamp_plugin.hf`
-- the same on Megatron-Core: :mod:`langsamp_plugin.megatron.model`, :mod:`langsamp_plugin.megatron.convert`
+- the same on Megatron-Core: :mod:`langsamp_plugin.megatron.model`, :mod:`langsamp_plugin.megatron.import_model`
 - zero-shot evaluation: :mod:`langsamp_plugin.evaluation.tasks`, :mod:`langsamp_plugin.evaluation.run`; its tables:
   :mod:`langsamp_plugin.report`; what the model's tables know: :mod:`langsamp_plugin.analysis`
 - the ``langsamp`` command: :mod:`langsamp_plugin.cli`, :mod:`langsamp_plugin.commands`

@@ -53,9 +53,9 @@ def save_in_slices(source, out):
 
     from megatron.core import dist_checkpointing, parallel_state
 
-    from langsamp_plugin.megatron.convert import read_record
     from langsamp_plugin.megatron.layout import stored_tables
     from langsamp_plugin.megatron.model import LangSampBertModel
+    from langsamp_plugin.megatron.record import read_record
     from langsamp_plugin.megatron.stored import check_stored, open_stored
 
     folder = check_stored(source)
@@ -74,7 +74,8 @@ def save_in_slices(source, out):
 
 def run_training(options):
     """Train, and return the steps."""
-    from langsamp_plugin.megatron.training import TrainingOptions, train
+    from langsamp_plugin.megatron.options import TrainingOptions
+    from langsamp_plugin.megatron.training import train
 
     return [tuple(step) for step in train(TrainingOptions(**options))]
 

@@ -44,10 +44,10 @@ def model_provider(pre_process=True, post_process=True, vp_stage=None, config=No
     from megatron.training import get_args
     from megatron.training.arguments import core_transformer_config_from_args
 
-    from langsamp_plugin.megatron.convert import read_record
     from langsamp_plugin.megatron.model import LangSampBertModel
+    from langsamp_plugin.megatron.record import read_record
+    from langsamp_plugin.megatron.run import model_tables
     from langsamp_plugin.megatron.stored import iteration_folder
-    from langsamp_plugin.megatron.training import model_tables
 
     args = get_args()
     sizes = read_record(iteration_folder(args.langsamp_start)).sizes
@@ -117,7 +117,7 @@ def train_valid_test_datasets_provider(train_val_test_num_samples, vp_stage=None
     from megatron.training import get_args
 
     from langsamp_plugin.megatron.data import LangSampDataset
-    from langsamp_plugin.megatron.training import codes_of, model_tables
+    from langsamp_plugin.megatron.run import codes_of, model_tables
 
     args = get_args()
     (data,) = args.data_path
@@ -164,7 +164,7 @@ def pretrain_with_megatron_lm():
 
 def core_options(arguments):
     """Read the flags of --core-only, one for each field of `TrainingOptions`."""
-    from langsamp_plugin.megatron.training import TrainingOptions
+    from langsamp_plugin.megatron.options import TrainingOptions
 
     parser = argparse.ArgumentParser(description=TrainingOptions.__doc__.split("\n")[0])
     parser.add_argument("--core-only", action="store_true")

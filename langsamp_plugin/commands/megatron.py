@@ -8,7 +8,7 @@ from typing import Optional
 import typer
 
 from langsamp_plugin.commands.app import megatron_app
-from langsamp_plugin.commands.convert import OVERWRITE
+from langsamp_plugin.commands.convert import DICT, OVERWRITE
 
 VERIFY = typer.Option(
     False,
@@ -25,6 +25,7 @@ def import_(
     ),
     out: Path = typer.Option(..., help="Folder to write, for --load of Megatron."),
     spm: Optional[Path] = SPM,
+    dictionary: Optional[Path] = DICT,
     pad_to: int = typer.Option(128, min=1, help="The vocabulary is padded to a multiple of this times the ranks."),
     tensor_parallel: int = typer.Option(1, min=1, help="Tensor-parallel ranks to pad for; any number can load it."),
     allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Read weights that are only there as a pickle."),
@@ -35,12 +36,13 @@ def import_(
 
     Example: langsamp megatron import xlm-roberta-base --out runs/start --verify
     """
-    from langsamp_plugin.megatron.convert import import_to_megatron
+    from langsamp_plugin.megatron.import_model import import_to_megatron
 
     notes, found = import_to_megatron(
         source,
         out,
         spm=spm,
+        dictionary=dictionary,
         multiple=pad_to,
         ranks=tensor_parallel,
         allow_pickle=allow_pickle,
@@ -57,6 +59,7 @@ def export(
     source: Path = typer.Argument(..., help="Checkpoint folder of Megatron-Core, or that of one iteration."),
     out: Path = typer.Option(..., help="File ending in .pt for fairseq, else a Hugging Face folder."),
     spm: Optional[Path] = SPM,
+    dictionary: Optional[Path] = DICT,
     record: Optional[Path] = typer.Option(
         None, help="langsamp.json that training started from, where the checkpoint has none beside it."
     ),
@@ -69,9 +72,11 @@ def export(
 
     Example: langsamp megatron export runs/megatron --out runs/hf --verify
     """
-    from langsamp_plugin.megatron.convert import export_from_megatron
+    from langsamp_plugin.megatron.export_model import export_from_megatron
 
-    found = export_from_megatron(source, out, spm=spm, record=record, overwrite=overwrite, verify=verify)
+    found = export_from_megatron(
+        source, out, spm=spm, dictionary=dictionary, record=record, overwrite=overwrite, verify=verify
+    )
     if found is not None:
         print(found.format())
     print(f"{out}: exported from {source}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from langsamp_plugin.lang_script import CODE_TABLES, Tables
 from langsamp_plugin.megatron.sizes import ModelSizes
 from langsamp_plugin.megatron.stored import Stored, read_tensors
+from langsamp_plugin.megatron.weights import WORDS
 from langsamp_plugin.modules.tag_embedding import decode_codes
 
 LAYER = re.compile(r"^encoder\.layers\.(\d+)\.")
@@ -70,6 +71,18 @@ def from_stored(stored: Stored, sizes: ModelSizes) -> dict[str, Tensor]:
         for number, part in enumerate(tensor.unbind()):
             found[f"encoder.layers.{number}.{name.removeprefix('encoder.layers.')}"] = part.clone()
     return found
+
+
+def stored_rows(stored: Stored) -> int:
+    """Return the rows of a checkpoint's word embedding, padding included.
+
+    Raises:
+        ValueError: it has no word embedding.
+    """
+    described: Any = stored.tensors.get(WORDS)
+    if type(described).__name__ != "TensorStorageMetadata" or len(described.size) != 2:
+        raise ValueError(f"{stored.path} must be a checkpoint of LangSampBertModel, but has no matrix {WORDS}")
+    return int(described.size[0])
 
 
 def stored_tables(stored: Stored) -> Optional[Tables]:

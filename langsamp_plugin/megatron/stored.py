@@ -268,9 +268,16 @@ def mark_latest(run: PathLike, iteration: str) -> None:
         stream.write(iteration)
 
 
-def remove_older(run: PathLike, keep: int) -> None:
-    """Remove all but the newest checkpoints of a run."""
-    for folder in sorted(_iterations(run))[:-keep]:
+def remove_older(run: PathLike, keep: int, newest: int) -> None:
+    """Remove all but the newest checkpoints of a run.
+
+    Args:
+        run: its folder.
+        keep: how many stay.
+        newest: iteration that was saved last; later ones are of a run that was turned back, and stay.
+    """
+    before = sorted(folder for folder in _iterations(run) if int(folder.name[5:]) <= newest)
+    for folder in before[:-keep]:
         shutil.rmtree(folder)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.tables import checkpoint_tables
 from langsamp_plugin.checkpoint.weight_names import POSITIONS
-from langsamp_plugin.convert.verification import LIMIT, Comparison, Verification, encode_sentences, layers, logits
+from langsamp_plugin.convert.verification import encode_sentences, layers, logits
+from langsamp_plugin.convert.verification_table import LIMIT, Comparison, Verification
 from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript, Tables
 from langsamp_plugin.megatron.cpu import on_cpu
 from langsamp_plugin.megatron.parallel import alone

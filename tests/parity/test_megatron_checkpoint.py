@@ -6,7 +6,9 @@ import json
 import pickle
 import shutil
 import sys
+from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,15 +17,24 @@ from support import Evil, run
 pytest.importorskip("megatron.core", reason="needs the extra megatron")
 
 from megatron_jobs import save_in_slices
-from megatron_ranks import run_ranks
+from megatron_ranks import run_program, run_ranks
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.options import architecture
+from langsamp_plugin.checkpoint.vocabulary import checkpoint_tokenizer
+from langsamp_plugin.convert.export import export
 from langsamp_plugin.convert.init import import_checkpoint
 from langsamp_plugin.errors import VerificationError
-from langsamp_plugin.megatron.convert import Record, export_from_megatron, import_to_megatron, read_record
+from langsamp_plugin.evaluation.encoding import load_encoder, mean_pooled
+from langsamp_plugin.evaluation.reading.aligned import read_aligned
+from langsamp_plugin.evaluation.run import evaluate
+from langsamp_plugin.megatron.export_model import export_from_megatron
+from langsamp_plugin.megatron.import_model import import_to_megatron
 from langsamp_plugin.megatron.layout import from_stored
+from langsamp_plugin.megatron.record import Record, read_record
 from langsamp_plugin.megatron.stored import check_stored, open_stored
 from langsamp_plugin.megatron.weights import join_heads, split_heads, to_fairseq, to_megatron
+from langsamp_plugin.vocabulary.dictionary import dictionary_digest
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +57,15 @@ def assert_same_weights(one, other):
 
 
 def test_fairseq_to_megatron_and_back_is_bitwise(trained, tmp_path):
-    text = run("langsamp", "megatron", "import", trained, "--out", tmp_path / "start", "--pad-to", 64, "--verify")
+    text = run_program(
+        "langsamp", "megatron", "import", trained, "--out", tmp_path / "start", "--pad-to", 64, "--verify"
+    )
     assert "block 2" in text and "logits for deu_Latn" in text and "DIFFERENT" not in text
     rows = len(load_checkpoint(trained)["model"]["encoder.sentence_encoder.embed_tokens.weight"])
     stored = open_stored(tmp_path / "start")
     padded = stored.tensors["embedding.word_embeddings.weight"].size[0]
     assert padded % 64 == 0 and rows <= padded < rows + 64
-    run("langsamp", "megatron", "export", tmp_path / "start", "--out", tmp_path / "back.pt")
+    run_program("langsamp", "megatron", "export", tmp_path / "start", "--out", tmp_path / "back.pt")
     assert_same_weights(trained, tmp_path / "back.pt")
     before, after = (load_checkpoint(path)["task_state"] for path in (trained, tmp_path / "back.pt"))
     assert before == {**before, **after}, "the inventories and the tags"
@@ -71,19 +84,6 @@ def test_two_slices_become_one_again(trained, imported, tmp_path):
     assert_same_weights(trained, tmp_path / "back.pt")
 
 
-def test_hugging_face_to_megatron_and_back_is_bitwise(exported, tmp_path):
-    import_to_megatron(exported, tmp_path / "start")
-    found = export_from_megatron(tmp_path / "start", tmp_path / "hf", verify=True)
-    for name in ("model.safetensors", "langsamp.safetensors"):
-        before, after = (load_file(folder / name) for folder in (exported, tmp_path / "hf"))
-        assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
-    assert any(row.what == "token ids" for row in found.rows), "Hugging Face's side was compared, too"
-    config, again = (json.loads((folder / "config.json").read_text()) for folder in (exported, tmp_path / "hf"))
-    assert config == again, "so that it evaluates the same"
-    for name in ("languages.tsv", "scripts.tsv", "sentencepiece.bpe.model"):
-        assert (exported / name).read_bytes() == (tmp_path / "hf" / name).read_bytes()
-
-
 def with_token_type(exported, out):
     """A folder whose token-type row is not zero, as published encoders have it."""
     shutil.copytree(exported, out)
@@ -92,6 +92,66 @@ def with_token_type(exported, out):
     tensors["roberta.embeddings.token_type_embeddings.weight"] = row
     save_file(tensors, out / "model.safetensors", {"format": "pt"})
     return out
+
+
+def test_hugging_face_to_megatron_and_back_is_bitwise(exported, tmp_path):
+    import_to_megatron(exported, tmp_path / "start")
+    found = export_from_megatron(tmp_path / "start", tmp_path / "hf", verify=True)
+    for name in ("model.safetensors", "langsamp.safetensors"):
+        before, after = (load_file(folder / name) for folder in (exported, tmp_path / "hf"))
+        assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    assert any(row.what == "token ids" for row in found.rows), "Hugging Face's side was compared, too"
+    config, again = (json.loads((folder / "config.json").read_text()) for folder in (exported, tmp_path / "hf"))
+    assert config == again
+    for name in ("languages.tsv", "scripts.tsv", "sentencepiece.bpe.model"):
+        assert (exported / name).read_bytes() == (tmp_path / "hf" / name).read_bytes()
+
+
+def retrieval(folder, eval_data, out):
+    """Scores of both layers, in both directions, and vectors of English sentences."""
+    (result,) = evaluate(folder, eval_data, out, ["sr_bible"], langs=["deu_Latn", "hin_Deva"], layers=[2])
+    model, tokenizer = load_encoder(folder)
+    texts = list(read_aligned(eval_data / "sr_bible" / "eng_Latn.txt")[0].values())[:20]
+    return result.by_layer, mean_pooled(texts, model, tokenizer, [0, 1, 2])[0]
+
+
+@pytest.mark.parametrize("token_type", [False, True])
+def test_the_exported_model_evaluates_the_same(exported, eval_data, tmp_path, token_type):
+    source = with_token_type(exported, tmp_path / "source") if token_type else exported
+    import_to_megatron(source, tmp_path / "start")
+    export_from_megatron(tmp_path / "start", tmp_path / "hf")
+    scores, vectors = retrieval(source, eval_data, tmp_path / "before")
+    again, other = retrieval(tmp_path / "hf", eval_data, tmp_path / "after")
+    assert scores == again and all(np.array_equal(one, two) for one, two in zip(vectors, other))
+    # The control: without the token-type row, or with one, it is another model.
+    changed = exported if token_type else with_token_type(exported, tmp_path / "changed")
+    assert not np.array_equal(retrieval(changed, eval_data, tmp_path / "control")[1][2], vectors[2])
+
+
+def test_rows_keep_the_order_of_their_dictionary(trained, tmp_path):
+    """As data of fairseq-preprocess have it: the dictionary is in another order than the SentencePiece model."""
+    state = load_checkpoint(trained)
+    data = tmp_path / "data"
+    data.mkdir()
+    tokenizer = checkpoint_tokenizer(state, trained)
+    shutil.copyfile(tokenizer.path, data / "sentencepiece.bpe.model")
+    pieces = tokenizer.pieces[::-1]
+    (data / "dict.txt").write_text("".join(f"{piece} 1\n" for piece in pieces), encoding="utf-8")
+    state["args"], state["cfg"] = Namespace(**{**architecture(state), "data": str(data)}), None
+    state["task_state"]["dictionary"] = dictionary_digest(pieces)
+    torch.save(state, tmp_path / "other.pt")
+    import_to_megatron(tmp_path / "other.pt", tmp_path / "start", verify=True)
+    assert (tmp_path / "start" / "dict.txt").read_bytes() == (data / "dict.txt").read_bytes()
+    export_from_megatron(tmp_path / "start", tmp_path / "back.pt", verify=True)
+    assert_same_weights(tmp_path / "other.pt", tmp_path / "back.pt")
+    export_from_megatron(tmp_path / "start", tmp_path / "hf")
+    export(tmp_path / "other.pt", tmp_path / "direct")
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("hf", "direct"))
+    assert all(torch.equal(one[key], two[key]) for key in two)
+    # Without its dictionary the checkpoint knows that the SentencePiece model's order is not its own.
+    (tmp_path / "start" / "dict.txt").unlink()
+    with pytest.raises(ValueError, match="was trained with another dictionary"):
+        export_from_megatron(tmp_path / "start", tmp_path / "lost.pt")
 
 
 def test_a_token_type_row_comes_back_as_it_was(exported, tmp_path):
@@ -112,6 +172,9 @@ def test_a_published_encoder_comes_back_bit_for_bit(encoder, tmp_path):
     export_from_megatron(tmp_path / "start", tmp_path / "hf")
     before, after = (load_file(folder / "model.safetensors") for folder in (encoder, tmp_path / "hf"))
     assert all(torch.equal(tensor, after[f"roberta.{name}"]) for name, tensor in before.items())
+    texts = ["Where is the library?", "Wo ist die Bibliothek?", "पुस्तकालय कहाँ है?"]
+    one, two = (mean_pooled(texts, *load_encoder(folder), [8, 12])[0] for folder in (encoder, tmp_path / "hf"))
+    assert all(np.array_equal(*pair) for pair in zip(one, two)), "it evaluates the same"
 
 
 def test_a_comparison_that_fails_writes_nothing(trained, tmp_path, monkeypatch):
@@ -265,33 +328,40 @@ def test_nothing_reaches_megatrons_own_reader_that_could_run_code(copy, capsys, 
 
 
 def test_commands_name_what_is_wrong(trained, tmp_path):
-    text = run("langsamp", "megatron", "import", trained, "--out", tmp_path / "x", "--tensor-parallel", 3, expect=2)
+    text = run_program(
+        "langsamp", "megatron", "import", trained, "--out", tmp_path / "x", "--tensor-parallel", 3, expect=2
+    )
     assert "its 2 heads must divide by the 3 ranks of --tensor-parallel" in text and not (tmp_path / "x").exists()
-    text = run("langsamp", "megatron", "export", tmp_path / "none", "--out", tmp_path / "y.pt", expect=2)
+    text = run_program("langsamp", "megatron", "export", tmp_path / "none", "--out", tmp_path / "y.pt", expect=2)
     assert "must be a checkpoint folder of Megatron-Core, but is missing" in text
 
 
 def test_without_megatron_core_all_but_the_comparison_works(trained, tmp_path):
     """In a process that cannot import it."""
     code = """
-import sys
+import shlex, sys
 class Refuse:
     def find_spec(self, name, *rest):
         if name.split(".")[0] == "megatron":
             raise ModuleNotFoundError(f"No module named {name!r}", name="megatron")
 sys.meta_path.insert(0, Refuse())
-sys.argv = ["langsamp", "megatron", *sys.argv[1:]]
 from langsamp_plugin.cli import main
-main()
+for command in sys.argv[1:]:
+    sys.argv = ["langsamp", "megatron", *shlex.split(command)]
+    try:
+        main()
+    except SystemExit as end:
+        print(sys.argv[2], "ended with", end.code or 0)
 """
-    command = [sys.executable, "-c", code]
-    text = run(*command, "import", trained, "--out", tmp_path / "start")
-    assert "imported from" in text
-    run(*command, "export", tmp_path / "start", "--out", tmp_path / "back.pt")
-    assert_same_weights(trained, tmp_path / "back.pt")
-    text = run(*command, "import", trained, "--out", tmp_path / "other", "--verify", expect=1)
-    assert "pip install 'langsamp-plugin[megatron]'" in text and "Traceback" not in text
-    assert not (tmp_path / "other").exists()
+    start, back, other = tmp_path / "start", tmp_path / "back.pt", tmp_path / "other"
+    text = run(
+        sys.executable, "-c", code, f"import {trained} --out {start}", f"export {start} --out {back}",
+        f"import {trained} --out {other} --verify", f"export {start} --out {other} --verify",
+    )  # fmt: skip
+    assert "imported from" in text and text.count("import ended with 1") == text.count("export ended with 1") == 1
+    assert_same_weights(trained, back)
+    assert text.count("pip install 'langsamp-plugin[megatron]'") == 2 and "Traceback" not in text
+    assert not other.exists()
 
 
 @pytest.mark.parametrize("value", [None, [], {"sizes": {}}, {"sizes": {"layers": 1}, "tags": []}])

@@ -11,9 +11,11 @@ from support import ROOT, run
 
 pytest.importorskip("megatron.core", reason="needs the extra megatron")
 
+from megatron_ranks import run_program
+
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.megatron.convert import import_to_megatron
 from langsamp_plugin.megatron.cpu import on_cpu
+from langsamp_plugin.megatron.import_model import import_to_megatron
 from langsamp_plugin.megatron.parallel import alone
 from langsamp_plugin.megatron.sizes import transformer_config
 
@@ -37,16 +39,15 @@ def example():
 
 def test_it_trains_and_resumes_and_the_result_is_exported(demo, trained, start, tmp_path):
     command = [
-        sys.executable, PROGRAM, "--core-only", "--data", demo / "data-bin", "--load", start, "--save",
-        tmp_path / "run",
+        PROGRAM, "--core-only", "--data", demo / "data-bin", "--load", start, "--save", tmp_path / "run",
         "--micro-batch", 4, "--global-batch", 8, "--seq-length", 32, "--lr", 1e-3, "--tag-dropout", 0.1,
         "--multilang-sampling-alpha", 0.3,
     ]  # fmt: skip
-    first = run(*command, "--iterations", 2)
+    first = run_program(*command, "--iterations", 2)
     assert "step 1: " in first and "step 2: " in first
-    second = run(*command, "--iterations", 3)
+    second = run_program(*command, "--iterations", 3)
     assert "2 steps, 16 samples" in second and "step 3: " in second and "step 1: " not in second
-    text = run("langsamp", "megatron", "export", tmp_path / "run", "--out", tmp_path / "hf", "--verify")
+    text = run_program("langsamp", "megatron", "export", tmp_path / "run", "--out", tmp_path / "hf", "--verify")
     assert "block 2" in text and "token ids" in text and "DIFFERENT" not in text
     assert (tmp_path / "hf" / "languages.tsv").is_file() and load_checkpoint(trained)
 
@@ -57,15 +58,14 @@ def megatron_lm(demo, start, monkeypatch):
     args = Namespace(
         langsamp_start=str(start), data_path=[str(demo / "data-bin")], seq_length=32, seed=3, mask_prob=0.15,
         multilang_sampling="alpha", multilang_sampling_alpha=1.0, multilang_sampling_scale=30.0, tag_dropout=0.0,
-        make_vocab_size_divisible_by=128, tensor_model_parallel_size=1, num_layers=2, hidden_size=32,
-        ffn_hidden_size=64,
+        make_vocab_size_divisible_by=128, tensor_model_parallel_size=1, num_layers=2, hidden_size=32, ffn_hidden_size=64,
         num_attention_heads=2, micro_batch_size=4,
     )  # fmt: skip
     training, arguments = types.ModuleType("megatron.training"), types.ModuleType("megatron.training.arguments")
     training.get_args = lambda: args
 
     def config_of(found):
-        from langsamp_plugin.megatron.convert import read_record
+        from langsamp_plugin.megatron.record import read_record
 
         sizes = read_record(start / "release").sizes
         return transformer_config(sizes, use_cpu_initialization=True, hidden_dropout=0.0, attention_dropout=0.0)

@@ -20,9 +20,11 @@ from megatron_ranks import run_ranks
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.lang_script import Tables
-from langsamp_plugin.megatron.convert import export_from_megatron, import_to_megatron
 from langsamp_plugin.megatron.data import LangSampDataset, check_same_data, consumed_batches
-from langsamp_plugin.megatron.training import StepLog, TrainingOptions, learning_rate, masked_loss
+from langsamp_plugin.megatron.export_model import export_from_megatron
+from langsamp_plugin.megatron.import_model import import_to_megatron
+from langsamp_plugin.megatron.options import TrainingOptions, learning_rate
+from langsamp_plugin.megatron.training import StepLog, masked_loss
 
 STEPS = 20
 SETTINGS = {

@@ -1,0 +1,108 @@
+"""Checkpoints of a run: written so that a kill at any moment costs no earlier one, read so that none can run code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.megatron.data import check_same_data
+from langsamp_plugin.megatron.options import TrainingOptions
+from langsamp_plugin.megatron.record import RECORD
+from langsamp_plugin.megatron.run import Run
+from langsamp_plugin.megatron.stored import (
+    COMMON,
+    LATEST,
+    check_stored,
+    iteration_folder,
+    mark_latest,
+    read_common,
+    remove_older,
+)
+from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
+
+logger = logging.getLogger(__name__)
+
+
+def load_run(run: Run, options: TrainingOptions) -> tuple[int, int]:
+    """Load the run's newest checkpoint, or the one to start from; return the steps done and the samples consumed."""
+    from megatron.core import dist_checkpointing
+
+    save = Path(options.save)
+    resumed = (save / LATEST).is_file()
+    folder = check_stored(save if resumed else options.load)
+    model = _inner(run.model)
+    wanted: dict[str, Any] = {"model": model.sharded_state_dict()}
+    if resumed:
+        done, consumed = _progress(folder)
+        check_same_data(read_common(folder).get("data") or {}, run.dataset.fingerprint)
+        wanted["optimizer"] = run.optimizer.sharded_state_dict(wanted["model"], is_loading=True)
+    state = dist_checkpointing.load(wanted, str(folder))
+    model.load_state_dict(state["model"])
+    if not resumed:
+        run.optimizer.reload_model_params()
+        return 0, 0
+    run.optimizer.load_state_dict(state["optimizer"])
+    logger.info("resumed from %s: %d steps, %d samples", folder, done, consumed)
+    return done, consumed
+
+
+def _progress(folder: Path) -> tuple[int, int]:
+    """Return the steps that a run's checkpoint has done, and the samples that all ranks have consumed."""
+    common = read_common(folder)
+    done, consumed = common.get("iteration"), common.get("consumed_samples")
+    if type(done) is not int or type(consumed) is not int or min(done, consumed) < 0:
+        raise ValueError(
+            f"{folder / COMMON} must hold how many steps and samples were done, but has {done} and {consumed}: "
+            f"resume from another checkpoint, whose number {LATEST} then holds"
+        )
+    return done, consumed
+
+
+def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) -> None:
+    """Write a checkpoint that takes its name only when all ranks have written their parts."""
+    from megatron.core import dist_checkpointing
+
+    first = torch.distributed.get_rank() == 0
+    save = Path(options.save)
+    folder, partial = save / f"iter_{iteration:07d}", save / f".iter_{iteration:07d}.tmp"
+    if first:
+        for old in save.glob(".iter_*.tmp"):  # of a run that was killed while it saved
+            shutil.rmtree(old)
+        partial.mkdir(parents=True)
+        _copy_beside(options.load, save)
+    torch.distributed.barrier()
+    state: dict[str, Any] = {"model": _inner(run.model).sharded_state_dict()}
+    state["optimizer"] = run.optimizer.sharded_state_dict(state["model"])
+    state.update(
+        iteration=iteration, consumed_samples=consumed, data=run.dataset.fingerprint, langsamp=run.record.to_json()
+    )
+    dist_checkpointing.save(state, str(partial))
+    torch.distributed.barrier()
+    if first:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+        mark_latest(save, str(iteration))
+        remove_older(save, options.keep, newest=iteration)
+    torch.distributed.barrier()
+
+
+def _copy_beside(load: PathLike, save: Path) -> None:
+    """Put what an export needs beside the run's checkpoints: sizes, SentencePiece model and dictionary."""
+    folder = iteration_folder(load)
+    for place in (folder.parent, folder):
+        for path in place.glob("*"):
+            if path.name in (RECORD, SPM_FILENAME, "dict.txt") and not (save / path.name).exists():
+                shutil.copyfile(path, save / path.name)
+
+
+def _inner(model: Any) -> Any:
+    """Return the model inside its wrappers."""
+    while hasattr(model, "module"):
+        model = model.module
+    return model
