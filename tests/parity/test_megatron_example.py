@@ -58,8 +58,8 @@ def megatron_lm(demo, start, monkeypatch):
     args = Namespace(
         langsamp_start=str(start), data_path=[str(demo / "data-bin")], seq_length=32, seed=3, mask_prob=0.15,
         multilang_sampling="alpha", multilang_sampling_alpha=1.0, multilang_sampling_scale=30.0, tag_dropout=0.0,
-        make_vocab_size_divisible_by=128, tensor_model_parallel_size=1, num_layers=2, hidden_size=32, ffn_hidden_size=64,
-        num_attention_heads=2, micro_batch_size=4,
+        make_vocab_size_divisible_by=128, tensor_model_parallel_size=1, num_layers=2, hidden_size=32,
+        ffn_hidden_size=64, num_attention_heads=2, micro_batch_size=4,
     )  # fmt: skip
     training, arguments = types.ModuleType("megatron.training"), types.ModuleType("megatron.training.arguments")
     training.get_args = lambda: args
