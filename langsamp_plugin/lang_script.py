@@ -22,7 +22,7 @@ from langsamp_plugin.spelling import read_spelling
 
 __all__ = [
     "ASSETS", "CODE_TABLES", "SCRIPT_ALIASES", "UNKNOWN_ID", "UNKNOWN_LANGUAGE", "UNKNOWN_SCRIPT",
-    "CodeTable", "LangScript", "LanguageTable", "NoScriptError", "ScriptTable", "Tables", "head_tags",
+    "CodeTable", "LangScript", "LanguageTable", "NoScriptError", "ScriptTable", "Tables", "head_tags", "is_language",
 ]  # fmt: skip
 
 
@@ -54,7 +54,7 @@ class LangScript(NamedTuple):
                 "unknown language in a known script"
             )
         tag = cls(*match.groups())
-        if not _known_language(tag.language):
+        if not is_language(tag.language):
             raise ValueError(f"{tag.language!r} in tag {text!r} is not an ISO 639-3 code; use und if it is unknown")
         if not _known_script(tag.script):
             raise ValueError(f"{tag.script!r} in tag {text!r} is not an ISO 15924 code; use Zyyy if it is unknown")
@@ -90,12 +90,13 @@ class NoScriptError(ValueError):
 
 
 @cache
-def _known_language(code: str) -> bool:
+def is_language(code: str) -> bool:
+    """Return whether a code is ``und``, in the published table, or in the registry of ISO 639-3."""
     if code == UNKNOWN_LANGUAGE or code in LanguageTable.glot500():
         return True
     import langcodes
 
-    return langcodes.Language.get(code).is_valid()
+    return re.fullmatch("[a-z]{3}", code) is not None and langcodes.Language.get(code).is_valid()
 
 
 @cache

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.corpus.decisions import KEPT, DecisionCounts, Rules, decide
+from langsamp_plugin.corpus.decisions import KEPT, DecisionCounts, Rules, at_home
 from langsamp_plugin.corpus.duplicates import repeated
 from langsamp_plugin.corpus.identification import load_identifier, same_language
+from langsamp_plugin.corpus.judging import batches, judge
 from langsamp_plugin.corpus.left_out import LeftOut
-from langsamp_plugin.corpus.readers import LONGEST_LINE, read_texts
+from langsamp_plugin.corpus.readers import LONGEST_LINE, Undecodable, read_texts
 from langsamp_plugin.corpus.scripts import count_letters, letter_scripts, script_share
 from langsamp_plugin.corpus.sources import find_sources
 from langsamp_plugin.corpus.text import clean
 from langsamp_plugin.lang_script import UNKNOWN_SCRIPT, LangScript
 from langsamp_plugin.progress import parallel, progress
-
-BATCH = 1000
 
 
 class Limits(NamedTuple):
@@ -151,7 +151,8 @@ def check_corpus(
     if out is not None:
         _save_reports(out, reports)
     left_out = [*found.left_out, *(entry for _, _, bad in results for entry in bad)]
-    return Checked(reports, left_out, found.merged, [row for _, rows, _ in results for row in rows])
+    decisions = at_home([row for _, rows, _ in results for row in rows], [str(tag) for tag in found.found])
+    return Checked(reports, left_out, found.merged, decisions)
 
 
 def format_table(reports: Iterable[Report]) -> str:
@@ -189,22 +190,26 @@ def _check_language(job: Job) -> tuple[Report, list[list[str]], list[LeftOut]]:
     names, _ = letter_scripts()
     letters = np.zeros(len(names), dtype=np.int64)
     identifier = load_identifier(job.rules.model) if job.rules.model else None
-    for batch in _batches(job, left_out):
-        lines = []
-        for text in batch:
-            line = clean(text)
-            counts["lines" if line else "empty"] += 1
-            counts["over_long"] += len(line) > job.limits.characters
-            counts["replacement"] += "\ufffd" in line
-            if line:
-                lines.append(line)
-        letters += count_letters(lines).sum(axis=0)
-        if identifier is not None:
-            labels.update(str(identifier.identify(line)[0]) for line in lines)
-        if job.rules.active and lines:
-            for line, decision in zip(lines, decide(lines, job.tag, job.rules)):
-                decisions.add(decision, line)
-    duplicates = int(repeated(line for batch in _batches(job, []) for line in filter(None, map(clean, batch))).sum())
+
+    def counted() -> Iterator[str]:
+        """Count what is in each line, and yield those that `langsamp corpus` judges."""
+        for batch in batches(_lines(job, left_out)):
+            lines = [(clean(text), isinstance(text, Undecodable)) for text in batch]
+            for line, damaged in lines:
+                counts["lines" if line else "empty"] += 1
+                counts["over_long"] += len(line) > job.limits.characters
+                counts["replacement"] += damaged or "\ufffd" in line
+                if identifier is not None and line:
+                    labels[str(identifier.identify(line)[0])] += 1
+            letters.__iadd__(count_letters([line for line, _ in lines]).sum(axis=0))
+            yield from (line for line, damaged in lines if line and not damaged)
+
+    if job.rules.active:
+        for line, decision in judge(counted(), job.tag, job.rules):
+            decisions.add(decision, line)
+    else:
+        deque(counted(), maxlen=0)
+    duplicates = int(repeated(filter(None, map(clean, _lines(job, [])))).sum())
     total = int(letters.sum())
     known_script = job.tag.script != UNKNOWN_SCRIPT and total > 0
     language_share = None
@@ -254,18 +259,11 @@ def _problems(report: Report, limits: Limits) -> list[str]:
     return problems + [f"{count / total:.0%} {kind} lines" for kind, count in kinds.items() if count > most]
 
 
-def _batches(job: Job, left_out: list[LeftOut]) -> Iterator[list[str]]:
+def _lines(job: Job, left_out: list[LeftOut]) -> Iterator[str]:
     """Yield the lines of a language, empty ones too."""
-    batch: list[str] = []
-    left = job.max_lines or -1
-    for path in job.files:
-        for line in read_texts(path, job.column, errors="replace", longest=job.longest, left_out=left_out):
-            if left == 0:
-                break
-            left -= 1
-            batch.append(line)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
+    lines = (
+        line
+        for path in job.files
+        for line in read_texts(path, job.column, undecodable=True, longest=job.longest, left_out=left_out)
+    )
+    return islice(lines, job.max_lines or None)

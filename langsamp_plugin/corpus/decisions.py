@@ -1,26 +1,25 @@
-"""What becomes of a line whose tag may be wrong: it is kept, moved to another tag, or dropped."""
+"""What may become of a line whose tag is doubted, and a table of it: kept, moved to another tag, or dropped.
+
+Which of them it is: :mod:`langsamp_plugin.corpus.judging`.
+"""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.corpus.identification import Label, label_script, load_identifier, same_language
-from langsamp_plugin.corpus.scripts import count_letters, main_script, script_share
-from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT, LangScript
+from langsamp_plugin.corpus.identification import home_tag
+from langsamp_plugin.lang_script import LangScript
 
 KEPT, MOVED, DROPPED = "kept", "moved", "dropped"
 MOVE, UNKNOWN, DROP = "move", "und", "drop"
 WRONG = (MOVE, UNKNOWN, DROP)
 SAMPLES, SAMPLE_CHARACTERS = 3, 120
-LETTERS = 12  # a line with fewer says too little for a model
-LABELS = 3  # labels of a line among which the tag's own language may be
-DOUBT = 0.1  # a declared language with less than this share is not what the line is in
 
 
 class Rules(NamedTuple):
@@ -115,68 +114,9 @@ def read_thresholds(path: PathLike) -> tuple[tuple[str, float], ...]:
     return tuple(found)
 
 
-def decide(lines: Sequence[str], tag: LangScript, rules: Rules) -> list[Decision]:
-    """Decide on lines of one tag, each by itself.
-
-    Args:
-        lines: none of them empty.
-        tag: what they are said to be.
-        rules: how to judge.
-    """
-    letters = count_letters(lines)
-    totals = letters.sum(axis=1).tolist()
-    declared = tag.script != UNKNOWN_SCRIPT
-    shares = script_share(letters, tag.script).tolist() if declared else [1.0] * len(lines)
-    identifier = load_identifier(rules.model) if rules.model else None
-    judged = identifier is not None and (tag.language == UNKNOWN_LANGUAGE or identifier.knows(tag))
-    thresholds = dict(rules.thresholds)
-    decisions = []
-    for number, line in enumerate(lines):
-        script = main_script(letters[number], 0.5) if totals[number] else None
-        script = _declared(script, tag)
-        if judged and identifier is not None and totals[number] >= LETTERS:
-            labels = identifier.identify(line, LABELS)
-            decision = _by_language(labels, tag, script, rules, thresholds)
-            if decision is not None:
-                decisions.append(decision)
-                continue
-        if declared and shares[number] < rules.script_share:
-            decisions.append(_elsewhere(tag.language, script, f"letters in {script or 'several scripts'}", rules))
-        else:
-            decisions.append(Decision(KEPT, str(tag), ""))
-    return decisions
-
-
-def _by_language(
-    labels: list[Label], tag: LangScript, script: Optional[str], rules: Rules, thresholds: dict[str, float]
-) -> Optional[Decision]:
-    """Return what the model decides; ``None`` where it does not contradict the tag."""
-    best = labels[0]
-    if same_language(best.language, tag.language, rules.close):
-        return None
-    limit = thresholds.get(f"{best.language}_{script}", thresholds.get(best.language, rules.threshold))
-    if best.probability < limit or script is None:
-        return None
-    # A label that is not written in the line's letters is a guess of the model.
-    if (best.script or label_script(best.language)) == script:
-        return _elsewhere(best.language, script, f"in {best.language}", rules)
-    own = sum(label.probability for label in labels if same_language(label.language, tag.language, rules.close))
-    if script != tag.script and own < DOUBT:
-        return _elsewhere(UNKNOWN_LANGUAGE, script, f"not in {tag.language}", rules)
-    return None
-
-
-def _elsewhere(language: str, script: Optional[str], why: str, rules: Rules) -> Decision:
-    if rules.wrong == DROP or script is None:
-        return Decision(DROPPED, "", why)
-    if rules.wrong == UNKNOWN:
-        language = UNKNOWN_LANGUAGE
-    return Decision(MOVED, f"{language}_{script}", why)
-
-
-def _declared(script: Optional[str], tag: LangScript) -> Optional[str]:
-    """Return the script of a line, that of the tag where Han letters alone could be Japanese or Korean."""
-    return tag.script if script == "Hani" and tag.script in ("Jpan", "Hang") else script
+def at_home(rows: Iterable[list[str]], tags: Collection[str]) -> list[list[str]]:
+    """Return rows of decisions with the tags of the corpus that lines go to, for those that a model has."""
+    return [[tag, what, home_tag(to, tags) if to else to, *rest] for tag, what, to, *rest in rows]
 
 
 def save_decisions(path: PathLike, rows: Iterable[list[str]]) -> None:

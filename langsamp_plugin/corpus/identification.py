@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -29,7 +30,7 @@ class Label(NamedTuple):
     """What a model says about a line.
 
     Args:
-        language: ISO 639-3 code, or the model's own label where no registry knows it.
+        language: ISO 639-3 code, or the model's own label where it names no language.
         script: ISO 15924 code where the label has one.
         probability: of the label.
     """
@@ -75,7 +76,8 @@ class Identifier:
 
     def identify(self, line: str, count: int = 1) -> list[Label]:
         """Return the most likely labels of a line, the first first."""
-        return [Label(*read_label(name), float(chance)) for name, chance in self._predict(line, count)] or [NOTHING]
+        predicted = self._predict(usual_writing(line), count)
+        return [Label(*read_label(name), float(chance)) for name, chance in predicted] or [NOTHING]
 
     def knows(self, tag: LangScript) -> bool:
         """Return whether some label is the tag's language, or its macrolanguage, in the tag's script.
@@ -95,6 +97,17 @@ class Identifier:
                 "fasttext-predict"
             ) from error
         return list(zip(names, chances))
+
+
+def usual_writing(line: str) -> str:
+    """Return a line as most text is written: composed, headings not in capitals, Ethiopic words apart.
+
+    Models have seen few lines in capitals, and take them for some language at random.
+    """
+    if not line.isascii():
+        line = unicodedata.normalize("NFC", line).replace("\u1361", " ")
+    capitals = sum(map(str.isupper, line))
+    return line.lower() if 2 * capitals > sum(map(str.isalpha, line)) else line
 
 
 @lru_cache(maxsize=1)
@@ -156,3 +169,33 @@ def same_language(language: str, other: str, close: bool = True) -> bool:
     if close:
         return macrolanguage(language) == macrolanguage(other) or any({language, other} <= group for group in CLOSE)
     return macrolanguage(language) == other or macrolanguage(other) == language
+
+
+def home_tag(tag: str, tags: Collection[str]) -> str:
+    """Return the tag of a corpus that lines of a tag belong to.
+
+    A model that says ``ar`` means Standard Arabic: where a corpus has arb_Arab and no ara_Arab, they are arb_Arab.
+
+    Args:
+        tag: such as ara_Arab.
+        tags: those of the corpus.
+    """
+    language, _, script = tag.partition("_")
+    if tag in tags:
+        return tag
+    same = [
+        other
+        for other in sorted(tags)
+        if other.endswith(f"_{script}") and standard_of(other.partition("_")[0]) == standard_of(language)
+    ]
+    return same[0] if len(same) == 1 else tag
+
+
+@cache
+def standard_of(language: str) -> str:
+    """Return the macrolanguage that a language is the standard of, according to Unicode's CLDR (ara for arb), or it."""
+    import langcodes
+    from langcodes.data_dicts import NORMALIZED_MACROLANGUAGES
+
+    macro = NORMALIZED_MACROLANGUAGES.get(language)
+    return str(langcodes.Language.get(macro, normalize=False).to_alpha3()) if macro else language

@@ -26,6 +26,10 @@ RECORD = 64  # a JSON record holds a document of many lines: it may be so many t
 LISTED = 1000  # bad lines of a language that are listed
 
 
+class Undecodable(str):
+    """A line that was not UTF-8, with U+FFFD in the place of its wrong bytes."""
+
+
 def kind(path: Path) -> str:
     """Return which reader a file needs, one of the values of ``KINDS``; empty if none can read it."""
     suffixes = path.suffixes
@@ -39,7 +43,7 @@ def read_texts(
     path: Path,
     column: str = "text",
     *,
-    errors: str = "strict",
+    undecodable: bool = False,
     longest: int = LONGEST_LINE,
     left_out: Optional[list[LeftOut]] = None,
 ) -> Iterator[str]:
@@ -48,7 +52,7 @@ def read_texts(
     Args:
         path: a file that :func:`kind` knows.
         column: the field or column that holds the text, for everything but plain lines.
-        errors: ``replace`` puts U+FFFD where plain lines are not UTF-8.
+        undecodable: also yield plain lines that are not UTF-8, as :class:`Undecodable`.
         longest: bytes of the longest line that is read.
         left_out: where lines that are too long, not UTF-8 or not JSON are listed, and the rest is read; without it
             they are errors.
@@ -61,7 +65,7 @@ def read_texts(
     bad = _BadLines(path, left_out)
     try:
         if what == LINES:
-            lines = _plain_lines(path, errors, longest, bad)
+            lines = _plain_lines(path, undecodable, longest, bad)
         elif what == JSON_LINES:
             lines = _json_lines(path, column, longest, bad)
         else:
@@ -116,7 +120,7 @@ def _open(path: Path) -> IO[bytes]:
     return open(path, "rb")
 
 
-def _plain_lines(path: Path, errors: str, longest: int, bad: _BadLines) -> Iterator[tuple[int, str]]:
+def _plain_lines(path: Path, undecodable: bool, longest: int, bad: _BadLines) -> Iterator[tuple[int, str]]:
     with _open(path) as stream:
         for number, (raw, size) in enumerate(bounded_lines(stream, longest), 1):
             if raw is None:
@@ -124,9 +128,11 @@ def _plain_lines(path: Path, errors: str, longest: int, bad: _BadLines) -> Itera
                 bad.add(number, reason, "raise --longest-line, or break it into lines")
                 continue
             try:
-                yield number, raw.decode("utf-8", errors).rstrip("\n")
+                yield number, raw.decode("utf-8").rstrip("\n")
             except UnicodeDecodeError as error:
                 bad.add(number, f"not UTF-8 (byte {raw[error.start]:#04x})", "convert the file, e.g. with iconv")
+                if undecodable:
+                    yield number, Undecodable(raw.decode("utf-8", "replace").rstrip("\n"))
 
 
 def plain_lines(path: Path) -> Iterator[str]:

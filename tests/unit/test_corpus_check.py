@@ -10,7 +10,13 @@ from support import LANGS, run
 
 from langsamp_plugin.corpus.check import Limits, check_corpus, format_table
 from langsamp_plugin.corpus.decisions import Rules
-from langsamp_plugin.corpus.identification import read_label, same_language
+from langsamp_plugin.corpus.identification import (
+    home_tag,
+    load_identifier,
+    read_label,
+    same_language,
+    usual_writing,
+)
 from langsamp_plugin.corpus.scripts import letter_scripts
 
 
@@ -122,6 +128,46 @@ def test_macrolanguages_and_close_pairs_agree(one, other, default, asked):
 def test_labels_of_wikipedia_are_not_iso_codes():
     assert read_label("__label__als") == ("gsw", None) and read_label("__label__als_Latn") == ("als", "Latn")
     assert read_label("__label__sh")[0] == "hbs" and read_label("__label__zh") == ("zho", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "usual"),
+    [
+        ("UNIVERSELE VERKLARING VAN MENSEREGTE", "universele verklaring van menseregte"),
+        ("ОБЩА ДЕКЛАРАЦИЯ NATO", "обща декларация nato"),
+        ("Der Satz ist über die NATO", "Der Satz ist über die NATO"),
+        ("u\u0308ber", "über"),
+        ("ሰው፡ሁሉ፡በሕግ፡", "ሰው ሁሉ በሕግ "),
+        ("123 ...", "123 ..."),
+    ],
+)
+def test_lines_are_identified_as_most_text_is_written(line, usual):
+    assert usual_writing(line) == usual
+
+
+def test_headings_are_in_the_language_of_their_text(lid):
+    heading = "DECLARAȚIA UNIVERSALĂ A DREPTURILOR OMULUI"
+    assert load_identifier(lid).identify(heading)[0].language == "ron"
+    ((control, *_), _) = load_identifier(lid).model.predict(heading, k=1)
+    assert control != "__label__ro", "as it stands it was taken for another language"
+
+
+@pytest.mark.parametrize(
+    ("label", "corpus", "home"),
+    [
+        ("ara_Arab", ["arb_Arab", "arz_Arab"], "arb_Arab"),
+        ("ara_Arab", ["arz_Arab"], "ara_Arab"),
+        ("ara_Arab", ["ara_Arab", "arb_Arab"], "ara_Arab"),
+        ("arb_Arab", ["ara_Arab"], "ara_Arab"),
+        ("swa_Latn", ["swh_Latn", "swc_Latn"], "swh_Latn"),
+        ("zho_Hani", ["cmn_Hani", "yue_Hani"], "cmn_Hani"),
+        ("zho_Latn", ["cmn_Hani"], "zho_Latn"),
+        ("deu_Latn", ["nds_Latn"], "deu_Latn"),
+        ("und_Latn", ["deu_Latn"], "und_Latn"),
+    ],
+)
+def test_a_label_of_a_macrolanguage_means_its_standard(label, corpus, home):
+    assert home_tag(label, corpus) == home
 
 
 def test_the_package_for_numpy_2_is_named(lid, monkeypatch):
