@@ -2,6 +2,8 @@
 # Runs the unit, parity and integration tests in the environment that most fairseq users have: the official fairseq
 # 0.12.2 on Python 3.9 or 3.10. Arguments go to pytest.
 #   PYTHON=python3.9 bash scripts/test_official.sh tests/unit
+# A run that was interrupted, or in which tests failed, goes on where it stopped: PASSED=FILE names the record of tests
+# that ended well, which by default is of one commit. PYTEST_ADDOPTS="-n 0" runs them one by one.
 # VENV=/path takes another environment than .venv-official-VERSION; a torch that is there already is kept, so install
 # a CPU build first where pip's default, a CUDA build of several GB, is not wanted. Needs a C compiler for fairseq.
 set -euo pipefail
@@ -33,9 +35,27 @@ if [ "$(cat "$venv/official" 2>/dev/null)" != "$stamp" ]; then
     "$venv/bin/python" -c 'import fairseq, langsamp_plugin, transformers'
     echo "$stamp" > "$venv/official"
 fi
-export PATH="$PWD/$venv/bin:$PATH" PYTHONPATH="$PWD" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+export PATH="$PWD/$venv/bin:$PATH" PYTHONPATH="$PWD:$PWD/tests" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 case $venv in /*) export PATH="$venv/bin:$PATH" ;; esac
-python -c 'import fairseq, sys, torch, transformers
-print("Python %d.%d, fairseq %s, torch %s, transformers %s" % (*sys.version_info[:2], fairseq.__version__, torch.__version__, transformers.__version__))'
-[ $# -gt 0 ] || set -- tests/unit tests/parity tests/integration
-python -m pytest -q -p no:cacheprovider -rs -n logical --maxprocesses 4 --dist loadfile "$@"
+where=$(python -c 'import fairseq, sys, torch, transformers
+print("Python %d.%d, fairseq %s, torch %s, transformers %s" % (*sys.version_info[:2], fairseq.__version__, torch.__version__, transformers.__version__))' | tail -n 1)
+echo "$where"
+export LANGSAMP_PASSED=${PASSED:-$venv/passed-$(git describe --always --dirty 2>/dev/null || echo unknown)}
+echo "tests that ended well are noted in $LANGSAMP_PASSED, and left out when this script is started again"
+pytest() {
+    # 5: all of them are noted already.
+    python -m pytest -q -p no:cacheprovider -p passed_tests -n logical --maxprocesses 4 --dist loadfile "$@" || [ $? -eq 5 ]
+}
+if [ $# -gt 0 ]; then
+    pytest "$@"
+    exit
+fi
+failed=
+# First what this environment is for: a checkpoint of the stock roberta_base, made here by fairseq-train, is exported.
+pytest tests/parity/test_official_checkpoints.py || failed=" official-checkpoints"
+for part in unit parity integration; do
+    pytest "tests/$part" || failed="$failed $part"
+done
+python tests/passed_tests.py
+[ -z "$failed" ] || { echo "test_official.sh: failed in:$failed" >&2; exit 1; }
+echo "test_official.sh: all tests passed on $where"

@@ -1,16 +1,22 @@
 """Checkpoints as fairseq 0.12.2 writes them, with second names of the weights of each block."""
 
 import re
+import shutil
 
+import fairseq
 import pytest
 import torch
 from safetensors.torch import load_file
 from support import run, train_command
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.convert.export import export
+from langsamp_plugin.convert.verification import verify_folder
+from langsamp_plugin.errors import VerificationError
 from langsamp_plugin.info import describe
 from langsamp_plugin.modules.second_names import second_names
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 BODY = "encoder.sentence_encoder."
 
@@ -59,3 +65,30 @@ def test_training_starts_from_it(demo, official, tmp_path, flag):
         *train_command(demo / "data-bin", tmp_path / "save", 22, flag, official, *more * (flag == "--restore-file"))
     )
     assert "num_updates 22" in log
+
+
+def test_stock_roberta_base_exports(demo, tmp_path):
+    """What fairseq-train makes without this plugin, under fairseq 0.12.2 with the second names of its weights."""
+    data = tmp_path / "data"
+    shutil.copytree(demo / "data-bin" / "deu_Latn", data)
+    shutil.copy(demo / "data-bin" / "dict.txt", data)
+    command = [
+        *train_command(data, tmp_path / "save", 3, arch="roberta_base", task="masked_lm"), "--max-positions", 64,
+        "--sample-break-mode", "none",
+    ]  # fmt: skip
+    place = command.index("--user-dir")
+    del command[place : place + 2]
+    run(*command, timeout=300)  # the installed command, in a process that has not met this package
+    checkpoint = tmp_path / "save" / "checkpoint_last.pt"
+    weights = torch.load(checkpoint, weights_only=True)["model"]
+    if fairseq.__version__ == "0.12.2":
+        assert len(second_names(weights)) == 16
+    found = export(checkpoint, tmp_path / "hf", spm=demo / "spm.model", verify=True).verification
+    assert max(row.difference for row in found.rows) < 1e-5
+    # Control: the verification sees one weight that is not the checkpoint's.
+    state = torch.load(checkpoint, weights_only=True)
+    state["model"][f"{BODY}layers.1.fc1.bias"][0] += 1
+    torch.save(state, checkpoint)
+    found = verify_folder(load_roberta(checkpoint), Tokenizer(demo / "spm.model"), tmp_path / "hf")
+    with pytest.raises(VerificationError):
+        found.check()
