@@ -3,7 +3,7 @@
 # 0.12.2 on Python 3.9 or 3.10. Arguments go to pytest.
 #   PYTHON=python3.9 bash scripts/test_official.sh tests/unit
 # A run that was interrupted, or in which tests failed, goes on where it stopped: PASSED=FILE names the record of tests
-# that ended well, which by default is of one commit. PYTEST_ADDOPTS="-n 0" runs them one by one.
+# that ended well, which by default is of one commit. WORKERS=0 runs them one by one.
 # VENV=/path takes another environment than .venv-official-VERSION; a torch that is there already is kept, so install
 # a CPU build first where pip's default, a CUDA build of several GB, is not wanted. Needs a C compiler for fairseq.
 set -euo pipefail
@@ -44,7 +44,7 @@ export LANGSAMP_PASSED=${PASSED:-$venv/passed-$(git describe --always --dirty 2>
 echo "tests that ended well are noted in $LANGSAMP_PASSED, and left out when this script is started again"
 pytest() {
     # 5: all of them are noted already.
-    python -m pytest -q -p no:cacheprovider -p passed_tests -n logical --maxprocesses 4 --dist loadfile "$@" || [ $? -eq 5 ]
+    python -m pytest -q -p no:cacheprovider -p passed_tests -n "${WORKERS:-logical}" --maxprocesses 4 --dist loadfile "$@" || [ $? -eq 5 ]
 }
 if [ $# -gt 0 ]; then
     pytest "$@"
