@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from warm_commands import SOCKET, ask, can_run
+
 BIN = Path(sys.executable).parent
 SIZES = "--encoder-layers 2 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64 --encoder-attention-heads 2"
 TRAINING = f"--cpu {SIZES} --tokens-per-sample 32 --batch-size 4 --update-freq 1 --max-update 2 --num-workers 0"
@@ -42,6 +44,8 @@ def main():
     more = next((APPENDED[key] for key in keys if key in APPENDED), "")
     if "--list" in kept or "--help" in kept:
         more = ""
+    if SOCKET in os.environ and can_run([name, *kept]):
+        sys.exit(ask([name, *kept, *more.split()], os.getcwd(), dict(os.environ), [0, 1, 2]))
     os.execv(BIN / name, [str(BIN / name), *kept, *more.split()])
 
 

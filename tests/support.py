@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from fairseq.data import Dictionary
-from warm_fairseq import fairseq_train
+from warm_commands import can_run, run_warm
 
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
@@ -23,8 +23,8 @@ def run(*command, expect=0, **kwargs):
     """Run a command of the environment and return its output; fail with it where the status is another one."""
     command = [str(part) for part in command]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    if command[0] == "fairseq-train" and not kwargs:
-        status, output = fairseq_train(command[1:], ROOT, environment)
+    if can_run(command) and not kwargs:
+        status, output = run_warm(command, ROOT, environment)
     else:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environment, **kwargs

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from support import ROOT
+from warm_commands import start_server
 
 # What cannot run inside the tests, and what runs it.
 ELSEWHERE = {
@@ -73,6 +74,7 @@ def sandbox(folder, inputs, text):
         )
         if re.search(rf"(^|[\s/\"=]){re.escape(name)}($|[\s/\"])", text, flags=re.MULTILINE) and not made:
             shutil.copytree(path, folder / name) if path.is_dir() else shutil.copy(path, folder / name)
+    start_server()  # the shims find it by the environment
     shims = folder / ".bin"
     shims.mkdir()
     for name in ("fairseq-train", "fairseq-hydra-train", "langsamp", "python", "pip", "bash"):
