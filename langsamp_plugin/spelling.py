@@ -10,7 +10,7 @@ import re
 from functools import cache, lru_cache
 from typing import Any, NamedTuple, Optional
 
-from langsamp_plugin.code_tables import ASSETS, UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT
+from langsamp_plugin.code_tables import ASSETS, SCRIPT_ALIASES, UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT
 
 MODIFIERS = {"latin": "Latn", "cyrillic": "Cyrl", "arabic": "Arab", "devanagari": "Deva"}
 ROMANISED = "rom"
@@ -141,6 +141,25 @@ def usual_script(language: str, territory: Optional[str] = None) -> Optional[str
     code = langcodes.Language.get(language).language or language
     entry = (LIKELY_SUBTAGS.get(f"{code}-{territory}") if territory else None) or LIKELY_SUBTAGS.get(code)
     return entry.split("-")[1] if entry else None
+
+
+@cache
+def is_written_in(language: str, script: str) -> bool:
+    """Return whether text of a language may be in a script: its usual one, one of its territories', or Latin.
+
+    Args:
+        language: ISO 639-3 code.
+        script: ISO 15924 code.
+    """
+    import langcodes
+    from langcodes.data_dicts import LIKELY_SUBTAGS
+
+    usual = usual_script(language) or ""
+    if script in ("Latn", SCRIPT_ALIASES.get(usual, usual)):
+        return True
+    code = langcodes.Language.get(language).language or language
+    entries = [entry for name, entry in LIKELY_SUBTAGS.items() if name.partition("-")[0] in (code, language)]
+    return any(SCRIPT_ALIASES.get(entry.split("-")[1], entry.split("-")[1]) == script for entry in entries)
 
 
 @lru_cache(maxsize=1)

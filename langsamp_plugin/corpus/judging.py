@@ -18,6 +18,7 @@ from langsamp_plugin.corpus.decisions import DROP, DROPPED, KEPT, MOVED, UNKNOWN
 from langsamp_plugin.corpus.identification import Label, label_script, load_identifier, same_language
 from langsamp_plugin.corpus.scripts import count_letters, main_script, script_share
 from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT, LangScript, is_language
+from langsamp_plugin.spelling import is_written_in
 
 BATCH = 1000  # lines that are judged at a time; the first batch shows what the model knows of the language
 CHARACTERS = 1_000_000  # and no more of them
@@ -94,7 +95,7 @@ class _Judge:
             script = self._script(main_script(letters[number], 0.5) if total else None)
             decision = self._by_language(labels[number], script) if labels[number] else None
             if decision is None and declared and shares[number] < self.rules.script_share:
-                decision = self._elsewhere(self.tag.language, script, f"letters in {script or 'several scripts'}")
+                decision = self._in_other_letters(script)
             decisions.append(decision or Decision(KEPT, str(self.tag), ""))
         return decisions
 
@@ -143,6 +144,12 @@ class _Judge:
         if missing or (believed and (not named or script != self.tag.script) and own < DOUBT):
             return self._elsewhere(UNKNOWN_LANGUAGE, script, f"not in {self.tag.language}")
         return None
+
+    def _in_other_letters(self, script: Optional[str]) -> Decision:
+        """Return what becomes of a line in another script: Hindi may be in Latin letters, English not in Devanagari."""
+        known = script is not None and is_written_in(self.tag.language, script)
+        language = self.tag.language if known else UNKNOWN_LANGUAGE
+        return self._elsewhere(language, script, f"letters in {script or 'several scripts'}")
 
     def _elsewhere(self, language: str, script: Optional[str], why: str) -> Decision:
         if self.rules.wrong == DROP or script is None:

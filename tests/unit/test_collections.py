@@ -184,7 +184,7 @@ def test_scripts_alone(tmp_path):
     write_corpus(src, tmp_path / "out", rules=Rules(script_share=0.5))
     found = texts(tmp_path / "out")
     assert found["hin_Deva"] == HINDI * 5 and found["hin_Latn"] == ROMAN_HINDI
-    assert found["deu_Cyrl"] == RUSSIAN and found["deu_Latn"] == [*GERMAN * 5, *ENGLISH, "123 456"]
+    assert found["und_Cyrl"] == RUSSIAN and found["deu_Latn"] == [*GERMAN * 5, *ENGLISH, "123 456"]
     write_corpus(src, tmp_path / "out", rules=Rules(script_share=0.5, wrong="drop"))
     assert set(texts(tmp_path / "out")) == {"deu_Latn", "hin_Deva", "kbh_Latn", "rus_Cyrl"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from langsamp_plugin.lang_script import LangScript, NoScriptError, ScriptTable, Tables
-from langsamp_plugin.spelling import special_names, usual_script
+from langsamp_plugin.spelling import is_written_in, special_names, usual_script
 
 NAMES = [
     line.split("\t")
@@ -68,6 +68,13 @@ def test_aliases_have_the_row_of_their_script():
     assert list(ScriptTable([]).extended(["Hans", "Hant"])) == ["Hani"]
     apart = ScriptTable(["Hans", "Hant"])
     assert (apart.id("Hans"), apart.id("Hant")) == (0, 1), "a table that tells them apart is believed"
+
+
+def test_scripts_that_a_language_is_written_in():
+    known = "hin_Deva hin_Latn srp_Latn srp_Cyrl pan_Arab pan_Guru uzb_Arab kaz_Arab zho_Hani jpn_Jpan kor_Hang"
+    assert [tag for tag in known.split() if not is_written_in(*tag.split("_"))] == []
+    strange = "eng_Deva deu_Cyrl hin_Cyrl rus_Arab zho_Hang kor_Thai kbh_Deva"
+    assert [tag for tag in strange.split() if is_written_in(*tag.split("_"))] == []
 
 
 def test_decisions_have_reasons():
