@@ -80,12 +80,9 @@ def run_training(options):
     return [tuple(step) for step in train(TrainingOptions(**options))]
 
 
-if __name__ == "__main__":
-    import json
-    import sys
-    from pathlib import Path
-
+def run_alone(options):
+    """Train as the only rank."""
     from langsamp_plugin.megatron.parallel import alone
 
     with alone():
-        run_training(json.loads(Path(sys.argv[1]).read_text()))
+        run_training(options)

@@ -47,7 +47,7 @@ def model_provider(pre_process=True, post_process=True, vp_stage=None, config=No
     from langsamp_plugin.megatron.model import LangSampBertModel
     from langsamp_plugin.megatron.record import read_record
     from langsamp_plugin.megatron.run import model_tables
-    from langsamp_plugin.megatron.stored import iteration_folder
+    from langsamp_plugin.megatron.run_folder import iteration_folder
 
     args = get_args()
     sizes = read_record(iteration_folder(args.langsamp_start)).sizes

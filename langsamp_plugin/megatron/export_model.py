@@ -63,8 +63,9 @@ def export_from_megatron(
         require_megatron()
     stored = open_stored(source)
     about = read_record(stored.path, record)
+    found_weights = from_stored(stored, about.sizes)
     with error_context(stored.path):
-        weights = to_fairseq(from_stored(stored, about.sizes), about.sizes)
+        weights = to_fairseq(found_weights, about.sizes)
         row = weights.pop(FAIRSEQ_TOKEN_TYPES, None)
         positions = weights[POSITIONS]
         if row is not None:

@@ -17,18 +17,18 @@ from langsamp_plugin.checkpoint.tables import checkpoint_tables
 from langsamp_plugin.checkpoint.vocabulary import checkpoint_tokenizer
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, POSITIONS, is_xl
 from langsamp_plugin.convert.hf_folder import read_hf_folder
-from langsamp_plugin.convert.init import import_checkpoint
-from langsamp_plugin.convert.source_folder import find_folder, write_beside
+from langsamp_plugin.convert.source_folder import find_folder, read_folder, write_beside
 from langsamp_plugin.convert.verification_table import Verification
 from langsamp_plugin.errors import error_context
 from langsamp_plugin.megatron.layout import to_stored
 from langsamp_plugin.megatron.parallel import require_megatron
 from langsamp_plugin.megatron.record import RECORD, Record
+from langsamp_plugin.megatron.run_folder import RELEASE, mark_latest
 from langsamp_plugin.megatron.sizes import ModelSizes
-from langsamp_plugin.megatron.stored import RELEASE, mark_latest, write_stored
+from langsamp_plugin.megatron.stored import write_stored
 from langsamp_plugin.megatron.weights import FAIRSEQ_TOKEN_TYPES, to_megatron
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest
-from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 MULTIPLE = 128
 """Megatron pads a vocabulary to a multiple of this times the tensor-parallel size (--make-vocab-size-divisible-by)."""
@@ -122,27 +122,23 @@ def _write(folder: Path, tensors: dict[str, Any], record: Record) -> None:
 def _read_source(
     source: PathLike, folder: Path, spm: Optional[PathLike], dictionary: Optional[PathLike], allow_pickle: bool
 ) -> _Source:
-    """Read a source; ``folder`` is one in which a file may be made for the time being."""
+    """Read a source, of which ``folder`` is to be made."""
     if Path(source).is_file():
         state = load_roberta(source)
         return _Source(state, checkpoint_tokenizer(state, source, spm=spm, dictionary=dictionary), [])
     if dictionary is not None:
         raise ValueError(f"--dict must be left out, because {source} is not a checkpoint of fairseq")
-    done = import_checkpoint(source, folder / "model.pt", spm=spm, allow_pickle=allow_pickle)
-    state = load_roberta(folder / "model.pt")
-    state["model"] = {name: tensor.clone() for name, tensor in state["model"].items()}
-    (folder / "model.pt").unlink()
-    notes = [note for note in done.notes if "token-type" not in note and "train with" not in note]
-    theirs = {
-        name.removeprefix(PREFIX): tensor
-        for name, tensor in read_hf_folder(find_folder(source), allow_pickle).weights.items()
-    }
+    found = find_folder(source)
+    imported, tokenizer = read_folder(found, folder / "model.pt", spm=spm, allow_pickle=allow_pickle, inventory=None)
+    state = imported.state
+    notes = [note for note in imported.notes if "token-type" not in note and "train with" not in note]
+    theirs = {name.removeprefix(PREFIX): tensor for name, tensor in read_hf_folder(found, allow_pickle).weights.items()}
     row = theirs.get(HF_TOKEN_TYPES)
     if row is not None and row[:1].any():
         # Kept apart as Hugging Face has it, so that the way back gives the same numbers.
         state["model"][POSITIONS], state["model"][FAIRSEQ_TOKEN_TYPES] = theirs[HF_POSITIONS], row[:1].clone()
         notes.append("the token-type row is kept as a token type of Megatron's")
-    return _Source(state, Tokenizer(folder / SPM_FILENAME), notes)
+    return _Source(state, tokenizer, notes)
 
 
 def _sizes(state: dict[str, Any]) -> ModelSizes:

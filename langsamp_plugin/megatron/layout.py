@@ -11,7 +11,7 @@ from torch import Tensor
 
 from langsamp_plugin.lang_script import CODE_TABLES, Tables
 from langsamp_plugin.megatron.sizes import ModelSizes
-from langsamp_plugin.megatron.stored import Stored, read_tensors
+from langsamp_plugin.megatron.stored import Stored, is_tensor, read_tensors
 from langsamp_plugin.megatron.weights import WORDS
 from langsamp_plugin.modules.tag_embedding import decode_codes
 
@@ -56,7 +56,8 @@ def from_stored(stored: Stored, sizes: ModelSizes) -> dict[str, Tensor]:
     """
     wanted = {}
     for name in stored.tensors:
-        if not NOT_OF_THE_MODEL.search(name):
+        # Newer versions store plain objects of the model beside its tensors.
+        if is_tensor(stored.tensors[name]) and not NOT_OF_THE_MODEL.search(name):
             target = name.removeprefix("model.")
             for joined, plain in JOINED.items():
                 target = target.replace(joined, plain)
@@ -80,7 +81,7 @@ def stored_rows(stored: Stored) -> int:
         ValueError: it has no word embedding.
     """
     described: Any = stored.tensors.get(WORDS)
-    if type(described).__name__ != "TensorStorageMetadata" or len(described.size) != 2:
+    if not is_tensor(described) or len(described.size) != 2:
         raise ValueError(f"{stored.path} must be a checkpoint of LangSampBertModel, but has no matrix {WORDS}")
     return int(described.size[0])
 

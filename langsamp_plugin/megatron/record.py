@@ -10,6 +10,7 @@ from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.roberta import check_tags
 from langsamp_plugin.errors import error_context
 from langsamp_plugin.megatron.sizes import ModelSizes
+from langsamp_plugin.megatron.stored import read_common
 
 RECORD = "langsamp.json"
 """Beside the weights: sizes, tags, and the dictionary's hash."""
@@ -66,10 +67,26 @@ def read_record(folder: Path, path: Optional[PathLike] = None) -> Record:
     for place in places:
         if place.is_file():
             with error_context(place):
-                return Record.from_json(json.loads(place.read_text(encoding="utf-8")))
+                found = Record.from_json(json.loads(place.read_text(encoding="utf-8")))
+            _check_against(folder, place, found)
+            return found
     if path is not None:
         raise FileNotFoundError(f"{path} is missing")
     raise FileNotFoundError(
         f"{folder.parent / RECORD} is missing, which says how the model is built: name the one that training started "
         "from with --record"
     )
+
+
+def _check_against(folder: Path, place: Path, found: Record) -> None:
+    """Raise ``ValueError`` where a checkpoint says otherwise of itself, as this package's own do."""
+    try:
+        sizes = Record.from_json(read_common(folder)["langsamp"]).sizes
+    except (FileNotFoundError, KeyError, ValueError):  # Megatron-LM's own, with objects that are not read here
+        return
+    for name, value in sizes._asdict().items():
+        if getattr(found.sizes, name) != value:
+            raise ValueError(
+                f"{place} must be of the checkpoint {folder}, but has {name} {getattr(found.sizes, name)} where "
+                f"that has {value}: put the langsamp.json back that it started from"
+            )

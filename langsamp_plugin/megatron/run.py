@@ -14,8 +14,9 @@ from langsamp_plugin.megatron.data import LangSampDataset
 from langsamp_plugin.megatron.layout import stored_rows, stored_tables
 from langsamp_plugin.megatron.options import TrainingOptions
 from langsamp_plugin.megatron.record import Record, read_record
+from langsamp_plugin.megatron.run_folder import iteration_folder
 from langsamp_plugin.megatron.sizes import transformer_config
-from langsamp_plugin.megatron.stored import iteration_folder, open_stored
+from langsamp_plugin.megatron.stored import open_stored
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
 
 

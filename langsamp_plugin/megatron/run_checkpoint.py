@@ -15,15 +15,8 @@ from langsamp_plugin.megatron.data import check_same_data
 from langsamp_plugin.megatron.options import TrainingOptions
 from langsamp_plugin.megatron.record import RECORD
 from langsamp_plugin.megatron.run import Run
-from langsamp_plugin.megatron.stored import (
-    COMMON,
-    LATEST,
-    check_stored,
-    iteration_folder,
-    mark_latest,
-    read_common,
-    remove_older,
-)
+from langsamp_plugin.megatron.run_folder import LATEST, iteration_folder, mark_latest, remove_older
+from langsamp_plugin.megatron.stored import COMMON, check_stored, read_common
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
 
 logger = logging.getLogger(__name__)

@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickle
-import shutil
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from langsamp_plugin.atomic import PathLike, atomic_write
+from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.loading import UNREADABLE, read_saved
+from langsamp_plugin.megatron.run_folder import METADATA, iteration_folder
 
-METADATA, FORMAT, COMMON = ".metadata", "metadata.json", "common.pt"
-LATEST = "latest_checkpointed_iteration.txt"
-RELEASE = "release"
-"""Megatron's name for the folder of weights that were converted and not trained there."""
+FORMAT, COMMON = "metadata.json", "common.pt"
 
 _CLASSES = "torch.distributed.checkpoint.metadata"
 _PLANS = "torch.distributed.checkpoint.planner"
@@ -72,34 +70,6 @@ class Stored(NamedTuple):
     places: dict[Any, Any]
 
 
-def iteration_folder(path: PathLike) -> Path:
-    """Return the newest iteration of a run's folder, or the folder itself where it is that of an iteration.
-
-    Raises:
-        FileNotFoundError: neither is there.
-        ValueError: the folder names something else as its newest iteration, or is in another form.
-    """
-    path = Path(path)
-    if (path / METADATA).is_file():
-        return path
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path} must be a checkpoint folder of Megatron-Core, but is missing or a file")
-    if (path / LATEST).is_file():
-        text = (path / LATEST).read_text(encoding="utf-8", errors="replace").strip()
-        if text != RELEASE and not (text.isascii() and text.isdecimal() and len(text) < 10):
-            raise ValueError(f"{path / LATEST} must hold a number or the word release, but has {text[:40]!r}")
-        folder = path / (RELEASE if text == RELEASE else f"iter_{int(text):07d}")
-        if (folder / METADATA).is_file():
-            return folder
-        path = folder
-    if list(path.glob("mp_rank_*")):
-        raise ValueError(
-            f"{path} must be a distributed checkpoint, but is of Megatron's older form with a folder per rank: save it "
-            "with --ckpt-format torch_dist"
-        )
-    raise FileNotFoundError(f"{path / METADATA} is missing: the folder is not a distributed checkpoint")
-
-
 def open_stored(path: PathLike) -> Stored:
     """Read which tensors a checkpoint has.
 
@@ -128,11 +98,16 @@ def open_stored(path: PathLike) -> Stored:
         tensors, places = metadata.state_dict_metadata, metadata.storage_data
         if not isinstance(tensors, dict) or not isinstance(places, dict):
             raise ValueError("it does not list tensors")
-        for name in tensors:
+        for index, info in places.items():
+            if index.fqn not in tensors:
+                raise ValueError(f"it has a place of {str(index.fqn)[:60]!r}, but does not describe it")
+            _check_place(folder, info)
+        room = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        for name, described in tensors.items():
             if not isinstance(name, str):
                 raise ValueError(f"a tensor is named {name!r}")
-        for info in places.values():
-            _check_place(folder, info)
+            if is_tensor(described):
+                _check_described(name, described, room)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{folder / METADATA} is damaged, or carries objects that could run code, and was not loaded: {error}"
@@ -154,6 +129,24 @@ def _check_place(folder: Path, info: Any) -> None:
         raise ValueError(f"{name} was cut off")
 
 
+def _check_described(name: str, described: Any, room: int) -> None:
+    """Raise ``ValueError`` unless a description is of a tensor that the files have ``room`` bytes for."""
+    size, dtype = described.size, described.properties.dtype
+    if not _is_size(size) or not isinstance(dtype, torch.dtype):
+        raise ValueError(f"{name} has no size or no dtype")
+    if math.prod(size) * dtype.itemsize > room:
+        raise ValueError(f"{name} of size {tuple(size)} is larger than all files together")
+    for chunk in described.chunks:
+        if not (
+            _is_size(chunk.offsets) and _is_size(chunk.sizes) and len(chunk.offsets) == len(chunk.sizes) == len(size)
+        ):
+            raise ValueError(f"{name} has a part without a place in it")
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, tuple) and all(type(number) is int and number >= 0 for number in value)
+
+
 def check_stored(path: PathLike) -> Path:
     """Check that nothing in a checkpoint could run code, so that Megatron's own reader may load it.
 
@@ -168,7 +161,7 @@ def check_stored(path: PathLike) -> Path:
     if (stored.path / COMMON).is_file():
         read_saved(stored.path / COMMON)
     for index, info in stored.places.items():
-        if type(stored.tensors.get(index.fqn)).__name__ != "TensorStorageMetadata":
+        if not is_tensor(stored.tensors.get(index.fqn)):
             _read_part(stored, info)
     return stored.path
 
@@ -183,6 +176,11 @@ def read_common(path: PathLike) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ValueError(f"{Path(path) / COMMON} must hold a dictionary, but holds a {type(state).__name__}")
     return state
+
+
+def is_tensor(described: Any) -> bool:
+    """Return whether a description is that of a tensor; the other kind is of an object, kept as bytes."""
+    return type(described).__name__ == "TensorStorageMetadata"
 
 
 def read_tensors(stored: Stored, wanted: Mapping[str, str]) -> dict[str, Tensor]:
@@ -202,6 +200,8 @@ def read_tensors(stored: Stored, wanted: Mapping[str, str]) -> dict[str, Tensor]
     found = {}
     for name, target in wanted.items():
         described = stored.tensors[name]
+        if not is_tensor(described):
+            raise ValueError(f"{stored.path}: {name} must be a tensor, but is an object")
         out = torch.empty(described.size, dtype=described.properties.dtype)
         written = 0
         sizes = {tuple(chunk.offsets): tuple(chunk.sizes) for chunk in described.chunks}
@@ -260,26 +260,3 @@ def write_stored(folder: PathLike, tensors: Mapping[str, Any], common: dict[str,
             "common_backend_version": 1}  # fmt: skip
     torch.save(common, folder / COMMON)
     (folder / FORMAT).write_text(json.dumps(form), encoding="utf-8")
-
-
-def mark_latest(run: PathLike, iteration: str) -> None:
-    """Say which iteration of a run is the newest; a number, or the word ``release``."""
-    with atomic_write(Path(run) / LATEST) as stream:
-        stream.write(iteration)
-
-
-def remove_older(run: PathLike, keep: int, newest: int) -> None:
-    """Remove all but the newest checkpoints of a run.
-
-    Args:
-        run: its folder.
-        keep: how many stay.
-        newest: iteration that was saved last; later ones are of a run that was turned back, and stay.
-    """
-    before = sorted(folder for folder in _iterations(run) if int(folder.name[5:]) <= newest)
-    for folder in before[:-keep]:
-        shutil.rmtree(folder)
-
-
-def _iterations(run: PathLike) -> Iterator[Path]:
-    return (folder for folder in Path(run).glob("iter_*") if folder.name[5:].isdecimal())

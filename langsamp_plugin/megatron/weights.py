@@ -137,6 +137,7 @@ def to_fairseq(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Te
             f"weights must be those of a LangSampBertModel of {sizes.layers} layers, but {len(missing)} are missing "
             f"({' '.join(sorted(missing)[:3])}) and {len(left)} have no place ({' '.join(sorted(left)[:3])})"
         )
+    _check_sizes(found, sizes)
     for name in (EMBEDDING, f"{HEAD}bias"):
         if len(found[name]) < sizes.words:
             raise ValueError(f"{name} must have a row for each of {sizes.words:,} words, but has {len(found[name]):,}")
@@ -144,6 +145,18 @@ def to_fairseq(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Te
     found[f"{HEAD}weight"] = found[EMBEDDING]
     found[VERSION] = torch.tensor([3.0])
     return found
+
+
+def _check_sizes(found: Mapping[str, Tensor], sizes: ModelSizes) -> None:
+    """Raise ``ValueError`` where weights by fairseq's names are of another model than sizes say."""
+    shapes = {
+        POSITIONS: (sizes.positions + 2, sizes.width), f"{BODY}layers.0.fc1.weight": (sizes.inner, sizes.width),
+        f"{BODY}layers.0.self_attn.out_proj.weight": (sizes.width, sizes.width),
+        f"{HEAD}dense.weight": (sizes.width, sizes.width),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        if tuple(found[name].shape) != shape:
+            raise ValueError(f"{name} must be {shape}, as langsamp.json says, but is {tuple(found[name].shape)}")
 
 
 def join_heads(parts: list[Tensor], heads: int) -> Tensor:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support import Evil, run
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, MetadataIndex
 
 pytest.importorskip("megatron.core", reason="needs the extra megatron")
 
@@ -281,6 +282,48 @@ def wrong_record(folder):
     (folder / "langsamp.json").write_text(json.dumps(about))
 
 
+def wrong_layers(folder):
+    """As where the checkpoint does not say itself how the model is built: Megatron-LM's do not."""
+    (folder / "release" / "common.pt").unlink()
+    wrong_record(folder)
+
+
+def wrong_positions(folder):
+    (folder / "release" / "common.pt").unlink()
+    about = json.loads((folder / "langsamp.json").read_text())
+    about["sizes"]["positions"] -= 2
+    (folder / "langsamp.json").write_text(json.dumps(about))
+
+
+def described(change):
+    """Change the descriptions of a checkpoint's tensors."""
+
+    def spoil(folder):
+        path = folder / "release" / ".metadata"
+        metadata = pickle.loads(path.read_bytes())
+        change(metadata.state_dict_metadata, metadata.storage_data)
+        path.write_bytes(pickle.dumps(metadata))
+
+    return spoil
+
+
+HEAD = "lm_head.dense.weight"
+no_words = described(
+    lambda tensors, places: tensors.update({"embedding.word_embeddings.weight": BytesStorageMetadata()})
+)
+huge_tensor = described(lambda tensors, places: setattr(tensors[HEAD], "size", torch.Size([10**6, 10**6])))
+negative_size = described(lambda tensors, places: setattr(tensors[HEAD], "size", torch.Size([-1, 32])))
+no_parts = described(lambda tensors, places: setattr(tensors[HEAD], "chunks", None))
+a_part_elsewhere = described(lambda tensors, places: setattr(tensors[HEAD].chunks[0], "offsets", torch.Size([1, 0])))
+a_place_too_many = described(
+    lambda tensors, places: places.update({MetadataIndex("stranger"): next(iter(places.values()))})
+)
+
+
+def no_metadata(folder):
+    (folder / "release" / ".metadata").write_bytes(pickle.dumps({"state_dict_metadata": {}}))
+
+
 def heads_that_do_not_divide(folder):
     about = json.loads((folder / "langsamp.json").read_text())
     about["sizes"]["heads"] = 5
@@ -305,9 +348,18 @@ def more_words(folder):
         (older_form, "is of Megatron's older form with a folder per rank"),
         (no_number, "must hold a number or the word release, but has '../../etc'"),
         (no_record, "langsamp.json is missing, which says how the model is built"),
-        (wrong_record, "must have 3 layers"),
+        (wrong_record, "langsamp.json must be of the checkpoint"),
+        (wrong_layers, "must have 3 layers"),
+        (wrong_positions, "embed_positions.weight must be (512, 32), as langsamp.json says, but is (514, 32)"),
         (heads_that_do_not_divide, "width must divide by the 5 heads, but is 32"),
-        (more_words, "must have a row for each of 1,000,000 words"),
+        (more_words, "but has words 1000000 where that has"),
+        (no_words, "weights must be those of a LangSampBertModel of 2 layers, but 1 are missing (embedding.word_"),
+        (huge_tensor, "is larger than all files together"),
+        (negative_size, "lm_head.dense.weight has no size or no dtype"),
+        (no_parts, "is damaged"),
+        (a_part_elsewhere, "is not what .metadata announces"),
+        (a_place_too_many, "it has a place of 'stranger', but does not describe it"),
+        (no_metadata, "is damaged: 'dict' object has no attribute"),
     ],
 )
 def test_a_spoiled_checkpoint_is_refused(copy, tmp_path, capsys, spoil, message):

@@ -1,21 +1,16 @@
 """Training on Megatron-Core is fairseq-train's, whatever number of ranks it runs on and wherever it was killed."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
-from support import ROOT, run, train_command
+from support import run, train_command
 
 pytest.importorskip("megatron.core", reason="needs the extra megatron")
 
-from megatron_jobs import run_training
-from megatron_ranks import run_ranks
+from megatron_jobs import run_alone, run_training
+from megatron_ranks import FORKS, run_ranks
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.data.block_dataset import BlockDataset
@@ -95,17 +90,14 @@ def test_two_ranks_equal_one(demo, start, one_rank, tmp_path, split):
 def test_a_killed_run_resumes_with_another_number_of_ranks(demo, start, one_rank, tmp_path):
     """Killed after the checkpoint of step 10 was written; the rest by two ranks: each remaining sample exactly once."""
     options = settings(demo, start, tmp_path / "run", iterations=10**6)
-    (tmp_path / "options.json").write_text(json.dumps(options))
-    program = [sys.executable, ROOT / "tests" / "megatron_jobs.py", tmp_path / "options.json"]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen(list(map(str, program)), env=environment, stdout=log, stderr=log)
-        latest = tmp_path / "run" / "latest_checkpointed_iteration.txt"
-        while not latest.exists():
-            assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-            time.sleep(0.05)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    process = FORKS.Process(target=run_alone, args=(options,))
+    process.start()
+    latest = tmp_path / "run" / "latest_checkpointed_iteration.txt"
+    while not latest.exists():
+        assert process.is_alive(), process.exitcode
+        time.sleep(0.02)
+    process.kill()
+    process.join()
     stopped = int(latest.read_text())
     assert stopped in (10, 20)  # a slow machine may have let it come further
     latest.write_text("10")
@@ -128,6 +120,15 @@ def test_a_run_resumes_on_its_own_data_alone(demo, start, one_rank, tmp_path):
         training(1, settings(demo, start, tmp_path / "run", global_batch=8))
     with pytest.raises(AssertionError, match="seq_length must be at most the model's 512 positions, but is 600"):
         training(1, settings(demo, start, tmp_path / "run", seq_length=600))
+    for change, message in (
+        ({"micro_batch": 0}, "micro_batch must be at least 1, but is 0"),
+        ({"lr_decay": "cosine"}, "lr_decay must be linear or constant, but is 'cosine'"),
+        ({"lr": float("nan")}, "lr must be a number from 0, but is nan"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, but is 1.0"),
+        ({"sequence_parallel": True}, "sequence_parallel must come with tensor_parallel"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TrainingOptions(**settings(demo, start, tmp_path / "run", **change)).check()
     with pytest.raises(ValueError, match="changed: the data, the tables"):
         check_same_data({"the data": "1", "the tables": "2"}, {"the data": "2"})
 
