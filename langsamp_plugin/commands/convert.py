@@ -21,7 +21,7 @@ VERIFY = typer.Option(
     help="Put sentences in 17 languages through both sides and compare every layer; fail if they differ.",
 )
 OVERWRITE = typer.Option(
-    False, "--overwrite", help="Replace what is at --out, whatever it is; otherwise only what this command wrote."
+    False, "--overwrite", help="Replace what is at --out though it was changed, or written by something else."
 )
 DROP_ADDED = typer.Option(
     False, "--drop-added-tokens", help="Leave out tokens that were added to the folder's vocabulary."
@@ -166,6 +166,12 @@ def export(
     scores: Optional[Path] = typer.Option(
         None, help="Folder of `langsamp report`; its table goes into the model card."
     ),
+    license_id: str = typer.Option(
+        "unknown", "--license", help="For the model card, in a hub's words: mit, apache-2.0, cc-by-4.0, other ..."
+    ),
+    base_model: Optional[str] = typer.Option(
+        None, help="For the model card: what training started from, by its name on the hub."
+    ),
     overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
     text: Optional[Path] = TEXT,
@@ -174,6 +180,7 @@ def export(
 
     Example: langsamp export runs/checkpoints/checkpoint_last.pt --out runs/hf --verify
     """
+    from langsamp_plugin.convert.card_fields import CardFields
     from langsamp_plugin.convert.export import export as run
 
     tags = split_list(fold)
@@ -185,7 +192,7 @@ def export(
         fold=tags,
         half=half,
         layout=layout,
-        scores=scores,
+        card=CardFields(license_id, base_model, scores),
         overwrite=overwrite,
         verify=verify,
         text=text,

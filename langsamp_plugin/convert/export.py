@@ -6,36 +6,27 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
 
-from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.checkpoint.options import architecture
-from langsamp_plugin.checkpoint.roberta import load_roberta
-from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
-from langsamp_plugin.checkpoint.vocabulary import checkpoint_tokenizer
-from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, VERSION
+from langsamp_plugin.atomic import PathLike, atomic_folder, replaceable_folder
 from langsamp_plugin.convert.authors import to_authors_layout
-from langsamp_plugin.convert.hf_config import hf_config
-from langsamp_plugin.convert.key_map import hf_names
+from langsamp_plugin.convert.card_fields import CardFields
 from langsamp_plugin.convert.model_card import model_card
-from langsamp_plugin.convert.own_folder import check_replaceable, own_folder
+from langsamp_plugin.convert.outgoing_model import DENSE_BIAS, OutgoingModel, folded_bias, half_dtype, read_model
 from langsamp_plugin.convert.tables_file import save_tables
 from langsamp_plugin.convert.tokenizer_files import save_tokenizer
 from langsamp_plugin.convert.verification import verify_folder
 from langsamp_plugin.convert.verification_table import LIMIT, Verification
 from langsamp_plugin.corpus.text import corpus_files
-from langsamp_plugin.errors import error_context
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
-from langsamp_plugin.vocabulary.ordered_tokenizer import OrderedTokenizer
-from langsamp_plugin.vocabulary.tokenizer import UNK, Tokenizer
 
-WORDS = "roberta.embeddings.word_embeddings.weight"
-DENSE_BIAS = "lm_head.dense.bias"
 LAYOUTS = ("stock", "authors")
+MARKER = "config.json"
+"""What every Hugging Face folder has in it, so that no other kind of folder is replaced."""
 
 
 class ExportResult(NamedTuple):
@@ -50,16 +41,12 @@ class ExportResult(NamedTuple):
     notes: list[str]
 
 
-class _Model(NamedTuple):
-    """A checkpoint on its way out: ``state`` as read, the other parts in Hugging Face's names and order."""
+class _Heads(NamedTuple):
+    """What folding did: the bias of each tag, the tag that went into the model, and the bias that was there before."""
 
-    state: dict[str, Any]
-    tensors: dict[str, Tensor]
-    config: dict[str, Any]
-    tables: Optional[TagTables]
-    trained_with: Tokenizer
-    tokenizer: Tokenizer
-    notes: list[str]
+    folded: dict[LangScript, Tensor]
+    into_model: Optional[str]
+    unfolded: Tensor
 
 
 def export(
@@ -71,7 +58,7 @@ def export(
     fold: Sequence[str] = (),
     half: Optional[str] = None,
     layout: str = "stock",
-    scores: Optional[PathLike] = None,
+    card: CardFields = CardFields(),
     overwrite: bool = False,
     verify: bool = False,
     text: Optional[PathLike] = None,
@@ -80,7 +67,7 @@ def export(
 
     Args:
         checkpoint: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
-        out: the folder to write; one that an export wrote and nobody changed is replaced once the new one is complete.
+        out: the folder to write; see ``overwrite``.
         spm: the SentencePiece model; by default the one in the data folder that the checkpoint was trained on.
         dictionary: the ``dict.txt`` that the rows follow; by default the one in that folder, or next to the checkpoint.
         fold: tags whose embeddings go into the bias of the head's first layer, so that a stock masked LM predicts as
@@ -88,8 +75,8 @@ def export(
             several each gets its bias as ``heads/<tag>.safetensors``.
         half: ``float16`` or ``bfloat16`` stores all weights so.
         layout: ``stock``, or ``authors``: the tables among the weights, as the published model's class reads them.
-        scores: a folder of ``langsamp report`` whose table goes into the model card.
-        overwrite: replace whatever folder is there.
+        card: what the model card says and the checkpoint does not know.
+        overwrite: replace a Hugging Face folder that somebody else wrote, or added to; without it only one of ours.
         verify: compare the folder with fairseq's model before it takes its place.
         text: a folder of ``<tag>.txt`` whose every line is tokenized on both sides then, too.
 
@@ -100,149 +87,76 @@ def export(
             vocabulary than the tokenizer.
         VerificationError: the two sides differ.
     """
-    for package in ("safetensors", "transformers"):
-        if importlib.util.find_spec(package) is None:
-            raise ModuleNotFoundError(f"export needs {package}: pip install 'langsamp-plugin[hf]'")
-    dtype = _check_arguments(out, fold=fold, half=half, layout=layout, overwrite=overwrite, text=text)
-    model = _read_model(checkpoint, spm=spm, dictionary=dictionary, dtype=dtype)
-    unfolded = model.tensors[DENSE_BIAS]
-    folded = {tag: _folded_bias(model, tag, checkpoint) for tag in map(LangScript.from_spelling, fold)}
-    into_model = str(next(iter(folded))) if len(folded) == 1 else None
-    if into_model is not None:
-        (model.tensors[DENSE_BIAS],) = folded.values()
-        model.config["langsamp_folded"] = into_model
-    if layout == "authors":
-        tensors, config, notes = to_authors_layout(model.tensors, model.config, model.tables)
-        model = model._replace(tensors=tensors, config=config, notes=[*model.notes, *notes])
-    found = None
-    with own_folder(out, overwrite) as folder, progress(total=3 + verify, desc="export", unit="step") as bar:
-        _write_weights(model, folder)
-        bar.update()
-        save_tokenizer(model.tokenizer, folder, model.config["max_position_embeddings"] - 2)
-        bar.update()
-        if layout == "stock" and model.tables is not None:
-            save_tables(model.tables, folder, unfolded if into_model is not None else None)
-        if len(folded) > 1:
-            _write_heads(folded, folder)
-        card = model_card(model.state, model.config, model.tables, folded=[str(tag) for tag in folded], scores=scores)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        bar.update()
-        if verify:
-            # In half precision the folded bias is rounded, all else is exact.
-            limit = torch.finfo(dtype).eps if dtype is not None and into_model is not None else LIMIT
-            found = verify_folder(
-                model.state, model.trained_with, folder, fold=into_model, text=text, logits_limit=limit
-            )
-            bar.update()
-            found.check()
+    # Before anything heavy is read.
+    dtype = _check_arguments(fold=fold, half=half, layout=layout, card=card, text=text)
+    with replaceable_folder(out, MARKER, overwrite):
+        model = read_model(checkpoint, spm=spm, dictionary=dictionary, dtype=dtype)
+        heads = _fold(model, fold, checkpoint)
+        if layout == "authors":
+            tensors, config, notes = to_authors_layout(model.tensors, model.config, model.tables)
+            model = model._replace(tensors=tensors, config=config, notes=[*model.notes, *notes])
+        with atomic_folder(out, MARKER, overwrite) as folder:
+            _write(model, heads, folder, layout=layout, card=card)
+            found = _verify(model, heads, folder, dtype=dtype, text=text) if verify else None
     return ExportResult(found, model.notes)
 
 
 def _check_arguments(
-    out: PathLike,
-    *,
-    fold: Sequence[str],
-    half: Optional[str],
-    layout: str,
-    overwrite: bool,
-    text: Optional[PathLike],
+    *, fold: Sequence[str], half: Optional[str], layout: str, card: CardFields, text: Optional[PathLike]
 ) -> Optional[torch.dtype]:
-    """Fail before anything heavy is read; return the dtype of ``half``."""
-    check_replaceable(out, overwrite)
+    """Fail early; return the dtype of ``half``."""
+    for package in ("safetensors", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise ModuleNotFoundError(f"export needs {package}: pip install 'langsamp-plugin[hf]'")
     if layout not in LAYOUTS:
         raise ValueError(f"--layout must be {' or '.join(LAYOUTS)}, but is {layout!r}")
     if layout == "authors" and fold:
         raise ValueError("--fold and --layout authors exclude each other: their class adds the tables itself")
+    card.check()
     if text is not None:
         corpus_files(text)
     return half_dtype(half) if half is not None else None
 
 
-def _read_model(
-    checkpoint: PathLike, *, spm: Optional[PathLike], dictionary: Optional[PathLike], dtype: Optional[torch.dtype]
-) -> _Model:
-    """Read a checkpoint and put its rows into the order of its SentencePiece model, which Hugging Face's follow."""
-    if Path(checkpoint).is_dir():
-        raise ValueError(
-            f"{checkpoint} is a folder, but export takes a checkpoint file of fairseq"
-            + (": it is in Hugging Face's format already" if (Path(checkpoint) / "config.json").is_file() else "")
-        )
-    state = load_roberta(checkpoint)
-    if dtype is not None:
-        state["model"] = {
-            name: tensor.to(dtype) if tensor.is_floating_point() and name != VERSION else tensor
-            for name, tensor in state["model"].items()
-        }
-    weights: dict[str, Tensor] = state["model"]
-    with error_context(checkpoint):
-        names = hf_names(weights)
-        config = hf_config(architecture(state), weights)
-        head = weights.get(f"{HEAD}weight")
-        if head is not None and not torch.equal(head, weights[EMBEDDING]):
-            raise ValueError("it was trained with --untie-weights-roberta, which Hugging Face's XLM-R cannot hold")
-    trained_with = checkpoint_tokenizer(state, checkpoint, spm=spm, dictionary=dictionary)
-    tensors = {target: weights[name].contiguous() for name, target in names.items() if target is not None}
-    notes: list[str] = []
-    tokenizer = trained_with
-    if isinstance(trained_with, OrderedTokenizer):
-        tokenizer = Tokenizer(trained_with.path)
-        rows, notes = model_order(trained_with)
-        tensors[WORDS], tensors["lm_head.bias"] = tensors[WORDS][rows], tensors["lm_head.bias"][rows]
-        config["vocab_size"] = len(rows)
-    width = weights[EMBEDDING].shape[1]
-    # Hugging Face adds an embedding of the token type, of which XLM-R has one; fairseq has none.
-    tensors["roberta.embeddings.token_type_embeddings.weight"] = torch.zeros(1, width, dtype=weights[EMBEDDING].dtype)
-    # The head's bias under its second name too: transformers 4 treats a projection without a stored bias as newly
-    # initialised and sets the bias, which both names share, to zero.
-    tensors["lm_head.decoder.bias"] = tensors["lm_head.bias"].clone()
-    config["langsamp_tags"] = list((state.get("task_state") or {}).get("tags") or [])
-    return _Model(state, tensors, config, checkpoint_tables(state), trained_with, tokenizer, notes)
+def _fold(model: OutgoingModel, fold: Sequence[str], checkpoint: PathLike) -> _Heads:
+    """Fold tags into biases, and a single one into the model."""
+    unfolded = model.tensors[DENSE_BIAS]
+    folded = {tag: folded_bias(model, tag, checkpoint) for tag in map(LangScript.from_spelling, fold)}
+    into_model = None
+    if len(folded) == 1:
+        ((tag, model.tensors[DENSE_BIAS]),) = folded.items()
+        into_model = model.config["langsamp_folded"] = str(tag)
+    return _Heads(folded, into_model, unfolded)
 
 
-def model_order(trained_with: OrderedTokenizer) -> tuple[Tensor, list[str]]:
-    """Return the row of each token in the order of the SentencePiece model, int64, and what a user must know."""
-    row = {piece: number for number, piece in enumerate(trained_with.pieces, 4)}
-    rows = [0, 1, 2, 3, *(row.get(piece, UNK) for piece in trained_with.model_pieces), trained_with.vocab_size - 1]
-    lacking = len(set(trained_with.model_pieces) - row.keys())
-    padding = len(row.keys() - set(trained_with.model_pieces))
-    notes = ["rows were put into the order of the SentencePiece model: the dictionary has another one"]
-    if lacking:
-        notes.append(f"{lacking:,} pieces that the dictionary lacks have the row of <unk>, which they were in training")
-    if padding:
-        notes.append(f"{padding:,} rows that only fill up the dictionary are left out")
-    return torch.tensor(rows), notes
-
-
-def _write_weights(model: _Model, folder: Path) -> None:
+def _write(model: OutgoingModel, heads: _Heads, folder: Path, *, layout: str, card: CardFields) -> None:
     from safetensors.torch import save_file
 
-    save_file(model.tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps(model.config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with progress(total=3, desc="export", unit="step") as bar:
+        save_file(model.tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        config = json.dumps(model.config, indent=2, sort_keys=True)
+        (folder / "config.json").write_text(config + "\n", encoding="utf-8")
+        bar.update()
+        save_tokenizer(model.tokenizer, folder, model.config["max_position_embeddings"] - 2)
+        bar.update()
+        if layout == "stock" and model.tables is not None:
+            save_tables(model.tables, folder, heads.unfolded if heads.into_model is not None else None)
+        if len(heads.folded) > 1:
+            (folder / "heads").mkdir()
+            for tag, bias in heads.folded.items():
+                save_file({DENSE_BIAS: bias}, folder / "heads" / f"{tag}.safetensors", {"format": "pt"})
+        folded = [str(tag) for tag in heads.folded]
+        readme = model_card(model.state, model.config, model.tables, folded=folded, layout=layout, fields=card)
+        (folder / "README.md").write_text(readme, encoding="utf-8")
+        bar.update()
 
 
-def _write_heads(folded: dict[LangScript, Tensor], folder: Path) -> None:
-    from safetensors.torch import save_file
-
-    (folder / "heads").mkdir()
-    for tag, bias in folded.items():
-        save_file({DENSE_BIAS: bias}, folder / "heads" / f"{tag}.safetensors", {"format": "pt"})
-
-
-def half_dtype(name: str) -> torch.dtype:
-    """Return the dtype that ``--half`` names.
-
-    Raises:
-        ValueError: it is none of half precision.
-    """
-    dtypes = {"float16": torch.float16, "fp16": torch.float16, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
-    if name not in dtypes:
-        raise ValueError(f"--half must be float16 or bfloat16, but is {name!r}")
-    return dtypes[name]
-
-
-def _folded_bias(model: _Model, tag: LangScript, checkpoint: PathLike) -> Tensor:
-    """Return the bias of the head's first layer with a tag's embeddings folded into it."""
-    if model.tables is None:
-        raise ValueError(f"--fold {tag} needs a checkpoint with tables, and {checkpoint} has none")
-    weight, bias = model.tensors["lm_head.dense.weight"], model.tensors[DENSE_BIAS]
-    return (bias.float() + weight.float() @ model.tables.embedding(tag).float()).to(bias.dtype)
+def _verify(
+    model: OutgoingModel, heads: _Heads, folder: Path, *, dtype: Optional[torch.dtype], text: Optional[PathLike]
+) -> Verification:
+    # In half precision the folded bias is rounded, all else is exact.
+    rounded = dtype is not None and heads.into_model is not None
+    limit = torch.finfo(dtype).eps if rounded and dtype is not None else LIMIT
+    found = verify_folder(model.state, model.trained_with, folder, fold=heads.into_model, text=text, logits_limit=limit)
+    found.check()
+    return found

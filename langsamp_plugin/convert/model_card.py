@@ -1,14 +1,12 @@
-"""The README.md of an exported folder."""
+"""The README.md of an exported folder: the model card of a hub."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Optional
 
-from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.tables import TagTables
-from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, LangScript
+from langsamp_plugin.convert.card_fields import UNKNOWN_LICENSE, CardFields, card_head
 
 CITATION = [
     "",
@@ -42,7 +40,8 @@ def model_card(
     tables: Optional[TagTables],
     *,
     folded: Sequence[str] = (),
-    scores: Optional[PathLike] = None,
+    layout: str = "stock",
+    fields: CardFields = CardFields(),
 ) -> str:
     """Return the text of the card.
 
@@ -51,31 +50,50 @@ def model_card(
         config: the exported ``config.json``.
         tables: the two tables, or ``None``.
         folded: the tags that were folded: one into the head, several into biases of their own.
+        layout: ``stock`` or ``authors``, as of the export.
+        fields: what the user says about the model.
     """
-    updates = (state.get("optimizer_history") or [{}])[-1].get("num_updates", "unknown")
     tags = (state.get("task_state") or {}).get("tags") or []
-    lines = [
-        "---",
-        *_languages(tags),
-        "license: other",
-        "license_name: unspecified",
-        "license_link: LICENSE",
-        "library_name: transformers",
-        "pipeline_tag: fill-mask",
-        "tags: [langsamp, xlm-roberta, multilingual]",
-        f"base_model: {base}"
-        if (base := _base_model(state))
-        else "# base_model: NAME-OF-THE-MODEL-THIS-ONE-STARTED-FROM",
-        "---",
-        "",
-        "# A multilingual encoder trained with LangSAMP" if tables is not None else "# A multilingual encoder",
-        "",
+    scores = fields.score_tables()
+    return (
+        "\n".join(
+            [
+                *card_head(state, tags, fields),
+                *_what_it_is(state, config, tables, fields),
+                *_how_to_use(layout),
+                *(_about_tables(tables, folded, layout) if tables is not None else []),
+                *(_about_heads(folded) if len(folded) > 1 else []),
+                *(_section("Languages", [" ".join(tags)]) if tags else []),
+                *_about_pairs(state),
+                *_about_training(state),
+                *(_section("Scores", scores) if scores else []),
+                *CITATION,
+            ]
+        )
+        + "\n"
+    )
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return ["", f"## {title}", "", *lines]
+
+
+def _what_it_is(
+    state: dict[str, Any], config: dict[str, Any], tables: Optional[TagTables], fields: CardFields
+) -> list[str]:
+    history = (state.get("optimizer_history") or [{}])[-1]
+    sentence = (
         f"XLM-R architecture, {config['num_hidden_layers']} layers, width {config['hidden_size']}, "
-        f"{config['vocab_size']:,} tokens, trained for {updates} updates. Set the licence field above before you "
-        "publish.",
-        "",
-        "## Use",
-        "",
+        f"{config['vocab_size']:,} tokens, trained for {history.get('num_updates', 'unknown')} updates."
+    )
+    if fields.license_id == UNKNOWN_LICENSE:
+        sentence += " Set the licence field above before you publish."
+    title = "# A multilingual encoder trained with LangSAMP" if tables is not None else "# A multilingual encoder"
+    return ["", title, "", sentence]
+
+
+def _how_to_use(layout: str) -> list[str]:
+    lines = [
         "```python",
         "from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer",
         "",
@@ -85,86 +103,66 @@ def model_card(
         "",
         "The backbone needs no language ids, in fine-tuning or in inference.",
     ]
-    if tables is not None:
-        lines += [
-            "",
-            f"`langsamp.safetensors` has the language table ({len(tables.languages)} rows, named in `languages.tsv`) "
-            f"and the script table ({len(tables.scripts)} rows, `scripts.tsv`) that were added to the output before "
-            "the masked-LM head in pretraining.",
-            f"The masked-LM head predicts for `{folded[0]}`: its embeddings are folded into the bias of the first "
-            "layer."
-            if len(folded) == 1
-            else "The stock masked-LM head here works without them, as for text of unknown language; export with "
-            "`--fold TAG` makes it predict for one language.",
-        ]
-    if len(folded) > 1:
-        lines += [
-            "",
-            f"`heads/` has the bias of that layer for {len(folded)} tags, such as `{folded[0]}`; with one of them the "
-            "stock masked LM predicts as LangSAMP does for that tag:",
-            "",
+    if layout == "authors":
+        lines = [
             "```python",
-            "from safetensors.torch import load_file",
-            "from transformers import AutoModelForMaskedLM",
+            "from langsamp_plugin.hf import LangSampForMaskedLM",
             "",
-            'model = AutoModelForMaskedLM.from_pretrained("THIS-FOLDER")',
-            f'model.load_state_dict(load_file("THIS-FOLDER/heads/{folded[0]}.safetensors"), strict=False)',
+            'model = LangSampForMaskedLM.from_pretrained("THIS-FOLDER")',
             "```",
+            "",
+            "Or with the class `XLMRobertaDecoupledForMaskedLM` of the paper's authors. There is no token-type row: a "
+            "stock class draws one at random.",
         ]
-    if tags:
-        lines += ["", "## Languages", "", " ".join(tags)]
-    pair_tags = (state.get("task_state") or {}).get("pair_tags") or []
-    if pair_tags:
-        lines += [
+    return _section("Use", lines)
+
+
+def _about_tables(tables: TagTables, folded: Sequence[str], layout: str) -> list[str]:
+    if layout == "authors":
+        return [
             "",
-            "## Parallel text",
-            "",
-            f"Pairs of translations in {len(pair_tags)} languages were trained on, so that middle layers agree across "
-            "them:",
-            "",
-            " ".join(pair_tags),
+            "The weights have the language table and the script table that are added to the output before the "
+            "masked-LM head; their rows are those of the published inventory, by position.",
         ]
-    settings = _settings(state)
-    if settings:
-        lines += [
-            "",
-            "## Training",
-            "",
-            "| setting | value |",
-            "| --- | --- |",
-            *(f"| {name} | {value} |" for name, value in settings),
-        ]
-    if scores is not None:
-        lines += ["", "## Scores", "", *_scores(scores)]
-    return "\n".join([*lines, *CITATION]) + "\n"
+    return [
+        "",
+        f"`langsamp.safetensors` has the language table ({len(tables.languages)} rows, named in `languages.tsv`) "
+        f"and the script table ({len(tables.scripts)} rows, `scripts.tsv`) that were added to the output before "
+        "the masked-LM head in pretraining.",
+        f"The masked-LM head predicts for `{folded[0]}`: its embeddings are folded into the bias of the first layer."
+        if len(folded) == 1
+        else "The stock masked-LM head here works without them, as for text of unknown language; export with "
+        "`--fold TAG` makes it predict for one language.",
+    ]
 
 
-def _languages(tags: Sequence[str]) -> list[str]:
-    """Return the list of languages as a hub reads it: ISO 639 codes, quoted, as YAML takes ``no`` for a number."""
-    codes = dict.fromkeys(LangScript.parse(tag).language for tag in tags)
-    codes.pop(UNKNOWN_LANGUAGE, None)
-    return ["language:", *(f'- "{code}"' for code in codes)] if codes else []
+def _about_heads(folded: Sequence[str]) -> list[str]:
+    return [
+        "",
+        f"`heads/` has the bias of that layer for {len(folded)} tags, such as `{folded[0]}`; with one of them the "
+        "stock masked LM predicts as LangSAMP does for that tag:",
+        "",
+        "```python",
+        "from safetensors.torch import load_file",
+        "from transformers import AutoModelForMaskedLM",
+        "",
+        'model = AutoModelForMaskedLM.from_pretrained("THIS-FOLDER")',
+        f'model.load_state_dict(load_file("THIS-FOLDER/heads/{folded[0]}.safetensors"), strict=False)',
+        "```",
+    ]
 
 
-def _base_model(state: dict[str, Any]) -> Optional[str]:
-    """Return the name of a hub's model that training started from, as far as the options name one."""
-    options = (state.get("cfg") or {}).get("checkpoint")
-    values = options if isinstance(options, dict) else vars(options) if options is not None else {}
-    name = str(values.get("finetune_from_model") or "").lower()
-    known = {"large": "FacebookAI/xlm-roberta-large", "base": "FacebookAI/xlm-roberta-base"}
-    return next((full for size, full in known.items() if "xlm" in name and size in name), None)
+def _about_pairs(state: dict[str, Any]) -> list[str]:
+    tags = (state.get("task_state") or {}).get("pair_tags") or []
+    if not tags:
+        return []
+    said = f"Pairs of translations in {len(tags)} languages were trained on, so that middle layers agree across them:"
+    return _section("Parallel text", [said, "", " ".join(tags)])
 
 
-def _scores(folder: PathLike) -> list[str]:
-    """Return the tables of a report.
-
-    Raises:
-        FileNotFoundError: the folder has no report.
-    """
-    path = Path(folder) / "report.md"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: --scores takes a folder that `langsamp report` wrote")
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+def _about_training(state: dict[str, Any]) -> list[str]:
+    rows = [f"| {name} | {value} |" for name, value in _settings(state)]
+    return _section("Training", ["| setting | value |", "| --- | --- |", *rows]) if rows else []
 
 
 def _settings(state: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -9,12 +9,12 @@ from typing import Any, Optional
 
 from torch import Tensor
 
-from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.atomic import PathLike, atomic_folder, replaceable_folder
 from langsamp_plugin.checkpoint.fresh_checkpoint import check_out, fresh_checkpoint, save_checkpoint
 from langsamp_plugin.checkpoint.tables import checkpoint_tables
 from langsamp_plugin.checkpoint.vocabulary import DIGEST, checkpoint_tokenizer
 from langsamp_plugin.checkpoint.weight_names import POSITIONS
-from langsamp_plugin.convert.own_folder import check_replaceable, own_folder
+from langsamp_plugin.convert.export import MARKER, export
 from langsamp_plugin.convert.verification_table import Verification
 from langsamp_plugin.errors import error_context
 from langsamp_plugin.megatron.import_model import HF_POSITIONS, HF_TOKEN_TYPES, PREFIX
@@ -58,7 +58,8 @@ def export_from_megatron(
     if out.suffix == ".pt":
         check_out(out, overwrite)
     else:
-        check_replaceable(out, overwrite)
+        with replaceable_folder(out, MARKER, overwrite):
+            pass  # said before anything heavy is read
     if verify:
         require_megatron()
     stored = open_stored(source)
@@ -82,9 +83,8 @@ def export_from_megatron(
     if out.suffix == ".pt":
         save_checkpoint(state, out)
         return found
-    from langsamp_plugin.convert.export import export
-
-    with tempfile.TemporaryDirectory(dir=_existing(out.parent)) as folder, own_folder(out, overwrite) as ready:
+    place = tempfile.TemporaryDirectory(dir=_existing(out.parent))
+    with place as folder, atomic_folder(out, MARKER, overwrite) as ready:
         save_checkpoint(state, Path(folder) / "model.pt")
         written = export(Path(folder) / "model.pt", ready, spm=model, dictionary=dictionary, verify=verify)
         if row is not None:

@@ -11,7 +11,7 @@ from support import Evil, run, train_command
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.convert import export as export_module
+from langsamp_plugin.convert import outgoing_model
 from langsamp_plugin.convert.export import export
 from langsamp_plugin.convert.init import import_checkpoint
 from langsamp_plugin.convert.verification import encode_sentences, logits
@@ -294,7 +294,7 @@ def test_a_wrong_conversion_is_caught(trained, tmp_path, monkeypatch):
     """Each of the field's known mistakes, made on purpose: the folder does not appear, the old one stays."""
     export(trained, tmp_path / "hf")
     before = (tmp_path / "hf" / "model.safetensors").read_bytes()
-    real_config, real_names = export_module.hf_config, export_module.hf_names
+    real_config, real_names = outgoing_model.hf_config, outgoing_model.hf_names
 
     def swapped(names):
         mapped = real_names(names)
@@ -310,7 +310,7 @@ def test_a_wrong_conversion_is_caught(trained, tmp_path, monkeypatch):
     ]
     for name, wrong, first in mistakes:
         with monkeypatch.context() as patch:
-            patch.setattr(export_module, name, wrong)
+            patch.setattr(outgoing_model, name, wrong)
             with pytest.raises(VerificationError, match=f"nothing was written.*first {first}"):
                 export(trained, tmp_path / "hf", verify=True)
     assert (tmp_path / "hf" / "model.safetensors").read_bytes() == before

@@ -26,7 +26,7 @@ TAG = LangScript("deu", "Latn")
 def authors_folder(exported, out, tables=(610, 30)):
     """A folder with the names of the published weights and random tables; a table of no rows is left out."""
     shutil.copytree(exported, out)
-    for name in ("langsamp.safetensors", "languages.tsv", "scripts.tsv", "langsamp_files.json"):
+    for name in ("langsamp.safetensors", "languages.tsv", "scripts.tsv", ".written.json"):
         (out / name).unlink()
     tensors = {
         name: tensor for name, tensor in load_file(out / "model.safetensors").items() if "token_type" not in name
