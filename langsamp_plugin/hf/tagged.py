@@ -67,6 +67,7 @@ class TaggedMaskedLM(TaggedFolder):
             parameter.name for parameter in parameters[1:] if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
         ]
         named = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+        others = [parameter for parameter in parameters if parameter.kind is parameter.VAR_KEYWORD]
         named += [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in OWN]
 
         def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -74,7 +75,7 @@ class TaggedMaskedLM(TaggedFolder):
 
         forward.__doc__ = TaggedMaskedLM._forward.__doc__
         forward.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [*named, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)]
+            [*named, *(others or [inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)])]
         )
         cls.forward = forward
 

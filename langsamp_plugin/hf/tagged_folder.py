@@ -10,6 +10,7 @@ the tables in a folder of ``langsamp export``.
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -77,7 +78,7 @@ class TaggedFolder(_Stock):
             if side is not None:
                 model._read_side_files(side)
                 info["missing_keys"] = type(info["missing_keys"])(set(info["missing_keys"]) - missing)
-            elif missing and any(stored.values()):
+            elif missing and any(stored.values()) and not _is_backbone(model, info["missing_keys"]):
                 raise ValueError(
                     f"{name} names {len(stored['languages'])} languages and {len(stored['scripts'])} scripts in "
                     f"config.json, but has no {' '.join(sorted(missing))}: save the model again"
@@ -174,6 +175,12 @@ class TaggedFolder(_Stock):
         """Return the times of a folder's files, our own left out, so that ``push_to_hub=True`` uploads these, too."""
         times = super()._get_files_timestamps(working_dir)
         return {name: time for name, time in times.items() if name not in SIDE_FILES}
+
+
+def _is_backbone(model: Any, missing: Collection[str]) -> bool:
+    """Return whether a folder has no head: then all behind the backbone is drawn anew, as for a stock class."""
+    prefix = f"{find_head(model).name}."
+    return any(name.startswith(prefix) for name in missing)
 
 
 def _side_folder(name: Any, hub: dict[str, Any]) -> Optional[Path]:

@@ -1,8 +1,9 @@
 """Megatron-Core on a CPU over gloo, for tests and for a first look without a GPU.
 
-Megatron-Core 0.16 trains on a CPU but for places that name CUDA: schedules, clipping and gradient buffers make their
-tensors there. Inside :func:`on_cpu` these are made on the CPU, and its random number tracker, which is CUDA's, forks
-nothing. Nothing is changed where a GPU is there.
+Megatron-Core (0.16.1 and 0.19.2 were tried) trains on a CPU but for places that name CUDA: schedules, clipping and
+gradient buffers make their tensors there, and newer ones look at its streams. Inside :func:`on_cpu` tensors are made on
+the CPU, no stream is waited for, and the random number tracker, which is CUDA's, forks nothing. Nothing is changed where
+a GPU is there.
 """
 
 from __future__ import annotations
@@ -37,6 +38,15 @@ class _NoTracker:
         return contextlib.nullcontext()
 
 
+class _NoStream:
+    """Stands in for CUDA's current stream, for which nothing ever has to wait."""
+
+    def wait_event(self, *events: Any) -> None:
+        pass
+
+    wait_stream = record_event = synchronize = wait_event
+
+
 @contextlib.contextmanager
 def on_cpu() -> Iterator[None]:
     """Run Megatron-Core on the CPU inside the block; does nothing where torch sees a GPU."""
@@ -47,6 +57,7 @@ def on_cpu() -> Iterator[None]:
 
     with (
         mock.patch.object(torch.cuda, "current_device", lambda: torch.device("cpu")),
+        mock.patch.object(torch.cuda, "current_stream", lambda *args: _NoStream()),
         mock.patch.object(torch.cuda, "synchronize", lambda *args: None),
         mock.patch.object(tensor_parallel, "get_cuda_rng_tracker", _NoTracker),
         _MadeOnCpu(),

@@ -221,6 +221,14 @@ def test_names_without_their_rows_are_refused(folder, tmp_path):
         LangSampForMaskedLM.from_pretrained(folder)
 
 
+def test_a_backbone_gets_head_and_tables_drawn(model, tmp_path):
+    """As for a stock class, which draws a head that the folder of a backbone does not have."""
+    model.base_model.save_pretrained(tmp_path)
+    loaded, info = LangSampForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert {"lm_head.dense.weight", "lang_embedding.weight", "script_embedding.weight"} <= {*info["missing_keys"]}
+    assert loaded.tables == model.tables and 0.01 < loaded.lang_embedding.weight.std() < 0.03
+
+
 def test_new_tables_for_a_stock_folder(batch, tmp_path):
     torch.manual_seed(0)
     stock = XLMRobertaForMaskedLM(XLMRobertaConfig(**SIZES))
