@@ -2,8 +2,8 @@
 
 Megatron-Core (0.16.1 and 0.19.2 were tried) trains on a CPU but for places that name CUDA: schedules, clipping and
 gradient buffers make their tensors there, and newer ones look at its streams. Inside :func:`on_cpu` tensors are made on
-the CPU, no stream is waited for, and the random number tracker, which is CUDA's, forks nothing. Nothing is changed where
-a GPU is there.
+the CPU, no stream is waited for, and the random number tracker, which is CUDA's, forks nothing. Where a GPU is there,
+nothing is changed.
 """
 
 from __future__ import annotations
