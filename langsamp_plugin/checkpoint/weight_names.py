@@ -9,8 +9,8 @@ from torch import Tensor
 
 from langsamp_plugin.lang_script import CODE_TABLES, CodeTable
 from langsamp_plugin.modules.second_names import second_names
+from langsamp_plugin.modules.sizes import BODY
 
-BODY = "encoder.sentence_encoder."
 EMBEDDING = f"{BODY}embed_tokens.weight"
 POSITIONS = f"{BODY}embed_positions.weight"
 VERSION = f"{BODY}version"

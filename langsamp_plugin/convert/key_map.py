@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from langsamp_plugin.checkpoint.weight_names import BODY, EMBEDDING, HEAD, POSITIONS, TABLE_KEYS, VERSION, is_xl
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, POSITIONS, TABLE_KEYS, VERSION, is_xl
+from langsamp_plugin.modules.sizes import BODY
 
 BLOCK, HF_BLOCK = f"{BODY}layers.{{n}}.", "roberta.encoder.layer.{n}."
 

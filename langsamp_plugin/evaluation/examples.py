@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from langsamp_plugin.evaluation.reading.labelled import Labelled
 from langsamp_plugin.evaluation.tasks import TAGGING, Recipe
+from langsamp_plugin.modules.ignored import IGNORED
 
-IGNORED = -100
 POOL = 50  # batches' worth of sentences that are sorted by length together
 POOLS = 10  # below so many, sorting by length would put the same sentences together in every epoch
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from langsamp_plugin.checkpoint.weight_names import BODY, EMBEDDING, HEAD, POSITIONS, TABLE_KEYS, VERSION
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, POSITIONS, TABLE_KEYS, VERSION
 from langsamp_plugin.megatron.sizes import ModelSizes
+from langsamp_plugin.modules.sizes import BODY
 
 WORDS = "embedding.word_embeddings.weight"
 BIAS = "output_layer.bias"

@@ -8,6 +8,7 @@ from typing import Optional
 from torch import Tensor
 
 BODY = "encoder.sentence_encoder."
+"""Before the names of the transformer's weights in a checkpoint."""
 ROWS = {
     f"{BODY}embed_tokens.weight": (
         "the vocabulary has {old:,} types in the checkpoint and {new:,} here (dict.txt): make a starting checkpoint "

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from support import LANGS, run, train_command
+from support import LANGS, assert_same, run, train_command, weights
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.data.binarizer import binarize
@@ -14,16 +14,6 @@ from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.modules.tag_embedding import decode_codes
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def weights(path):
-    return load_checkpoint(path)["model"]
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
 
 
 def test_log_checkpoint_and_validation_table(demo, tmp_path):
