@@ -32,10 +32,12 @@ class Spelling(NamedTuple):
     Args:
         language: ISO 639-3 code.
         script: ISO 15924 code; ``None`` where neither the name nor CLDR knows.
+        stated: the name says the script, so that no text can know better.
     """
 
     language: str
     script: Optional[str]
+    stated: bool = True
 
 
 def read_spelling(text: str) -> Spelling:
@@ -53,10 +55,10 @@ def read_spelling(text: str) -> Spelling:
         tag, reason = decision
         if not tag:
             raise ValueError(f"{text!r} names no known language: {reason}")
-        return Spelling(*tag.split("_"))
+        return _of_tag(tag)
     # A tag's own spelling is never renormalised: langcodes would turn lvs_Latn into lv.
     if re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", text):
-        return Spelling(*text.split("_"))
+        return _of_tag(text)
     base, _, modifier = text.partition("@")
     base = base.replace("_", "-")
     if modifier:  # POSIX: a script by its English name (sr@latin), a code, or a variant (ca@valencia)
@@ -69,6 +71,11 @@ def read_spelling(text: str) -> Spelling:
         spelled = _read_bcp47(first, text)
         return Spelling(spelled.language, "Latn")
     return _read_bcp47(base, text)
+
+
+def _of_tag(tag: str) -> Spelling:
+    language, script = tag.split("_")
+    return Spelling(language, script)
 
 
 def _read_bcp47(tag: str, text: str) -> Spelling:
@@ -102,7 +109,7 @@ def _read_bcp47(tag: str, text: str) -> Spelling:
         script = "Latn"
     if language == UNKNOWN_LANGUAGE:
         return Spelling(language, script or UNKNOWN_SCRIPT)
-    return Spelling(language, script or usual_script(language, normal.territory))
+    return Spelling(language, script or usual_script(language, normal.territory), stated=script is not None)
 
 
 def _alpha3(as_written: Any, normal: Any) -> str:
@@ -133,19 +140,21 @@ def usual_script(language: str, territory: Optional[str] = None) -> Optional[str
         territory: ISO 3166 code, such as ``CN``.
     """
     import langcodes
-    from langcodes.data_dicts import LIKELY_SUBTAGS
+    from langcodes.data_dicts import LIKELY_SUBTAGS, NORMALIZED_MACROLANGUAGES
 
     published = _published_scripts().get(language)
     if published is not None:
         return None if published == "-" else published
     code = langcodes.Language.get(language).language or language
+    # The standard of a macrolanguage (arb, bxr) is what CLDR means by the macrolanguage's code.
+    code = code if code in LIKELY_SUBTAGS else NORMALIZED_MACROLANGUAGES.get(code, code)
     entry = (LIKELY_SUBTAGS.get(f"{code}-{territory}") if territory else None) or LIKELY_SUBTAGS.get(code)
     return entry.split("-")[1] if entry else None
 
 
 @cache
 def is_written_in(language: str, script: str) -> bool:
-    """Return whether text of a language may be in a script: its usual one, one of its territories', or Latin.
+    """Return whether text of a language may be in a script: its usual one, one that CLDR or a list knows, or Latin.
 
     Args:
         language: ISO 639-3 code.
@@ -155,11 +164,19 @@ def is_written_in(language: str, script: str) -> bool:
     from langcodes.data_dicts import LIKELY_SUBTAGS
 
     usual = usual_script(language) or ""
-    if script in ("Latn", SCRIPT_ALIASES.get(usual, usual)):
+    if script in ("Latn", SCRIPT_ALIASES.get(usual, usual)) or f"{language}_{script}" in _published_tags():
         return True
     code = langcodes.Language.get(language).language or language
+    if LIKELY_SUBTAGS.get(f"und-{script}", "").partition("-")[0] in (code, language):  # Meitei and its letters
+        return True
     entries = [entry for name, entry in LIKELY_SUBTAGS.items() if name.partition("-")[0] in (code, language)]
     return any(SCRIPT_ALIASES.get(entry.split("-")[1], entry.split("-")[1]) == script for entry in entries)
+
+
+@lru_cache(maxsize=1)
+def _published_tags() -> frozenset[str]:
+    lines = (ASSETS / "paper_languages.tsv").read_text(encoding="utf-8").splitlines()
+    return frozenset(line.split("\t")[1] for line in lines if not line.startswith(("#", "task\t")))
 
 
 @lru_cache(maxsize=1)

@@ -112,8 +112,8 @@ def corpus(
     )
     if written.decisions:
         print(f"{format_decisions(written.decisions)}\nall of it with samples: {out / 'decisions.tsv'}")
-    if written.left_out or written.merged:
-        print(format_left_out(written.left_out, written.merged.items()))
+    if notes := format_left_out(written.left_out, written.merged, written.by_text):
+        print(notes)
     print(
         f"{out}: {len(written.rows)} language-scripts, {lines:,} lines, {characters:,} characters, {size:,} bytes"
         + (f"; {duplicates:,} duplicates left out" if dedup else "")
@@ -181,8 +181,8 @@ def check(
     print(format_table(checked.reports))
     if checked.decisions:
         print(f"langsamp corpus with these options: {format_decisions(checked.decisions)}")
-    if checked.left_out or checked.merged:
-        print(format_left_out(checked.left_out, checked.merged.items()))
+    if notes := format_left_out(checked.left_out, checked.merged, checked.by_text):
+        print(notes)
     wrong_tags = sum(bool(report.problems) for report in checked.reports)
     print(f"{out or corpus}: {len(checked.reports)} language-scripts, {wrong_tags} with problems")
     if strict and (wrong_tags or checked.left_out):

@@ -89,12 +89,14 @@ class Checked(NamedTuple):
         reports: one per tag, in the order of the tags.
         left_out: names and lines that were not looked at.
         merged: per tag the names that mean it, where they are several.
+        by_text: per tag the names that say no script, and whose text is not in the usual one.
         decisions: what `langsamp corpus` would do with the same options, as in its ``decisions.tsv``.
     """
 
     reports: list[Report]
     left_out: list[LeftOut]
     merged: dict[str, list[str]]
+    by_text: dict[str, list[str]]
     decisions: list[list[str]]
 
 
@@ -152,7 +154,7 @@ def check_corpus(
         _save_reports(out, reports)
     left_out = [*found.left_out, *(entry for _, _, bad in results for entry in bad)]
     decisions = at_home([row for _, rows, _ in results for row in rows], [str(tag) for tag in found.found])
-    return Checked(reports, left_out, found.merged, decisions)
+    return Checked(reports, left_out, found.merged, found.by_text, decisions)
 
 
 def format_table(reports: Iterable[Report]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 SHOWN = 20
@@ -36,9 +37,14 @@ def refuse_if_strict(left_out: Sequence[LeftOut], strict: bool) -> None:
         raise ValueError(f"{left_out[0]}{more}; without --strict the rest is taken")
 
 
-def format_left_out(left_out: Sequence[LeftOut], merged: Iterable[tuple[str, list[str]]] = ()) -> str:
-    """Return the lines that a command prints at its end; empty where nothing was left out or put together."""
-    lines = [f"put together as {tag}: {' '.join(names)}" for tag, names in merged]
+def format_left_out(
+    left_out: Sequence[LeftOut],
+    merged: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    by_text: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
+    """Return the lines that a command prints at its end; empty where all names were taken for what they say."""
+    lines = [f"put together as {tag}: {' '.join(names)}" for tag, names in merged.items()]
+    lines += [f"{tag} by the letters of its text: {' '.join(names)}" for tag, names in by_text.items()]
     if left_out:
         lines.append(f"left out ({len(left_out)}):")
         lines += [f"  {entry}" for entry in left_out[:SHOWN]]

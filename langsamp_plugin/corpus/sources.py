@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.corpus.left_out import LeftOut
 from langsamp_plugin.corpus.readers import COMPRESSED, KINDS, kind, read_texts
 from langsamp_plugin.corpus.scripts import count_letters, main_script
 from langsamp_plugin.corpus.splits import SPLITS, TRAIN, files_of_split
-from langsamp_plugin.lang_script import LangScript, NoScriptError
-from langsamp_plugin.spelling import read_spelling
+from langsamp_plugin.lang_script import SCRIPT_ALIASES, LangScript, NoScriptError
+from langsamp_plugin.spelling import is_written_in, read_spelling
 
-SAMPLE = 200  # lines that tell a language's script where its name does not
+SAMPLE = 1000  # lines that tell a language's script where its name does not
 LEAST = 0.6  # share of their letters in it
+CONTRADICTED = 0.8  # share of their letters in another script than the usual one, from which the text is believed
 
 
 class Sources(NamedTuple):
@@ -26,11 +27,13 @@ class Sources(NamedTuple):
         found: the files of each tag, tags sorted.
         left_out: what was not understood.
         merged: per tag the names that mean it, where they are several.
+        by_text: per tag the names that would mean the language's usual script, and whose text is in this one.
     """
 
     found: dict[LangScript, list[Path]]
     left_out: list[LeftOut]
     merged: dict[str, list[str]]
+    by_text: dict[str, list[str]]
 
 
 def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN, *, column: str = "text") -> Sources:
@@ -39,8 +42,8 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
     Args:
         folder: has ``<tag>.txt``, ``<tag>.jsonl``, ``<tag>.parquet``, ``<tag>.arrow`` (also ``.gz``, ``.xz``, ``.bz2``,
             ``.zst`` of the first two), or folders ``<tag>/`` with such files at any depth, such as the ``datasets``
-            library saves. Tags in any spelling that :meth:`LangScript.from_spelling` reads; where that does not know
-            the script, the text decides.
+            library saves. Tags in any spelling that :meth:`LangScript.from_spelling` reads; where the name does not say
+            the script, the text decides: ``sr`` is srp_Latn if its text is.
         langs: the tags to take; empty takes all.
         split: the split to take. ``train`` also takes what has no splits.
         column: the field or column that holds the text, to look at it where a name says no script.
@@ -57,6 +60,7 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
         raise FileNotFoundError(f"corpus folder {folder} is missing")
     found: dict[LangScript, list[Path]] = {}
     names: dict[LangScript, list[str]] = {}
+    by_text: dict[LangScript, list[str]] = {}
     left_out: list[LeftOut] = []
     for path in sorted(folder.iterdir()):
         files = _files_below(path) if path.is_dir() else [path] if kind(path) else []
@@ -79,17 +83,25 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
             continue
         found.setdefault(tag, []).extend(chosen)
         names.setdefault(tag, []).append(name)
-    if not found and not left_out:
-        raise FileNotFoundError(
-            f"{folder} has no text in it: expected files such as eng_Latn.txt or folders such as eng_Latn/ with "
-            f"{', '.join(KINDS)} (text and JSON lines also {', '.join(COMPRESSED)})"
-        )
+        usual = read_spelling(name).script
+        if usual is not None and SCRIPT_ALIASES.get(usual, usual) != tag.script:
+            by_text.setdefault(tag, []).append(name)
     if not found:
-        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
-        raise ValueError(f"nothing is left of {folder}: {left_out[0]}{more}")
+        raise _nothing(folder, left_out)
     tags = select_tags(found, langs, folder, left_out)
     merged = {str(tag): sorted(set(names[tag])) for tag in tags if len(set(names[tag])) > 1}
-    return Sources({tag: found[tag] for tag in tags}, [] if langs else left_out, merged)
+    others = {str(tag): by_text[tag] for tag in tags if tag in by_text}
+    return Sources({tag: found[tag] for tag in tags}, [] if langs else left_out, merged, others)
+
+
+def _nothing(folder: Path, left_out: list[LeftOut]) -> Exception:
+    if left_out:
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        return ValueError(f"nothing is left of {folder}: {left_out[0]}{more}")
+    return FileNotFoundError(
+        f"{folder} has no text in it: expected files such as eng_Latn.txt or folders such as eng_Latn/ with "
+        f"{', '.join(KINDS)} (text and JSON lines also {', '.join(COMPRESSED)})"
+    )
 
 
 def select_tags(
@@ -106,7 +118,10 @@ def select_tags(
         try:
             match = {LangScript.from_spelling(lang)} & set(there)
         except NoScriptError:
-            match = {tag for tag in there if tag.language == read_spelling(lang).language}
+            match = set()
+        spelled = read_spelling(lang)
+        if not match and not spelled.stated:
+            match = {tag for tag in there if tag.language == spelled.language}
         if not match:
             hints = [str(entry) for entry in left_out if Path(entry.path).name.partition(".")[0] == lang]
             raise FileNotFoundError(f"{folder} has no {_name(lang)}; " + (hints[0] if hints else _listing(there)))
@@ -131,14 +146,22 @@ def _tag(name: str, files: list[Path], column: str) -> LangScript:
     Raises:
         ValueError: it names no language, or neither name nor text tells the script.
     """
-    try:
+    spelled = read_spelling(name)
+    if spelled.stated:
         return LangScript.from_spelling(name)
-    except NoScriptError:
+    text = _main_script(files, column, LEAST if spelled.script is None else CONTRADICTED)
+    if text is not None and (spelled.script is None or is_written_in(spelled.language, text)):
+        return LangScript.from_spelling(f"{spelled.language}_{text}")
+    return LangScript.from_spelling(name)
+
+
+def _main_script(files: list[Path], column: str, least: float) -> Optional[str]:
+    """Return the script of the first lines; ``None`` if they are mixed or cannot be read."""
+    try:
         lines = list(islice((line for path in files for line in read_texts(path, column, left_out=[])), SAMPLE))
-        script = main_script(count_letters(lines).sum(axis=0), LEAST) if lines else None
-        if script is None:
-            raise
-        return LangScript.from_spelling(name, script)
+    except (OSError, ValueError):
+        return None
+    return main_script(count_letters(lines).sum(axis=0), least) if lines else None
 
 
 def _files_below(folder: Path) -> list[Path]:

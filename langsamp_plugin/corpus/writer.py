@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from langsamp_plugin.atomic import PathLike, atomic_write, read_record
 from langsamp_plugin.corpus.decisions import Rules, at_home, save_decisions
+from langsamp_plugin.corpus.identification import load_identifier
 from langsamp_plugin.corpus.jobs import Job, run_jobs, save_record, write_lines
 from langsamp_plugin.corpus.left_out import LeftOut, refuse_if_strict
 from langsamp_plugin.corpus.parts import JOINED, remove_earlier, write_judged
@@ -28,12 +29,14 @@ class Written(NamedTuple):
             many duplicates were left out.
         left_out: names and lines that were not taken.
         merged: per tag the names that mean it, where they are several.
+        by_text: per tag the names that say no script, and whose text is not in the usual one.
         decisions: rows of ``decisions.tsv``; empty without rules.
     """
 
     rows: list[dict[str, Any]]
     left_out: list[LeftOut]
     merged: dict[str, list[str]]
+    by_text: dict[str, list[str]]
     decisions: list[list[str]]
 
 
@@ -74,8 +77,6 @@ def write_corpus(
     if source.resolve() == out.resolve():
         raise ValueError(f"--out {out} is the source itself: choose another folder")
     if rules.model is not None:
-        from langsamp_plugin.corpus.identification import load_identifier
-
         load_identifier(rules.model)  # fails here, and the workers, forks of this process, have it already
     found = find_sources(source, langs, split, column=column)
     refuse_if_strict(found.left_out, strict)
@@ -98,11 +99,15 @@ def write_corpus(
     decisions = at_home((row for record in records for row in record.get("decisions", ())), list(map(str, found.found)))
     if rules.active:
         save_decisions(out / "decisions.tsv", decisions)
-    with atomic_write(out / "counts.tsv") as stream:
+    _save_counts(out / "counts.tsv", rows)
+    return Written(rows, left_out, found.merged, found.by_text, decisions)
+
+
+def _save_counts(path: Path, rows: list[dict[str, Any]]) -> None:
+    with atomic_write(path) as stream:
         writer = csv.DictWriter(stream, COUNTS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    return Written(rows, left_out, found.merged, decisions)
 
 
 def _write_language(job: Job) -> dict[str, Any]:

@@ -68,6 +68,21 @@ def test_text_decides_about_the_script(tmp_path):
     assert list(map(str, find_sources(tmp_path, ["azb"]).found)) == ["azb_Arab"]
 
 
+def test_text_contradicts_the_usual_script(tmp_path):
+    """CLDR's script is a guess about `sr`: a text that is in Latin letters is not taken for Cyrillic."""
+    put(tmp_path / "sr.txt", ["Ovo je rečenica na srpskom jeziku", "Ona piše pisma svome bratu"])
+    put(tmp_path / "mni.txt", ["ꯃꯩꯇꯩꯂꯣꯟ ꯑꯁꯤ ꯂꯣꯟ ꯑꯃꯅꯤ"])
+    put(tmp_path / "hi.txt", [*HINDI, "OK"])
+    put(tmp_path / "de.txt", RUSSIAN)  # no German is written like this: `langsamp check` says so
+    put(tmp_path / "uz_Cyrl.txt", ["Bu gap lotin harflarida"])  # what the name says is left to it
+    found = find_sources(tmp_path)
+    assert list(map(str, found.found)) == ["deu_Latn", "hin_Deva", "mni_Mtei", "srp_Latn", "uzb_Cyrl"]
+    assert found.by_text == {"srp_Latn": ["sr"], "mni_Mtei": ["mni"]}
+    assert list(map(str, find_sources(tmp_path, ["sr", "hi"]).found)) == ["hin_Deva", "srp_Latn"]
+    output = run("langsamp", "corpus", tmp_path, "--out", tmp_path / "out", "--langs", "sr")
+    assert "srp_Latn by the letters of its text: sr" in output
+
+
 def test_a_bad_name_does_not_stop_the_rest(tmp_path):
     for name in ("acr_Latn_removed", "simple", "be", "be-x-old", "fiu", "de", "validation"):
         put(tmp_path / "src" / name / "data.txt", RUSSIAN if name.startswith("be") else GERMAN)

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import langcodes
 import pytest
+from langcodes.data_dicts import LIKELY_SUBTAGS, MACROLANGUAGES
 
-from langsamp_plugin.lang_script import LangScript, NoScriptError, ScriptTable, Tables
+from langsamp_plugin.lang_script import SCRIPT_ALIASES, LangScript, NoScriptError, ScriptTable, Tables
 from langsamp_plugin.spelling import is_written_in, special_names, usual_script
 
 NAMES = [
@@ -28,9 +30,41 @@ def test_names_of_collections():
     assert len({name for name, *_ in NAMES}) == len(NAMES) >= 1000
     wrong = [(name, decided, decide(name)) for name, decided, *_ in NAMES if decide(name) != decided]
     assert wrong == []
-    counts = {"CC-100": 116, "mC4": 108, "MADLAD-400": 419, "FLORES-200, NLLB": 204, "Wikipedia": 310, "XLM-R": 100}
+    counts = {
+        "CC-100": 116,
+        "mC4": 108,
+        "MADLAD-400": 419,
+        "FLORES-200, NLLB": 204,
+        "Wikipedia": 310,
+        "XLM-R": 100,
+        "mBART-50": 52,
+    }
     for collection, least in counts.items():
         assert sum(collection in row[2].split(";") for row in NAMES) >= least, collection
+
+
+def langcodes_alone(name):
+    """What a name is without this package's tables: langcodes' code, and the script that it or CLDR has."""
+    base, *rest = name.replace("_", "-").split("-")
+    language = langcodes.Language.get("-".join([base, *rest]))
+    likely = LIKELY_SUBTAGS.get(f"{language.language}-{language.territory}") or LIKELY_SUBTAGS.get(language.language)
+    script = language.script or (likely or "-?").split("-")[1]
+    code = base if len(base) == 3 and rest else language.to_alpha3()
+    return f"{code}_{SCRIPT_ALIASES.get(script, script)}"
+
+
+def test_what_is_not_obvious_has_a_reason():
+    """Each row that langcodes alone would decide otherwise, or that is of a macrolanguage, says why it is as it is."""
+    macrolanguages, silent = set(MACROLANGUAGES.values()), []
+    for name, decided, _, reason in NAMES:
+        try:
+            usual = langcodes_alone(name)
+        except (ValueError, LookupError):
+            usual = ""
+        if (usual != decided or name in macrolanguages) and not reason:
+            silent.append((name, decided, usual))
+    assert silent == []
+    assert sum(bool(reason) for *_, reason in NAMES) > 300
 
 
 def test_no_two_names_of_a_collection_share_a_tag_without_a_reason():
