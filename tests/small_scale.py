@@ -25,6 +25,7 @@ APPENDED = {
     "python finetune.py": "--epochs 1",
     "python pretrain.py": "--tokens-per-sample 32 --batch-size 4 --max-update 2 --use_cpu --report_to none",
     "python train.py": "--words 2002 --shapes 2x16 --updates 1 --sides langsamp",
+    "python passes.py": "--precisions fp32 --ways plain,blocks",
     "python head.py": "--words 2000 --width 16 --tokens 16 --ways blocks --megabytes 16",
     "python pretrain_langsamp.py": "--iterations 2 --seq-length 32",
     "run.sh": "--updates 6",

@@ -52,6 +52,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
             # computes in float32 inside; in float32 the two are one.
             for block in (*self.sentence_encoder.layers, self.lm_head):
                 block.activation_fn = torch.nn.functional.gelu
+        self.fused_loss = bool(args.compile)
         self.mask_id = dictionary.index("<mask>")
         self.tables_at = args.embed_tags_at
         wanted, width = args.embed_tags, args.encoder_embed_dim
@@ -140,7 +141,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
             return self.lm_head(x_NC), extra
         head = self.lm_head
         x_NC = head.layer_norm(head.activation_fn(head.dense(x_NC)))
-        return masked_lm_loss(x_NC, head.weight, head.bias, target, head_loss, tied), extra
+        return masked_lm_loss(x_NC, head.weight, head.bias, target, head_loss, tied, fused=self.fused_loss), extra
 
     def _tied_gradient(self, target: Optional[Tensor], head_loss: str) -> Optional[TiedGradient]:
         """Return what carries the head's gradient to the lookup, where that saves a tensor of the vocabulary's size."""

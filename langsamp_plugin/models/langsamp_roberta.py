@@ -62,8 +62,8 @@ class LangSampRobertaModel(RobertaModel):
         parser.add_argument(
             "--compile",
             action="store_true",
-            help="compile the transformer blocks with torch.compile: the first updates take a minute or two; "
-            "checkpoints are the same with and without",
+            help="compile the transformer blocks and the softmax of --head-loss blocks with torch.compile: the first "
+            "updates take a minute or two; checkpoints are the same with and without",
         )
 
     @classmethod

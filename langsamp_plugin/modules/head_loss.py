@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from langsamp_plugin.modules import fused_softmax
 from langsamp_plugin.modules.tied_embedding import TiedGradient
 
 BLOCK_BYTES = {"cpu": 2**27}
@@ -70,6 +71,7 @@ def masked_lm_loss(
     target_N: Tensor,
     kind: str = "auto",
     tied: Optional[TiedGradient] = None,
+    fused: bool = False,
 ) -> TokenLosses:
     """Return the cross-entropy of ``softmax(features @ weight.T + bias)``, summed in float32.
 
@@ -81,6 +83,7 @@ def masked_lm_loss(
         kind: ``plain`` makes all logits at once; ``blocks`` does not, and agrees with it in value and gradient up to
             rounding; ``auto`` is ``blocks`` where that saves memory worth mentioning, see :func:`in_blocks`.
         tied: with blocks, where the gradient of ``weight_VC`` goes instead of to the weight itself.
+        fused: with blocks, compile what is done to a block's logits: fewer passes over them, and no float32 copy.
 
     Raises:
         ValueError: another ``kind``.
@@ -97,12 +100,12 @@ def masked_lm_loss(
     parts, device = (features_NC, weight_VC, bias_V), features_NC.device.type
     trained = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
     if not torch.is_autocast_enabled(device):
-        return TokenLosses(*_BlockwiseCrossEntropy.apply(*parts, target_N, rows, tied, trained))
+        return TokenLosses(*_BlockwiseCrossEntropy.apply(*parts, target_N, rows, tied, trained, fused))
     # As autocast does it for a matrix product; inside, all dtypes are chosen by hand.
     dtype = torch.get_autocast_dtype(device)
     with torch.autocast(device, enabled=False):
         halves = [part.to(dtype) for part in parts]
-        return TokenLosses(*_BlockwiseCrossEntropy.apply(*halves, target_N, rows, tied, trained))
+        return TokenLosses(*_BlockwiseCrossEntropy.apply(*halves, target_N, rows, tied, trained, fused))
 
 
 def rows_of_a_block(weight_VC: Tensor) -> int:
@@ -135,6 +138,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         rows: int,
         tied: Optional[TiedGradient],
         trained: bool,
+        fused: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         # Not ctx.needs_input_grad, which is also true where no gradient is recorded: a validation would compute them.
         early = trained and features_NC.dtype != torch.float16
@@ -143,7 +147,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         for start in range(0, len(target_N), rows):
             part = slice(start, start + rows)
             logits_RV = _logits(features_NC[part], weight_VC, bias_V)
-            block = _block_in_place(logits_RV, target_N[part], early)
+            block = (_fused_block if fused else _block_in_place)(logits_RV, target_N[part], early)
             log_sums.append(block.log_sums_R)
             losses.append(block.log_sums_R - block.right_R)
             correct.append(block.right_R >= block.most_R)
@@ -151,7 +155,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
                 gradients.add(part, block.gradient_RV, block.factor_R)
         losses_N = torch.cat(losses) if losses else features_NC.new_zeros(0, dtype=torch.float32)
         correct_N = torch.cat(correct) if correct else target_N.new_zeros(0, dtype=torch.bool)
-        ctx.rows, ctx.tied = rows, tied
+        ctx.rows, ctx.tied, ctx.fused = rows, tied, fused
         ctx.gradients = gradients
         if trained and not early:
             log_sums_N = torch.cat(log_sums) if log_sums else losses_N
@@ -169,13 +173,17 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
             for start in range(0, len(target_N), ctx.rows):
                 part = slice(start, start + ctx.rows)
                 logits_RV = _logits(features_NC[part], weight_VC, bias_V)
-                _gradient_in_place(logits_RV, logits_RV.float(), target_N[part], log_sums_N[part], scale)
+                if ctx.fused:
+                    gradient_in_place = fused_softmax.compiled(fused_softmax.gradient_in_place)
+                    gradient_in_place(logits_RV, target_N[part], log_sums_N[part], scale)
+                else:
+                    _gradient_in_place(logits_RV, logits_RV.float(), target_N[part], log_sums_N[part], scale)
                 gradients.add(part, logits_RV, None)
-            return (*gradients.result(None, ctx.tied), None, None, None, None)
+            return (*gradients.result(None, ctx.tied), *[None] * 5)
         if gradients.used:
             raise RuntimeError("the blockwise loss keeps its gradients for one backward pass only")
         gradients.used = True
-        return (*gradients.result(scale, ctx.tied), None, None, None, None)
+        return (*gradients.result(scale, ctx.tied), *[None] * 5)
 
 
 def _logits(features_RC: Tensor, weight_VC: Tensor, bias_V: Tensor) -> Tensor:
@@ -228,6 +236,15 @@ def _block_in_place(logits_RV: Tensor, target_R: Tensor, with_gradient: bool) ->
         torch.mul(shares_RV, sums_R.reciprocal()[:, None], out=shares_RV)
         logits_RV.copy_(shares_RV)
     return _Block(sums_R.log() + most_R, right_R, most_R, logits_RV, None)
+
+
+def _fused_block(logits_RV: Tensor, target_R: Tensor, with_gradient: bool) -> _Block:
+    """Return what :func:`_block_in_place` does, by compiled functions; the gradient needs no factor."""
+    log_sums_R, right_R, most_R = fused_softmax.compiled(fused_softmax.sums)(logits_RV, target_R)
+    if with_gradient:
+        one = log_sums_R.new_ones(())
+        fused_softmax.compiled(fused_softmax.gradient_in_place)(logits_RV, target_R, log_sums_R, one)
+    return _Block(log_sums_R, right_R, most_R, logits_RV, None)
 
 
 def _gradient_in_place(logits_RV: Tensor, wide_RV: Tensor, target_R: Tensor, log_sums_R: Tensor, scale: Tensor) -> None:

@@ -4,10 +4,11 @@
     python scripts/benchmarks/head.py --precision bf16 --tokens 1200,4915 --words 250002,401145     # a GPU
     python scripts/benchmarks/head.py --ways blocks --megabytes 16,32,64,128,256                    # sizes of a block
 
-Ways: plain makes all logits; blocks is this plugin's; torch-N is torch.nn.functional.linear_cross_entropy with N rows a
-chunk, torch-default with its defaults; cce is cut_cross_entropy, where that package and a GPU are there. Each runs in a
-process of its own. Extra memory is the peak above inputs, weights and their gradients. The difference is the largest of
-the three gradients from plain's, relative to the largest entry.
+Ways: plain makes all logits; blocks is this plugin's, fused the same with its softmax compiled (--compile); torch-N is
+torch.nn.functional.linear_cross_entropy with N rows a chunk, torch-default with its defaults; cce is cut_cross_entropy,
+where that package and a GPU are there. Each runs in a process of its own. Extra memory is the peak above inputs,
+weights and their gradients. The difference is the largest of the three gradients from plain's, relative to the largest
+entry.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from typing import Any
 from measuring import RECORD_HELP, ROOT, SideFailed, Table, conditions, device_name, give_result, resident, run_side
 
 sys.path.insert(0, str(ROOT))
-WAYS = ("plain", "blocks", "torch-256", "torch-default", "cce")
+WAYS = ("plain", "blocks", "fused", "torch-256", "torch-default", "cce")
 RUNS = 4
 
 
@@ -34,6 +35,8 @@ def loss_of(way: str) -> Callable[..., Any]:
 
     if way in ("plain", "blocks"):
         return lambda x, w, b, t: masked_lm_loss(x, w, b, t, way).total
+    if way == "fused":
+        return lambda x, w, b, t: masked_lm_loss(x, w, b, t, "blocks", fused=True).total
     if way == "cce":
         from cut_cross_entropy import linear_cross_entropy
 

@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from langsamp_plugin.modules import fused_softmax
 from langsamp_plugin.modules import head_loss as module
+from langsamp_plugin.modules.fused_softmax import sums
 from langsamp_plugin.modules.head_loss import in_blocks, masked_lm_loss, rows_of_a_block
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
 
@@ -62,6 +64,23 @@ def test_blocks_equal_plain_and_a_wrong_target_does_not(monkeypatch):
     assert all(difference(one, other) < 3e-6 for one, other in zip(results["blocks"][:4], results["plain"][:4]))
     assert torch.equal(results["blocks"][4], results["plain"][4])
     assert all(difference(one, other) > 1e-2 for one, other in zip(results["wrong"][:4], results["plain"][:4]))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_fused_blocks_equal_the_eager_ones(dtype, monkeypatch):
+    """Compiled, for any number of rows: the last block is a smaller one; the control scales the logits."""
+    monkeypatch.setitem(module.BLOCK_BYTES, "cpu", 16 * 4 * 501)
+    features, weight, bias, target = make(41, 24, 501, dtype)
+    results = []
+    for fused in (False, True):
+        found = masked_lm_loss(features, weight, bias, target, "blocks", fused=fused)
+        results.append((found.losses_N, *torch.autograd.grad(found.total * 8, (features, weight, bias))))
+    assert all(difference(one, other) < TOLERANCE[dtype] for one, other in zip(*results))
+    if dtype == torch.float32:  # once, as it compiles anew
+        wrong = lambda logits, target: fused_softmax.sums(logits * 1.01, target)  # noqa: E731
+        monkeypatch.setattr(fused_softmax, "compiled", lambda function: wrong if function is sums else function)
+        found = masked_lm_loss(features, weight, bias, target, "blocks", fused=True)
+        assert difference(found.losses_N, results[0][0]) > 1e-3
 
 
 def test_small_gradients_survive_float16(monkeypatch):
