@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -28,6 +29,7 @@ class LangSampTrainer(Trainer):
     - Items come in the data set's own order. A resumed run continues at the exact block, also with another number of
       processes, batch size or accumulation.
     - ``evaluate`` reports the loss per language, script and group in ``OUTPUT_DIR/validation/<updates>.tsv``.
+    - AdamW adds epsilon where fairseq's ``adam`` does, before the second moment's bias is corrected.
     - A :class:`~langsamp_plugin.hf.collator.LangSampCollator` is told the epoch.
 
     Raises:
@@ -50,6 +52,13 @@ class LangSampTrainer(Trainer):
         if isinstance(self.train_dataset, DataBin):
             return SequentialSampler(self.train_dataset)
         return super()._get_train_sampler(*args, **kwargs)
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """Make the optimizer that the arguments name."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        if isinstance(self.train_dataset, DataBin) and isinstance(optimizer, torch.optim.AdamW):
+            optimizer.register_step_pre_hook(partial(_like_fairseq, eps=self.args.adam_epsilon))
+        return optimizer
 
     @property
     def _items_per_update(self) -> int:
@@ -147,3 +156,14 @@ class LangSampTrainer(Trainer):
             sums.index_add_(0, tags_N, columns)
         model.train(was_training)
         return self.accelerator.reduce(sums, "sum").cpu().numpy()
+
+
+def _like_fairseq(optimizer: torch.optim.AdamW, args: Any, kwargs: Any, eps: float) -> None:
+    """Set the epsilon of the coming update, so that torch's AdamW computes what fairseq's does.
+
+    torch divides by ``sqrt(v / c) + eps``, fairseq by ``(sqrt(v) + eps) / sqrt(c)`` with ``c = 1 - beta2 ** updates``.
+    The difference counts in the first updates, where most gradients of a large vocabulary are smaller than epsilon.
+    """
+    done = max((int(state["step"]) for state in optimizer.state.values() if "step" in state), default=0)
+    for group in optimizer.param_groups:
+        group["eps"] = eps / math.sqrt(1 - group["betas"][1] ** (done + 1))

@@ -2,52 +2,20 @@
 
 import csv
 import json
+import multiprocessing
+import socket
 
 import pytest
 import torch
-from support import run, train_command
-from transformers import TrainingArguments, set_seed
+from hf_jobs import EPSILON, UPDATES, data, make_model, train_rank, trainer
+from support import ROOT, run, train_command
 
 from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.convert.hf_folder import read_hf_folder
 from langsamp_plugin.convert.import_hf import import_hf
-from langsamp_plugin.hf import DataBin, LangSampConfig, LangSampForMaskedLM, LangSampTrainer
-from langsamp_plugin.lang_script import Tables
 
-SEED, UPDATES = 3, 50
 NO_DROPOUT = ("--dropout", 0, "--attention-dropout", 0, "--activation-dropout", 0)
-
-
-def data(demo, split="train", **changes):
-    return DataBin(demo / "data-bin", split, **{"tokens_per_sample": 32, "seed": SEED, **changes})
-
-
-def make_model(demo):
-    set_seed(0)
-    tables = Tables.load(demo / "data-bin")
-    config = LangSampConfig(
-        list(tables.languages), list(tables.scripts), vocab_size=data(demo, "valid").vocab_size, hidden_size=32,
-        num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, max_position_embeddings=514, pad_token_id=1,
-        type_vocab_size=1, layer_norm_eps=1e-5, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
-    model = LangSampForMaskedLM(config)
-    with torch.no_grad():  # fairseq has no token types
-        model.roberta.embeddings.token_type_embeddings.weight.zero_()
-    model.roberta.embeddings.token_type_embeddings.weight.requires_grad_(False)
-    return model
-
-
-def trainer(demo, out, batch=16, resume=None, model=None, train=None, **changes):
-    arguments = {"max_steps": UPDATES, "save_strategy": "no", "learning_rate": 2e-3, **changes}
-    args = TrainingArguments(
-        str(out), per_device_train_batch_size=batch, lr_scheduler_type="constant", max_grad_norm=0.0,
-        use_cpu=True, report_to=[], logging_steps=1, disable_tqdm=True, seed=SEED, **arguments,
-    )  # fmt: skip
-    model = model or make_model(demo)
-    made = LangSampTrainer(model, args, train_dataset=train or data(demo), eval_dataset=data(demo, "valid"))
-    made.train(resume_from_checkpoint=resume)
-    return made, [entry["loss"] for entry in made.state.log_history if "loss" in entry]
 
 
 @pytest.fixture(scope="module")
@@ -61,51 +29,63 @@ def furthest(one, other):
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
-def test_the_same_training_as_fairseq(demo, tmp_path):
-    model = make_model(demo)
-    model.save_pretrained(tmp_path / "start")
-    state = import_hf(read_hf_folder(tmp_path / "start"), "").state
-    with atomic_write(tmp_path / "start.pt", "wb") as stream:
-        torch.save(state, stream)
-    command = train_command(
-        demo / "data-bin", tmp_path / "run", UPDATES, "--finetune-from-model", tmp_path / "start.pt", *NO_DROPOUT
-    )
-    command = [
-        *command,
-        "--log-interval",
-        1,
-        "--log-format",
-        "json",
-        "--max-positions",
-        512,
-        "--optimizer",
-        "sgd",
-        "--lr",
-        0.2,
-    ]
-    at = command.index("--adam-betas")
-    output = run(*command[:at], *command[at + 2 :])
-    lines = [
-        json.loads(line[line.index("{") :]) for line in output.splitlines() if '"train_loss"' in line or '"ups"' in line
-    ]
-    losses = [float(line["loss"]) * 0.6931471805599453 for line in lines if "loss" in line]
-    made, ours = trainer(demo, tmp_path / "hf", learning_rate=0.2, optim="sgd")
-    assert len(ours) == UPDATES and ours[0] - ours[-1] > 0.01
-    assert len(losses) >= UPDATES - 1
-    assert max(abs(one - other) for one, other in zip(ours, losses)) < 1e-3  # fairseq prints three digits
-    weights = load_checkpoint(tmp_path / "run" / "checkpoint_last.pt")["model"]
-    imported = import_hf(read_hf_folder(saved(made, tmp_path / "end")), "").state["model"]
+@pytest.fixture(scope="module")
+def start(demo, tmp_path_factory):
+    """The model before training, as a checkpoint of fairseq."""
+    folder = tmp_path_factory.mktemp("start")
+    make_model(demo).save_pretrained(folder)
+    with atomic_write(folder / "start.pt", "wb") as stream:
+        torch.save(import_hf(read_hf_folder(folder), "").state, stream)
+    return folder / "start.pt"
+
+
+@pytest.fixture(scope="module")
+def fairseqs(demo, start, tmp_path_factory):
+    """What fairseq-train makes of 50 updates: the losses in nats, and the weights."""
+    folder = tmp_path_factory.mktemp("fairseq")
+    flags = ["--finetune-from-model", start, *NO_DROPOUT, "--max-positions", 512, "--adam-eps", EPSILON]
+    command = train_command(demo / "data-bin", folder, UPDATES, *flags)
+    run("python", ROOT / "tests" / "recorded_training.py", folder / "losses", *command[1:])
+    losses = [float(line) for line in (folder / "losses").read_text().split()][:UPDATES]
+    return losses, load_checkpoint(folder / "checkpoint_last.pt")["model"]
+
+
+def test_the_same_training_as_fairseq(finished, start, fairseqs, tmp_path):
+    (losses, weights), (_, made, ours) = fairseqs, finished
+    assert len(ours) == len(losses) == UPDATES and ours[0] - ours[-1] > 0.01
+    assert max(abs(one - other) for one, other in zip(ours, losses)) < 1e-5
+    made.model.save_pretrained(tmp_path / "end")
+    imported = import_hf(read_hf_folder(tmp_path / "end"), "").state["model"]
     apart = {name: float((weights[name] - imported[name]).abs().max()) for name in imported if name in weights}
-    # With SGD: the two Adams divide by other epsilons in the first updates, and make steps of rounding in tiny
-    # gradients.
-    far = {name: value for name, value in apart.items() if value >= 1e-4}
-    assert len(apart) > 30 and not far
-    assert float((weights["encoder.lang_embedding.weight"] - model.lang_embedding.weight).abs().max()) > 1e-3
+    assert len(apart) > 30 and max(apart.values()) < 1e-4, {name: far for name, far in apart.items() if far >= 1e-4}
+    # The control: the tables have moved by more.
+    before = load_checkpoint(start)["model"]
+    assert (
+        float((weights["encoder.lang_embedding.weight"] - before["encoder.lang_embedding.weight"]).abs().max()) > 1e-3
+    )
 
 
-def saved(made, folder):
-    made.model.save_pretrained(folder)
-    return folder
+def test_epsilon_stands_where_fairseq_has_it(demo, fairseqs, tmp_path, monkeypatch):
+    """The control: with torch's own place the losses drift apart."""
+    monkeypatch.setattr("langsamp_plugin.hf.trainer._like_fairseq", lambda *args, **kwargs: None)
+    _, ours = trainer(demo, tmp_path, max_steps=10)
+    assert max(abs(one - other) for one, other in zip(ours, fairseqs[0])) > 1e-4
+
+
+def test_two_processes_equal_one(demo, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    forks = multiprocessing.get_context("forkserver")
+    ranks = [forks.Process(target=train_rank, args=(rank, 2, port, demo, tmp_path)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    assert [process.exitcode for process in ranks] == [0, 0]
+    _, weights = torch.load(tmp_path / "end.pt", weights_only=True)
+    one = trainer(demo, tmp_path / "one", max_steps=10)[0].model.state_dict()
+    assert max(float((weights[name] - one[name]).abs().max()) for name in one) < 1e-4
 
 
 def test_accumulated_batches_equal_one(demo, finished, tmp_path):
@@ -119,10 +99,10 @@ def test_a_resumed_run_ends_as_the_uninterrupted_one(demo, finished, tmp_path, b
     folder = finished[0] / "checkpoint-25"
     assert json.loads((folder / "langsamp_data.json").read_text())["consumed"] == 25 * 16
     made, losses = trainer(demo, tmp_path, batch=batch, gradient_accumulation_steps=accumulation, resume=str(folder))
-    assert len(losses) == UPDATES  # those before it come from the checkpoint
+    assert len(losses) == UPDATES - 25
     assert furthest(made.model, finished[1].model) <= most
     if not most:
-        assert losses == finished[2]
+        assert losses == finished[2][25:]
 
 
 def test_other_data_are_refused(demo, finished, tmp_path):
