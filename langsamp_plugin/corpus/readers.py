@@ -17,10 +17,12 @@ from typing import IO, Any, Optional
 
 from langsamp_plugin.corpus.left_out import LeftOut
 from langsamp_plugin.corpus.lines import LONGEST_LINE, bounded_lines
+from langsamp_plugin.corpus.splits import SPLITS
 
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 LINES, JSON_LINES, PARQUET, ARROW = ".txt", ".jsonl", ".parquet", ".arrow"
 KINDS = {LINES: LINES, JSON_LINES: JSON_LINES, ".ndjson": JSON_LINES, PARQUET: PARQUET, ARROW: ARROW}
+IN_ARCHIVES = {".json": JSON_LINES}  # as mC4 has them; a plain .json describes a data set, and is none
 ROWS = 1000  # rows of Parquet and Arrow that become Python strings at a time
 RECORD = 64  # a JSON record holds a document of many lines: it may be so many times as long
 LISTED = 1000  # bad lines of a language that are listed
@@ -31,12 +33,15 @@ class Undecodable(str):
 
 
 def kind(path: Path) -> str:
-    """Return which reader a file needs, one of the values of ``KINDS``; empty if none can read it."""
+    """Return which reader a file needs, one of the values of ``KINDS``; empty if none can read it.
+
+    FLORES has plain lines in ``eng_Latn.dev``.
+    """
     suffixes = path.suffixes
     if suffixes and suffixes[-1] in COMPRESSED:
-        inner = KINDS.get(suffixes[-2], "") if len(suffixes) > 1 else ""
+        inner = (KINDS | IN_ARCHIVES).get(suffixes[-2], "") if len(suffixes) > 1 else ""
         return inner if inner in (LINES, JSON_LINES) else ""
-    return KINDS.get(path.suffix, "")
+    return LINES if path.suffix[1:] in SPLITS else KINDS.get(path.suffix, "")
 
 
 def read_texts(

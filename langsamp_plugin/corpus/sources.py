@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.corpus.left_out import LeftOut
+from langsamp_plugin.corpus.names import language_name, looks_like_text, stem
 from langsamp_plugin.corpus.readers import COMPRESSED, KINDS, kind, read_texts
 from langsamp_plugin.corpus.scripts import count_letters, main_script
 from langsamp_plugin.corpus.splits import SPLITS, TRAIN, files_of_split
@@ -41,9 +42,10 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
 
     Args:
         folder: has ``<tag>.txt``, ``<tag>.jsonl``, ``<tag>.parquet``, ``<tag>.arrow`` (also ``.gz``, ``.xz``, ``.bz2``,
-            ``.zst`` of the first two), or folders ``<tag>/`` with such files at any depth, such as the ``datasets``
-            library saves. Tags in any spelling that :meth:`LangScript.from_spelling` reads; where the name does not say
-            the script, the text decides: ``sr`` is srp_Latn if its text is.
+            ``.zst`` of the first two) with or without the marks of shards and splits, or
+            folders ``<tag>/`` with such files at any depth, such as the ``datasets`` library saves. Tags in
+            any spelling that :meth:`LangScript.from_spelling` reads; where the name does not say the script, the text
+            decides: ``sr`` is srp_Latn if its text is.
         langs: the tags to take; empty takes all.
         split: the split to take. ``train`` also takes what has no splits.
         column: the field or column that holds the text, to look at it where a name says no script.
@@ -63,21 +65,15 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
     by_text: dict[LangScript, list[str]] = {}
     left_out: list[LeftOut] = []
     for path in sorted(folder.iterdir()):
-        files = _files_below(path) if path.is_dir() else [path] if kind(path) else []
-        if path.name.startswith(".") or not files:
-            continue
-        name = path.name if path.is_dir() else _stem(path)
-        if path.is_dir() and name.lower() in SPLITS:
-            left_out.append(LeftOut(str(path), "it is a split, not a language", f"give {path} itself as the source"))
-            continue
-        chosen, reason = files_of_split(files, path if path.is_dir() else folder, split)
-        if path.is_file() and split == TRAIN:
-            chosen, reason = files, ""
-        if reason:
-            left_out.append(LeftOut(str(path), reason, "choose one by --split"))
-            continue
+        name = language_name(path)
         try:
+            chosen = _chosen(path, name, split)
+            if not chosen:
+                continue
             tag = _tag(name, chosen, column)
+        except _NotTaken as reason:
+            left_out.append(reason.entry)
+            continue
         except ValueError as error:
             left_out.append(LeftOut(str(path), str(error), "rename it to a tag such as eng_Latn to include it"))
             continue
@@ -92,6 +88,36 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
     merged = {str(tag): sorted(set(names[tag])) for tag in tags if len(set(names[tag])) > 1}
     others = {str(tag): by_text[tag] for tag in tags if tag in by_text}
     return Sources({tag: found[tag] for tag in tags}, [] if langs else left_out, merged, others)
+
+
+class _NotTaken(Exception):
+    """A file or folder that is left out."""
+
+    def __init__(self, path: Path, reason: str, remedy: str):
+        self.entry = LeftOut(str(path), reason, remedy)
+
+
+def _chosen(path: Path, name: str, split: str) -> list[Path]:
+    """Return the files of a split; none where there is no text.
+
+    Raises:
+        _NotTaken: there is text, but not of this split; or it is named like a language, and no reader knows it.
+    """
+    files = _files_below(path) if path.is_dir() else [path] if kind(path) else []
+    if path.name.startswith("."):
+        return []
+    if not files:
+        if looks_like_text(path):
+            known = f"{' '.join(KINDS)}, of text and JSON lines also {' '.join(COMPRESSED)}"
+            what = "it has no text" if path.is_dir() else "its name does not say what it holds"
+            raise _NotTaken(path, f"{what}, as {known} do", "convert or rename it to include it")
+        return []
+    if path.is_dir() and name.lower() in SPLITS:
+        raise _NotTaken(path, "it is a split, not a language", f"give {path} itself as the source")
+    chosen, reason = files_of_split(files, path if path.is_dir() else path.parent, split)
+    if reason and not (path.is_file() and split == TRAIN and name == stem(path)):
+        raise _NotTaken(path, reason, "choose one by --split")
+    return chosen or files
 
 
 def _nothing(folder: Path, left_out: list[LeftOut]) -> Exception:
@@ -172,10 +198,3 @@ def _files_below(folder: Path) -> list[Path]:
         # The datasets library leaves the results of map and filter beside the data.
         if path.is_file() and kind(path) and not path.name.startswith((".", "cache-"))
     )
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in (*COMPRESSED, *KINDS):
-        name = name.removesuffix(suffix)
-    return name

@@ -130,6 +130,43 @@ def test_a_split_that_is_not_there_takes_nothing(tmp_path):
         taken("nonsense")
 
 
+def test_names_as_hubs_give_them(tmp_path):
+    """Shards and splits in the name of a file: mC4, OSCAR, MADLAD-400, FLORES, HPLT, Wikipedia."""
+    for name in ("c4-af.tfrecord-00000-of-00002.json.gz", "c4-af.tfrecord-00001-of-00002.json.gz",
+                 "c4-af-validation.tfrecord-00000-of-00001.json.gz", "c4-bg-Latn.tfrecord-00000-of-00001.json.gz",
+                 "nl_clean_0000.jsonl.gz", "nl_noisy_0000.jsonl.gz"):  # fmt: skip
+        with gzip.open(tmp_path / name, "wt") as stream:
+            stream.write('{"text": "Dit is teks."}\n')
+    put(tmp_path / "eng_Latn.dev", ENGLISH)
+    rows(tmp_path / "deu_Latn_1.jsonl", GERMAN)
+    rows(tmp_path / "20231101.is" / "train-00000-of-00001.jsonl", ["Þetta er setning."])
+    rows(tmp_path / "zh_min_nan_0.jsonl", ["Lán-lâng"])
+    put(tmp_path / "acr_Latn_removed_0.txt", ENGLISH)
+    put(tmp_path / "fra_Latn.csv", ["Voilà"])
+    put(tmp_path / "spa_Latn" / "README.md", ["nada"])
+    put(tmp_path / "README.md", ["not text of a language"])
+    (tmp_path / "dataset_info.json").write_text("{}")
+
+    def taken(split):
+        found = find_sources(tmp_path, split=split)
+        return (
+            {str(tag): [path.name for path in paths] for tag, paths in found.found.items()},
+            {Path(entry.path).name: f"{entry.reason}: {entry.remedy}" for entry in found.left_out},
+        )
+
+    found, left_out = taken("train")
+    assert found["afr_Latn"] == [f"c4-af.tfrecord-0000{n}-of-00002.json.gz" for n in (0, 1)]
+    assert set(found) == {"afr_Latn", "bul_Latn", "deu_Latn", "isl_Latn", "nan_Latn"}
+    assert set(left_out) == {
+        "c4-af-validation.tfrecord-00000-of-00001.json.gz", "nl_clean_0000.jsonl.gz", "nl_noisy_0000.jsonl.gz",
+        "eng_Latn.dev", "acr_Latn_removed_0.txt", "fra_Latn.csv", "spa_Latn",
+    }  # fmt: skip
+    assert "convert or rename it" in left_out["fra_Latn.csv"] and "has no text" in left_out["spa_Latn"]
+    assert taken("clean")[0] == {"nld_Latn": ["nl_clean_0000.jsonl.gz"]}
+    assert taken("dev")[0] == {"eng_Latn": ["eng_Latn.dev"]}
+    assert taken("validation")[0] == {"afr_Latn": ["c4-af-validation.tfrecord-00000-of-00001.json.gz"]}
+
+
 def test_bad_lines_are_listed_and_the_rest_goes_on(tmp_path):
     src = tmp_path / "src"
     src.mkdir()

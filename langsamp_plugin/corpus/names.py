@@ -1,0 +1,56 @@
+"""Which language the name of a file or folder says, whatever else a collection puts around it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from langsamp_plugin.corpus.readers import COMPRESSED, IN_ARCHIVES, KINDS
+from langsamp_plugin.corpus.splits import SPLITS
+from langsamp_plugin.spelling import read_spelling
+
+BEFORE = re.compile(r"(c4-|\d{8}\.)")  # mC4's files, Wikipedia's folders: c4-af.tfrecord-00000-of-00128, 20231101.af
+BEHIND = re.compile(
+    rf"([-_.](part|shard|meta|tfrecord|of|\d+|{'|'.join(sorted(SPLITS.keys() - {'removed'}, key=len, reverse=True))}))+"
+)
+"""What shards and splits are called; text that a collection's filters removed is not taken for the language's."""
+
+
+def language_name(path: Path) -> str:
+    """Return the part of a file's or folder's name that names its language.
+
+    The whole of it where it is a language as it stands; else without what tells shards and splits apart. A name that is
+    no language either way is returned as it stands, for the message.
+    """
+    name = path.name if path.is_dir() else stem(path)
+    if _is_language(name):
+        return name
+    start = BEFORE.match(name)
+    short = name[start.end() :] if start else name
+    for match in BEHIND.finditer(short):
+        if match.end() == len(short):
+            short = short[: match.start()]
+            break
+    return short if _is_language(short) else name
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without what says how it is read."""
+    name = path.name
+    for suffix in (*COMPRESSED, *IN_ARCHIVES, *KINDS):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _is_language(name: str) -> bool:
+    try:
+        read_spelling(name)
+    except ValueError:
+        return False
+    return True
+
+
+def looks_like_text(path: Path) -> bool:
+    """Return whether a file or folder that no reader knows is named like a language, so that it will be missed."""
+    name = path.name.split(".")[0]
+    return not path.name.startswith((".", "_")) and _is_language(name)
