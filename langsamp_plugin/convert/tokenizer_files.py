@@ -6,13 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
+from langsamp_plugin.convert.exact_normalizer import exact_normalizer
+from langsamp_plugin.vocabulary.model_file import RETRAIN
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 
 TOKENIZER_OPTIONS = (
     *(f"{name}_token" for name in ("bos", "cls", "eos", "mask", "pad", "sep", "unk")),
     "model_max_length",
-    "tokenizer_class",
 )
+# XLM-R's own class would put its usual normaliser into the place of the one in tokenizer.json.
+TOKENIZER_CLASS = "PreTrainedTokenizerFast"
+INPUTS = ["input_ids", "attention_mask"]
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
@@ -24,7 +28,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
         max_length: most tokens of a text.
 
     Raises:
-        ValueError: the fast tokenizer numbers the pieces in another way.
+        ValueError: the fast tokenizer numbers the pieces in another way, or cannot normalise as the model does.
     """
     from transformers import XLMRobertaTokenizerFast
 
@@ -34,9 +38,17 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     wrong = [piece for number, piece in enumerate(tokenizer.pieces, 4) if vocabulary.get(piece) != number]
     if wrong or fast.mask_token_id != tokenizer.vocab_size - 1:
         raise ValueError(f"transformers numbers {len(wrong)} pieces of {tokenizer.path} differently, first {wrong[:1]}")
+    backend = fast.backend_tokenizer
+    exact = exact_normalizer(tokenizer.charsmap, backend.normalizer)
+    if exact is None:
+        raise ValueError(
+            f"{tokenizer.path} has rules of normalisation that Hugging Face's tokenizers cannot follow: {RETRAIN}"
+        )
+    backend.normalizer = exact
     fast.save_pretrained(str(folder))
     # What transformers 5 also writes here (a list of extra tokens, how the folder was opened) stops transformers 4.
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     kept = {name: config[name] for name in TOKENIZER_OPTIONS if name in config}
+    kept.update(tokenizer_class=TOKENIZER_CLASS, model_input_names=INPUTS)
     path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")

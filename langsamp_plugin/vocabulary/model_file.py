@@ -16,6 +16,7 @@ MODEL_TYPES = {1: "unigram", 2: "bpe", 3: "word", 4: "char"}
 NORMAL, CONTROL, UNKNOWN = 1, 3, 2  # types of pieces
 PIECE_TYPES = {4: "user-defined symbols", 5: "unused pieces", 6: "bytes"}
 WORD_START = "\u2581"
+NORMALIZER_NAME = "nmt_nfkc"
 RETRAIN = "train one with `langsamp tokenizer train`, which makes the kind that XLM-R has"
 
 
@@ -31,6 +32,8 @@ class ModelFile(NamedTuple):
         collapse_spaces: spaces at both ends, and further ones between words, are removed.
         escape_spaces: a space becomes U+2581.
         complete: the normaliser, which comes after all pieces, is there.
+        normalizer: its name, empty where the model has none.
+        charsmap: its rules, see :mod:`~langsamp_plugin.vocabulary.normalization_rules`.
     """
 
     pieces: list[tuple[str, int]]
@@ -41,6 +44,8 @@ class ModelFile(NamedTuple):
     collapse_spaces: bool
     escape_spaces: bool
     complete: bool
+    normalizer: str
+    charsmap: bytes
 
 
 def read_model_file(content: bytes) -> ModelFile:
@@ -72,7 +77,13 @@ def read_model_file(content: bytes) -> ModelFile:
         collapse_spaces=bool(normalizer.get(4, 1)),
         escape_spaces=bool(normalizer.get(5, 1)),
         complete=NORMALIZER in parts,
+        normalizer=_bytes(normalizer.get(1)).decode("utf-8", "replace"),
+        charsmap=_bytes(normalizer.get(2)),
     )
+
+
+def _bytes(value: Union[int, bytes, None]) -> bytes:
+    return value if isinstance(value, bytes) else b""
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, Union[int, bytes]]]:
@@ -129,6 +140,8 @@ def unsupported(model: ModelFile) -> Optional[str]:
         return "it has remove_extra_whitespaces=false"
     if not model.escape_spaces:
         return "it has escape_whitespaces=false"
+    if model.normalizer not in ("", NORMALIZER_NAME):
+        return f"its normalizer must be {NORMALIZER_NAME}, but is {model.normalizer}"
     for text, kind in model.pieces[3:]:
         if kind != NORMAL:
             what = PIECE_TYPES.get(kind, "control symbols or a second <unk>")

@@ -41,6 +41,7 @@ class Tokenizer:
     Attributes:
         pieces: the pieces that have a line in ``dict.txt``, in id order from 4.
         vocab_size: number of token ids, ``<mask>`` included.
+        charsmap: the rules of the model's normaliser.
 
     Raises:
         FileNotFoundError: the file is missing.
@@ -74,6 +75,7 @@ class Tokenizer:
         check_kind(model, path)
         self._check_spaces()
         self.pieces = pieces[3:]
+        self.charsmap = model.charsmap
         self._token_ids = np.arange(1, size + 1, dtype=np.int64)
         self._token_ids[:3] = (UNK, BOS, EOS)
 
@@ -97,8 +99,8 @@ class Tokenizer:
         kept = [space for space in SPACES if self.processor.encode(f"a{space}a") != plain]
         if kept:
             raise ValueError(
-                f"{self.path} does not take U+{ord(kept[0]):04X} for a space (its normalizer must be nmt_nfkc or "
-                f"nmt_nfkc_cf), and Hugging Face's XLM-R tokenizer would: {RETRAIN}"
+                f"{self.path} does not take U+{ord(kept[0]):04X} for a space (its normalizer must be nmt_nfkc), and "
+                f" Hugging Face's XLM-R tokenizer would: {RETRAIN}"
             )
 
     @property
