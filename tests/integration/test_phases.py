@@ -37,6 +37,17 @@ def make_task(data, path, save):
     return LangSampMaskedLMTask.setup_task(cfg)
 
 
+def test_a_run_on_the_cpu_pins_no_memory_for_a_gpu(demo, phases, tmp_path, monkeypatch):
+    """Pinning opens a context on the machine's first GPU, which another job may hold for itself."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    task = make_task(demo / "data-bin", phases, tmp_path / "save")
+    task.load_dataset("train")
+    for cpu in (True, False):
+        task.cfg.cpu = cpu
+        iterator = task.get_batch_iterator(task.dataset("train"), max_sentences=BATCH, max_positions=512)
+        assert iterator.pin_memory is not cpu
+
+
 def test_counts_are_exact_and_text_is_not_repeated_early(demo, phases, tmp_path):
     task = make_task(demo / "data-bin", phases, tmp_path / "save")
     seen = Counter()

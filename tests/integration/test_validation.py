@@ -1,10 +1,11 @@
 """What a validation leaves: figures that flags choose by, and files of each subset."""
 
 import csv
+import re
 import shutil
 
 import pytest
-from support import LANGS, run, train_command
+from support import LANGS, ROOT, run, train_command
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 
@@ -37,6 +38,16 @@ def test_a_run_ends_by_an_average(demo, tmp_path):
     worse = ("--lr", 0, "--best-checkpoint-metric", "loss_macro", *OFTEN)
     log = run(*train_command(demo / "data-bin", tmp_path / "patience", 30, *worse, "--patience", 2))
     assert "early stop since valid performance hasn't improved for last 2 runs" in log
+
+
+def test_the_learning_rate_falls_where_an_average_stays(tmp_path):
+    """fairseq's reduce_lr_on_plateau looks at each epoch's end at --best-checkpoint-metric: it finds the average."""
+    data = ROOT / "tests" / "fixtures" / "earlier_formats" / "data-bin"
+    falls = ("--best-checkpoint-metric", "loss_macro", "--lr", "1e-6", "--lr-scheduler", "reduce_lr_on_plateau")
+    log = run(*train_command(data, tmp_path, 1000, *falls, "--lr-shrink", 0.5, "--lr-threshold", 0, "--lr-patience", 0,
+                             "--max-epoch", 5, "--validate-interval", 1))  # fmt: skip
+    rates = [float(rate) for rate in re.findall(r"\| train \|.* lr ([\d.e-]+)", log)]
+    assert rates == [1e-6, 1e-6, 5e-7, 2.5e-7, 1.25e-7], "halved at each epoch's end after the first"
 
 
 def test_an_average_that_no_language_is_in_is_named_before_the_first_update(demo, tmp_path):

@@ -6,9 +6,10 @@ import pytest
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from stock_models import ours, stock
-from support import Task
+from support import ROOT, Task
 
 from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
+from langsamp_plugin.models.langsamp_roberta import LangSampRobertaModel
 
 
 def test_ablations_start_from_the_same_backbone():
@@ -46,6 +47,17 @@ def test_other_vocabulary_names_both_sizes():
         ours(Task(words=60)).load_state_dict(ours().state_dict())
     with pytest.raises(ValueError, match=r"42 rows in the checkpoint and 66 here: set --max-positions 40"):
         ours(max_positions=64).load_state_dict(ours().state_dict())
+
+
+def test_memory_that_the_documents_name():
+    """20 bytes a parameter in half precision with float32 masters, 22 with buckets of gradients for several GPUs."""
+    task = Task()
+    model = LangSampRobertaModel.build_model(argparse.Namespace(), task)
+    missing = 401_145 - len(task.dictionary)  # rows of the embedding, and of the projection's bias
+    count = sum(part.numel() for part in model.parameters()) + missing * (768 + 1)
+    text = " ".join((ROOT / "examples" / "pretrain" / "README.md").read_text(encoding="utf-8").split())
+    assert f"{20 * count / 1e9:.1f} or {22 * count / 1e9:.1f} GB" in text
+    assert f"({count / 1e6:.0f} million parameters)" in text
 
 
 @pytest.mark.parametrize(
