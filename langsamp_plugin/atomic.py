@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Optional
 
-from langsamp_plugin.errors import writing
+from langsamp_plugin.errors import StorageError, writing
 from langsamp_plugin.manifest import MANIFEST, Manifest
 from langsamp_plugin.place import LOCK, PathLike, claim_folder, hold_beside, making, must_stay, resolve, try_place
 from langsamp_plugin.temporary import create_temporary, leftover_folders, remove_leftovers_once, temporary_name
@@ -147,6 +147,8 @@ def atomic_folder(path: PathLike, marker: str, overwrite: Optional[bool] = None)
                     _refill(path, beside, old)
                 else:
                     _swap(path, beside, old)
+        except StorageError as error:  # of a file inside: nobody knows the hidden name
+            raise StorageError(error.errno, error.path.replace(str(beside), str(path)), error.detail) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             if path.exists():

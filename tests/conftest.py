@@ -70,6 +70,16 @@ def exported(trained, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="session")
+def gallery(demo, trained, exported, eval_data, tmp_path_factory):
+    """A folder with valid inputs for every command; what changes them works on copies."""
+    from gallery import make_gallery
+
+    folder = tmp_path_factory.mktemp("gallery")
+    make_gallery(folder, demo, trained, exported, eval_data)
+    return folder
+
+
 def made_once(tmp_path_factory, name, make):
     """Make a folder that no test changes, once for all workers of pytest-xdist; the others wait for it."""
     folder = tmp_path_factory.getbasetemp()

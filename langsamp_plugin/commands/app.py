@@ -113,6 +113,11 @@ def _of_part(options: dict[str, Any]) -> AbstractContextManager[Any]:
     return claim_folder(options["out"], part=blake2b(repr(told).encode(), digest_size=4).hexdigest())
 
 
+def _of_ending(options: dict[str, Any]) -> AbstractContextManager[Any]:
+    """Hold a checkpoint, ``.pt``, or else a folder."""
+    return (claim_file if str(options["out"]).endswith(".pt") else replaceable_folder)(options["out"])
+
+
 writes_file = writes(lambda options: claim_file(options["out"]))
 """Of a command whose ``--out`` is a file."""
 writes_folder = writes(lambda options: claim_folder(options["out"]))
@@ -125,3 +130,5 @@ writes_corpus = writes(_of_corpus)
 """Of ``corpus``."""
 replaces_folder = writes(lambda options: replaceable_folder(options["out"]))
 """Of a command that replaces a folder as a whole."""
+writes_either = writes(_of_ending)
+"""Of a command that writes a checkpoint or a Hugging Face folder."""

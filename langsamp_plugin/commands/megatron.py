@@ -7,7 +7,7 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import megatron_app
+from langsamp_plugin.commands.app import megatron_app, replaces_folder, writes_either
 from langsamp_plugin.commands.convert import DICT, OVERWRITE
 
 VERIFY = typer.Option(
@@ -19,6 +19,7 @@ SPM = typer.Option(None, help="SentencePiece model; by default the one beside th
 
 
 @megatron_app.command(name="import")
+@replaces_folder
 def import_(
     source: Path = typer.Argument(
         ..., help="Hugging Face folder, or checkpoint of fairseq: LangSAMP, roberta or xlmr."
@@ -55,6 +56,7 @@ def import_(
 
 
 @megatron_app.command()
+@writes_either
 def export(
     source: Path = typer.Argument(..., help="Checkpoint folder of Megatron-Core, or that of one iteration."),
     out: Path = typer.Option(..., help="File ending in .pt for fairseq, else a Hugging Face folder."),
@@ -83,6 +85,7 @@ def export(
 
 
 @megatron_app.command()
+@replaces_folder
 def index(
     data: Path = typer.Argument(..., help="Data folder of `langsamp binarize`; with --check an indexed one."),
     out: Optional[Path] = typer.Option(None, help="Folder to write: indexes, and links to the .bin files."),

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, app, split_list
+from langsamp_plugin.commands.app import LANGS, app, replaces_folder, split_list
 
 
 @app.command()
+@replaces_folder
 def pairs(
     source: Path = typer.Argument(
         ...,

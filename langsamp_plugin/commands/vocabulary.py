@@ -86,6 +86,7 @@ def tokenizer_extend(
 
 
 @tokenizer_app.command("trim")
+@writes_file
 def tokenizer_trim(
     base: Path = typer.Argument(..., help="SentencePiece model to trim, such as XLM-R's sentencepiece.bpe.model."),
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +11,8 @@ from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.evaluation.cache import hash_of
 from langsamp_plugin.evaluation.tasks import TASKS
 from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.lock import hold
+from langsamp_plugin.place import LOCK
 
 
 class Result(NamedTuple):
@@ -66,7 +65,9 @@ class Result(NamedTuple):
         Raises:
             ValueError: the file there is of another model of this name, or not a result.
         """
-        with _lock(Path(out) / self.model):
+        folder = Path(out) / self.model
+        folder.mkdir(parents=True, exist_ok=True)
+        with hold(folder / LOCK, folder, wait_s=math.inf):  # one process at a time joins its result with the file
             path = free_path(self, out)
             result = join(load_result(path), self) if path.is_file() else self
             _write(result, path)
@@ -87,15 +88,6 @@ LATER_FIELDS: dict[str, type] = {"incomplete": dict, "title": str}
 def _write(result: Result, path: Path) -> None:
     with atomic_write(path) as stream:
         json.dump(result._asdict(), stream, indent=1, ensure_ascii=False, allow_nan=False)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Let one process at a time join its result with the file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def result_path(out: PathLike, model: str, task: str) -> Path:

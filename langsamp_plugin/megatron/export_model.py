@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from argparse import Namespace
 from pathlib import Path
 from typing import Any, Optional
@@ -23,6 +22,8 @@ from langsamp_plugin.megatron.parallel import require_megatron
 from langsamp_plugin.megatron.record import Record, read_record
 from langsamp_plugin.megatron.stored import open_stored
 from langsamp_plugin.megatron.weights import FAIRSEQ_TOKEN_TYPES, folded_positions, to_fairseq
+from langsamp_plugin.place import resolve
+from langsamp_plugin.temporary import scratch_folder
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
 
 
@@ -83,10 +84,10 @@ def export_from_megatron(
     if out.suffix == ".pt":
         save_checkpoint(state, out)
         return found
-    place = tempfile.TemporaryDirectory(dir=_existing(out.parent))
-    with place as folder, atomic_folder(out, MARKER, overwrite) as ready:
-        save_checkpoint(state, Path(folder) / "model.pt")
-        written = export(Path(folder) / "model.pt", ready, spm=model, dictionary=dictionary, verify=verify)
+    between = resolve(out).with_name(f"{resolve(out).name}.fairseq")
+    with atomic_folder(out, MARKER, overwrite) as ready, scratch_folder(between) as folder:
+        save_checkpoint(state, folder / "model.pt")
+        written = export(folder / "model.pt", ready, spm=model, dictionary=dictionary, verify=verify)
         if row is not None:
             _write_token_type(ready, positions, row)
     other = written.verification

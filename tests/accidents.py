@@ -1,0 +1,473 @@
+"""Commands under accidents to their --out: what is run, and what is found afterwards."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from accident_server import fill
+
+from support import ROOT, train_command
+
+from langsamp_plugin.manifest import MANIFEST
+
+TAGS = "eng_Latn,deu_Latn,rus_Cyrl"
+
+
+class Command(NamedTuple):
+    """A command on valid inputs.
+
+    Args:
+        arguments: with ``{in}`` for the folder of inputs and ``{out}``.
+        out: the name of its --out; with an ending it is a file.
+        again: further arguments where an earlier output is to be replaced.
+        resumes: a killed run leaves finished parts, from which the next one goes on.
+    """
+
+    arguments: str
+    out: str = "out"
+    again: str = ""
+    resumes: bool = False
+
+
+RETRIEVAL = "--data {in}/eval --min-pairs 2 --limit 20"
+COMMANDS = {
+    "corpus": Command("corpus {in}/mixed --out {out}", resumes=True),
+    "check": Command("check {in}/mixed --out {out}", "out.tsv"),
+    "pairs": Command("pairs {in}/eval/sr_bible --out {out}"),
+    "tokenizer train": Command("tokenizer train {in}/corpus --vocab-size 300 --out {out}", "out.model", "--overwrite"),
+    "tokenizer extend": Command(
+        "tokenizer extend {in}/spm.model {in}/corpus --vocab-size 300 --out {out}", "out.model", "--overwrite"
+    ),
+    "tokenizer trim": Command("tokenizer trim {in}/spm.model {in}/corpus --out {out}", "out.model", "--overwrite"),
+    "binarize": Command("binarize {in}/corpus --spm {in}/spm.model --out {out}", resumes=True),
+    "init": Command("init {in}/last.pt --out {out}", "out.pt", "--overwrite"),
+    "import": Command("import {in}/hf --out {out}", "out.pt", "--overwrite"),
+    "export": Command("export {in}/last.pt --spm {in}/spm.model --out {out}"),
+    "megatron import": Command("megatron import {in}/last.pt --spm {in}/spm.model --out {out}"),
+    "megatron export": Command("megatron export {in}/megatron --out {out}"),
+    "megatron index": Command("megatron index {in}/data-bin --out {out}"),
+    "evaluate": Command(f"evaluate {{in}}/hf --tasks sr_bible {RETRIEVAL} --out {{out}}", resumes=True),
+    "report": Command("report {in}/results --out {out}"),
+    "analyze embeddings": Command("analyze embeddings {in}/hf --out {out}"),
+    "analyze neutrality": Command(
+        f"analyze neutrality {{in}}/hf --data {{in}}/parallel --langs {TAGS} --limit 20 --out {{out}}"
+    ),
+    "analyze sources": Command("analyze sources {in}/hf --task sib200 --data {in}/eval --out {out}", resumes=True),
+    "analyze tags": Command("analyze tags {in}/last.pt --data {in}/data-bin --out {out}", "out.json"),
+    "fairseq-train": Command("fairseq-train", resumes=True),
+}
+
+
+class Server:
+    """Commands as forks of a process that has imported what they need (accident_server.py)."""
+
+    MODULES = {
+        "langsamp": (
+            "langsamp_plugin.cli", "torch", "transformers", "sentencepiece", "pyarrow.parquet", "matplotlib.figure",
+            "langsamp_plugin.convert.init", "langsamp_plugin.convert.export", "langsamp_plugin.megatron.convert",
+            "langsamp_plugin.analysis.embeddings", "langsamp_plugin.evaluation.run", "langsamp_plugin.analysis.tag_swap",
+            "langsamp_plugin.report.files", "textalloc",
+        ),
+        "fairseq-train": ("fairseq_cli.train", "langsamp_plugin"),
+    }  # fmt: skip
+
+    def __init__(self, kind):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("accident_server.py"), *self.MODULES[kind]],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd="/",
+        )  # fmt: skip
+        while (line := self.process.stdout.readline()) != "ready\n":
+            assert line, "the server ended"
+
+    def ask(self, request):
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Run(NamedTuple):
+    """A run that has ended."""
+
+    status: int
+    output: str
+
+    @property
+    def last(self):
+        """The last line."""
+        return (self.output.splitlines() or [""])[-1]
+
+
+class Bench:
+    """Runs commands with one folder of inputs.
+
+    Args:
+        inputs: see gallery.py.
+        work: a folder for outputs.
+    """
+
+    def __init__(self, inputs, work):
+        self.inputs, self.work, self.servers, self.number = inputs, work, {}, 0
+
+    def close(self):
+        for server in self.servers.values():
+            server.close()
+
+    def start(self, name, out, *more, cwd=None, **accident):
+        """Start a command; return what :meth:`wait` needs."""
+        arguments = COMMANDS[name].arguments.format(**{"in": self.inputs, "out": out}).split()
+        if name == "fairseq-train":
+            argv = ["fairseq-train", *train_command(self.inputs / "data-bin", out, 3, "--disable-validation")[1:]]
+        else:
+            argv = ["langsamp", *arguments]
+        kind = argv[0]
+        if kind not in self.servers:
+            self.servers[kind] = Server(kind)
+        self.number += 1
+        output = self.work / f"output{self.number}.txt"
+        request = {"argv": [*map(str, argv), *more], "output": str(output), "cwd": str(cwd or self.work)}
+        return self.servers[kind], self.servers[kind].ask({**request, **accident}), output
+
+    def warm(self, name, out):
+        """Run a command in the server itself."""
+        return self.start(name, out, warm=1)[1]
+
+    def wait(self, started):
+        server, pid, output = started
+        return Run(server.ask({"wait": pid}), output.read_text(errors="replace"))
+
+    def run(self, name, out, *more, **accident):
+        return self.wait(self.start(name, out, *more, **accident))
+
+    def stop(self, name, out, at, *more, **accident):
+        """Start a command and return when it stands at the N-th call that writes; ``go`` lets it go on."""
+        stopped, go = self.work / f"stopped{self.number}", self.work / f"go{self.number}"
+        started = self.start(name, out, *more, stop=at, stopped=str(stopped), go=str(go), **accident)
+        end = time.monotonic() + 60
+        while not stopped.exists():
+            alive = Path(f"/proc/{started[1]}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+            assert alive and time.monotonic() < end, started[2].read_text()[-2000:]
+            time.sleep(0.005)
+        return started, go
+
+
+def contents(path):
+    """Return relative name -> hash of a file, or of the files in a folder; without what keeps the books on them."""
+    if path.is_file():
+        return {"": _hash(path)}
+    files = [file for file in path.rglob("*") if file.is_file() and not is_hidden(file.name) and file.name != MANIFEST]
+    return {str(file.relative_to(path)): _hash(file) for file in files}
+
+
+def _hash(path):
+    return hashlib.blake2b(path.read_bytes()).hexdigest()
+
+
+def is_hidden(name):
+    return name.startswith(".") and (name.endswith((".tmp", ".old", ".lock")) or name.startswith(".lock"))
+
+
+def hidden(folder):
+    """Return what writers that were killed left: temporary files and folders, locks."""
+    return [str(path.relative_to(folder)) for path in Path(folder).rglob(".*") if is_hidden(path.name)]
+
+
+
+
+class Cell(NamedTuple):
+    """What one command did under one accident.
+
+    Args:
+        status: of the run.
+        last: its last line.
+        left: what it left, in words.
+        following: what the next run of the same command did.
+        faults: what should not be, for a test to print.
+    """
+
+    status: int
+    last: str
+    left: str
+    following: str
+    faults: list[str]
+
+
+class Reference(NamedTuple):
+    """What a command writes when nothing happens.
+
+    Args:
+        files: relative name -> hash, ``None`` where two runs differ, as they carry a path or a time.
+        size: bytes of all of them.
+        events: calls that write, after the place was tried.
+    """
+
+    files: dict
+    size: int
+    events: int
+
+
+def reference(bench, name):
+    found = []
+    for number in (1, 2):
+        folder = bench.work / f"reference{number}"
+        folder.mkdir()
+        out = folder / COMMANDS[name].out
+        count = folder / "count"
+        done = bench.run(name, out, **({"count": str(count)} if number == 1 else {}))
+        assert done.status == 0, done.output[-2000:]
+        found.append(contents(out))
+        if number == 1:
+            files = [out] if out.is_file() else [path for path in out.rglob("*") if path.is_file()]
+            size, events = sum(path.stat().st_size for path in files), int(count.read_text())
+        assert not hidden(folder)
+    one, two = found
+    assert one.keys() == two.keys()
+    return Reference({key: value if two[key] == value else None for key, value in one.items()}, size, events)
+
+
+def differs(out, known):
+    """Return what is not as after a run without accident."""
+    if not out.exists():
+        return ["there is no output"]
+    found = contents(out)
+    wrong = [key for key, value in known.files.items() if found.get(key) is None or value not in (None, found[key])]
+    return [f"{key or out.name} is missing or differs" for key in wrong] + [
+        f"{key} is there" for key in found.keys() - known.files.keys()
+    ]
+
+
+class Scene:
+    """The place of one cell: a folder with somebody else's file in it.
+
+    Args:
+        bench: runs the command.
+        name: of the command.
+        known: what it writes.
+        folder: for this cell alone.
+    """
+
+    def __init__(self, bench, name, known, folder):
+        self.bench, self.name, self.known, self.place = bench, name, known, folder
+        folder.mkdir(exist_ok=True)
+        (folder / "mine.txt").write_text("mine")
+        self.out = folder / COMMANDS[name].out
+        self.faults = []
+
+    def expect(self, holds, fault):
+        if not holds:
+            self.faults.append(fault)
+
+    def check_failure(self, done, statuses, says):
+        """Check how a run ended that could not write."""
+        self.expect(done.status in statuses, f"status {done.status}")
+        self.expect("Traceback" not in done.output, f"a traceback: {done.output[-1500:]}")
+        self.expect("unexpected" not in done.last and done.last.startswith("langsamp: "), f"last line: {done.last}")
+        self.expect(any(text in done.last for text in says), f"last line: {done.last}")
+
+    def left(self, killed=False):
+        """Say what is there now, and note what should not be."""
+        self.expect((self.place / "mine.txt").read_text() == "mine", "somebody's file was touched")
+        found = hidden(self.place)
+        self.expect(killed or not found, f"left: {found}")
+        whole = not differs(self.out, self.known) if self.out.exists() else False
+        self.expect(COMMANDS[self.name].resumes or whole or not self.out.exists(), f"half of it: {self.listing()}")
+        parts = "nothing" if not self.out.exists() else "all of it" if whole else "finished parts"
+        return f"{parts}, and hidden leftovers" if found else parts
+
+    def listing(self):
+        return sorted(str(path.relative_to(self.place)) for path in self.place.rglob("*"))[:20]
+
+    def next_run(self, *more):
+        """Run it again, now without any accident."""
+        before = self.out.exists()
+        done = self.bench.run(self.name, self.out, *more)
+        self.expect(done.status == 0, f"the next run: {done.output[-800:]}")
+        wrong = differs(self.out, self.known)
+        self.expect(not wrong, f"after the next run {wrong[:5]}")
+        self.expect(not hidden(self.place), f"after the next run there is {hidden(self.place)}")
+        return f"{'resumes' if before and COMMANDS[self.name].resumes else 'writes all'}, leftovers removed"
+
+
+FULL = ("No space left on device",)
+
+
+def full_early(scene, disk):
+    """Not a byte is free from the start."""
+    with disk.full(0):
+        done = scene.bench.run(scene.name, scene.out)
+        scene.check_failure(done, (1,), FULL)
+        left = scene.left()
+    return done, left, scene.next_run()
+
+
+def full_late(scene, disk):
+    """Half of what it writes has room, which nobody can know before."""
+    room = scene.known.size // 2 // 4096 * 4096
+    done = scene.bench.run(scene.name, scene.out, fill=[str(disk.folder), room])
+    scene.check_failure(done, (1,), FULL)
+    left = scene.left()
+    disk.free()
+    return done, left, scene.next_run()
+
+
+def no_permission(scene, disk):
+    """The folder is another user's."""
+    os.chown(scene.place, 65534, 65534)
+    done = scene.bench.run(scene.name, scene.out, nobody=True)
+    scene.check_failure(done, (1,), ("Permission denied",))
+    left = scene.left()
+    os.chown(scene.place, os.geteuid(), os.getegid())
+    return done, left, scene.next_run()
+
+
+def read_only_folder(scene, disk):
+    """The folder is one's own, and closed."""
+    scene.place.chmod(0o555)
+    done = scene.bench.run(scene.name, scene.out, nobody=True)
+    scene.check_failure(done, (1,), ("Permission denied",))
+    left = scene.left()
+    scene.place.chmod(0o755)
+    return done, left, scene.next_run()
+
+
+def link_as_out(scene, disk):
+    """--out is a link to a place where nothing is yet, and then to the last run's output."""
+    far = scene.place / "far"
+    far.mkdir()
+    link = scene.out
+    link.symlink_to(far / link.name)
+    done = scene.bench.run(scene.name, link)
+    scene.expect(done.status == 0, done.output[-800:])
+    scene.out = far / link.name
+    left = scene.left()
+    scene.out = link
+    following = scene.next_run(*COMMANDS[scene.name].again.split())
+    scene.expect(link.is_symlink(), "the link is gone")
+    scene.expect(not differs(far / link.name, scene.known), "where it leads to is something else")
+    return done, f"{left}, behind the link", following
+
+
+def mount_point(scene, disk):
+    """A file system is mounted at --out, or where its file is."""
+    scene.out.mkdir() if "." not in scene.out.name else None
+    at = scene.place / "mount" if "." in scene.out.name else scene.out
+    at.mkdir(exist_ok=True)
+    if "." in scene.out.name:
+        scene.out = at / scene.out.name
+    with mounted(at):
+        device = at.stat().st_dev
+        done = scene.bench.run(scene.name, scene.out)
+        scene.expect(done.status == 0, done.output[-800:])
+        left = scene.left()
+        following = scene.next_run(*COMMANDS[scene.name].again.split())
+        scene.expect(at.stat().st_dev == device, "it is not mounted any more")
+    return done, f"{left}, in the mount", following
+
+
+def by_signal(number):
+    def accident(scene, disk):
+        started, go = scene.bench.stop(scene.name, scene.out, max(1, scene.known.events // 2))
+        os.kill(started[1], number)
+        go.touch()
+        done = scene.bench.wait(started)
+        if number == signal.SIGKILL:
+            scene.expect(done.status == -number, f"status {done.status}")
+        elif scene.name == "fairseq-train" and number == signal.SIGTERM:
+            scene.expect(done.status == 0 and "Traceback" not in done.output, done.output[-800:])
+        else:
+            scene.check_failure(done, (128 + number,), ("run the same command again to resume",))
+        return done, scene.left(killed=number == signal.SIGKILL), scene.next_run()
+
+    accident.__doc__ = f"{signal.Signals(number).name} in the middle of its writing."
+    return accident
+
+
+def twice_at_once(scene, disk):
+    """The same command while another runs: the second's status and last line."""
+    started, go = scene.bench.stop(scene.name, scene.out, max(1, scene.known.events // 2))
+    done = scene.bench.run(scene.name, scene.out)
+    scene.check_failure(done, (1,), (f"is being written by process {started[1]} on {os.uname().nodename} since 2",))
+    go.touch()
+    first = scene.bench.wait(started)
+    scene.expect(first.status == 0, f"the first: {first.output[-800:]}")
+    left = scene.left()
+    return done, f"{left}, the first's", scene.next_run(*COMMANDS[scene.name].again.split())
+
+
+def killed_while_replacing(scene, disk):
+    """SIGKILL while it replaces the output of an earlier run."""
+    done = scene.bench.run(scene.name, scene.out)
+    again = COMMANDS[scene.name].again.split()
+    inode = scene.out.stat().st_ino
+    started, go = scene.bench.stop(scene.name, scene.out, 1, *again)
+    os.kill(started[1], signal.SIGKILL)
+    done = scene.bench.wait(started)
+    scene.expect(scene.out.exists() and scene.out.stat().st_ino == inode, "the earlier output is gone")
+    scene.expect(not differs(scene.out, scene.known), "the earlier output is damaged")
+    return done, scene.left(killed=True).replace("all of it", "the earlier output"), scene.next_run(*again)
+
+
+ACCIDENTS = {
+    "disk full early": full_early,
+    "disk full late": full_late,
+    "no permission": no_permission,
+    "read-only folder": read_only_folder,
+    "link as --out": link_as_out,
+    "mount point as --out": mount_point,
+    "SIGINT": by_signal(signal.SIGINT),
+    "SIGTERM": by_signal(signal.SIGTERM),
+    "SIGKILL": by_signal(signal.SIGKILL),
+    "SIGKILL while replacing": killed_while_replacing,
+    "twice at once": twice_at_once,
+}
+
+
+@contextmanager
+def mounted(folder, size="64m"):
+    """Mount an empty file system in memory."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+class Disk:
+    """A small file system that can be filled.
+
+    Args:
+        folder: where it is mounted.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    @contextmanager
+    def full(self, room):
+        fill(self.folder, room)
+        try:
+            yield
+        finally:
+            self.free()
+
+    def free(self):
+        (self.folder / "ballast").unlink(missing_ok=True)
+
+
+def run_cell(bench, name, accident, known, folder, disk):
+    """Return the :class:`Cell` of a command and an accident."""
+    scene = Scene(bench, name, known, folder)
+    done, left, following = ACCIDENTS[accident](scene, disk)
+    last = done.last.replace(str(folder), "").replace(str(bench.work), "")
+    return Cell(done.status, last, left, following, scene.faults)
