@@ -11,7 +11,13 @@ from typing import IO, Any, Optional
 from langsamp_plugin.errors import StorageError, writing
 from langsamp_plugin.manifest import MANIFEST, Manifest
 from langsamp_plugin.place import LOCK, PathLike, claim_folder, hold_beside, making, must_stay, resolve, try_place
-from langsamp_plugin.temporary import create_temporary, leftover_folders, remove_leftovers_once, temporary_name
+from langsamp_plugin.temporary import (
+    create_temporary,
+    leftover_folders,
+    remove_inner_locks,
+    remove_leftovers_once,
+    temporary_name,
+)
 
 __all__ = ["PathLike", "atomic_folder", "atomic_write", "read_record", "replaceable_folder"]
 
@@ -106,6 +112,7 @@ def replaceable_folder(path: PathLike, marker: str = "", overwrite: Optional[boo
         for kind in ("tmp", "old"):
             for left in leftover_folders(inside, kind):
                 shutil.rmtree(left, ignore_errors=True)
+        remove_inner_locks(inside)
         if marker:
             _check_replaceable(path, given, marker, overwrite)
         yield path

@@ -28,7 +28,7 @@ class Manifest(NamedTuple):
     @classmethod
     def of(cls, folder: Path) -> Manifest:
         """List a folder as it is; a second or so per GB."""
-        return cls({name: _hash(folder / name) for name in _names(folder)})
+        return cls({name: hash_file(folder / name) for name in _names(folder)})
 
     @classmethod
     def load(cls, folder: Path) -> Optional[Manifest]:
@@ -61,7 +61,7 @@ class Manifest(NamedTuple):
         return [
             name
             for name in _names(folder)
-            if name not in self.files or (not self.unfinished and _hash(folder / name) != self.files[name])
+            if name not in self.files or (not self.unfinished and hash_file(folder / name) != self.files[name])
         ]
 
 
@@ -77,7 +77,7 @@ def _names(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _hash(path: Path) -> str:
+def hash_file(path: Path) -> str:
     """Return a hash of a file's content, or of what a link says."""
     digest = blake2b(digest_size=16)
     if path.is_symlink():

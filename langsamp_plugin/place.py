@@ -34,7 +34,7 @@ def resolve(path: PathLike) -> Path:
 
 
 @contextmanager
-def claim_file(path: PathLike, needed: int = 0) -> Iterator[Path]:
+def claim_file(path: PathLike) -> Iterator[Path]:
     """Hold a file for one command, from before its work until it is written; see :func:`claim_folder`.
 
     Yields:
@@ -47,10 +47,14 @@ def claim_file(path: PathLike, needed: int = 0) -> Iterator[Path]:
     path = resolve(path)
     if path.is_dir():
         raise StorageError(errno.EISDIR, path)
+    if path.exists() and not path.is_file():
+        raise StorageError(errno.EINVAL, path, "what is there is a device or pipe, and not a file")
+    if path.is_file() and is_mount_point(path):
+        raise StorageError(errno.EBUSY, path, "a file is mounted there, which cannot be replaced: mount its folder")
     if path.exists() and not os.access(path, os.W_OK):
         raise StorageError(errno.EACCES, path, "the file that is there is write-protected")
     with making(path.parent), hold_beside(path):
-        try_place(path.parent, path, needed)
+        try_place(path.parent, path)
         remove_leftovers(path.parent)
         for kind in ("tmp", "old"):
             for left in leftover_folders(path, kind):
@@ -84,7 +88,8 @@ def claim_folder(path: PathLike, needed: int = 0, part: str = "", wait_s: float 
             held = hold(path / f"{LOCK}{part and f'-{part}'}", path, wait_s)
             held.__enter__()
         try:
-            try_place(path, path, needed)
+            try_place(path, path)
+            check_room(path, path, needed)
             for folder in (path, *(found for found in path.rglob("*") if found.is_dir() and not found.is_symlink())):
                 remove_leftovers(folder)
             yield path
@@ -134,8 +139,8 @@ def making(folder: Path) -> Iterator[None]:
                 break
 
 
-def try_place(folder: Path, path: Path, needed: int = 0) -> None:
-    """Write a block into a folder and remove it, and compare what is needed with what is free."""
+def try_place(folder: Path, path: Path) -> None:
+    """Write a block into a folder and remove it."""
     with writing(path, any_error=True):
         beside, descriptor = create_temporary(folder / "try")
         try:
@@ -144,6 +149,10 @@ def try_place(folder: Path, path: Path, needed: int = 0) -> None:
         finally:
             os.close(descriptor)
             beside.unlink(missing_ok=True)
+
+
+def check_room(folder: Path, path: PathLike, needed: int) -> None:
+    """Raise ``StorageError`` where a folder's file system has not the bytes that something will at least take."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(errno.ENOSPC, path, f"it takes {needed:,} bytes or more, and {free:,} are free")

@@ -121,6 +121,13 @@ def remove_leftovers_once(folder: Path) -> None:
         remove_leftovers(folder)
 
 
+def _owner(name: str) -> str:
+    """Return the name of the place that a temporary name, or one of a temporary name, belongs to."""
+    while (match := _PATTERN.fullmatch(name)) is not None:
+        name = match["name"]
+    return name
+
+
 def leftover_folders(path: Path, kind: str) -> list[Path]:
     """Return the temporary folders of a place, newest last. Who holds the lock of the place is their only owner."""
     found = []
@@ -130,7 +137,7 @@ def leftover_folders(path: Path, kind: str) -> list[Path]:
                 match = _PATTERN.fullmatch(entry.name)
                 if (
                     match
-                    and match["name"] == path.name
+                    and _owner(entry.name) == path.name
                     and match["kind"] == kind
                     and entry.is_dir(follow_symlinks=False)
                 ):
@@ -138,6 +145,14 @@ def leftover_folders(path: Path, kind: str) -> list[Path]:
     except OSError:
         return []
     return sorted(found, key=lambda folder: folder.stat().st_mtime)
+
+
+def remove_inner_locks(path: Path) -> None:
+    """Remove the locks of temporary folders of a place, whose lock is held: nobody else writes those."""
+    for lock in path.parent.glob(".*.tmp.lock"):
+        inner = lock.name[1 : -len(".lock")]
+        if _owner(inner) == path.name != inner and not lock.with_name(inner).exists():
+            lock.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,16 +3,16 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from accident_server import fill
-
 from support import ROOT, train_command
 
 from langsamp_plugin.manifest import MANIFEST
@@ -68,11 +68,13 @@ COMMANDS = {
 class Server:
     """Commands as forks of a process that has imported what they need (accident_server.py)."""
 
-    MODULES = {
+    MODULES: ClassVar = {
         "langsamp": (
             "langsamp_plugin.cli", "torch", "transformers", "sentencepiece", "pyarrow.parquet", "matplotlib.figure",
-            "langsamp_plugin.convert.init", "langsamp_plugin.convert.export", "langsamp_plugin.megatron.convert",
-            "langsamp_plugin.analysis.embeddings", "langsamp_plugin.evaluation.run", "langsamp_plugin.analysis.tag_swap",
+            "langsamp_plugin.convert.init", "langsamp_plugin.convert.export", "langsamp_plugin.megatron.import_model",
+            "langsamp_plugin.megatron.export_model",
+            "langsamp_plugin.analysis.embeddings", "langsamp_plugin.evaluation.run",
+            "langsamp_plugin.analysis.tag_swap",
             "langsamp_plugin.report.files", "textalloc",
         ),
         "fairseq-train": ("fairseq_cli.train", "langsamp_plugin"),
@@ -137,6 +139,7 @@ class Bench:
         self.number += 1
         output = self.work / f"output{self.number}.txt"
         request = {"argv": [*map(str, argv), *more], "output": str(output), "cwd": str(cwd or self.work)}
+        request["place"] = str(Path(os.path.realpath(out)).parent)
         return self.servers[kind], self.servers[kind].ask({**request, **accident}), output
 
     def warm(self, name, out):
@@ -183,8 +186,6 @@ def hidden(folder):
     return [str(path.relative_to(folder)) for path in Path(folder).rglob(".*") if is_hidden(path.name)]
 
 
-
-
 class Cell(NamedTuple):
     """What one command did under one accident.
 
@@ -217,10 +218,11 @@ class Reference(NamedTuple):
     events: int
 
 
-def reference(bench, name):
+def reference(bench, name, place):
+    """Run a command twice in a folder and return the :class:`Reference`."""
     found = []
     for number in (1, 2):
-        folder = bench.work / f"reference{number}"
+        folder = place / str(number)
         folder.mkdir()
         out = folder / COMMANDS[name].out
         count = folder / "count"
@@ -410,7 +412,7 @@ def killed_while_replacing(scene, disk):
     done = scene.bench.run(scene.name, scene.out)
     again = COMMANDS[scene.name].again.split()
     inode = scene.out.stat().st_ino
-    started, go = scene.bench.stop(scene.name, scene.out, 1, *again)
+    started, _ = scene.bench.stop(scene.name, scene.out, 1, *again)
     os.kill(started[1], signal.SIGKILL)
     done = scene.bench.wait(started)
     scene.expect(scene.out.exists() and scene.out.stat().st_ino == inode, "the earlier output is gone")
@@ -466,8 +468,12 @@ class Disk:
 
 
 def run_cell(bench, name, accident, known, folder, disk):
-    """Return the :class:`Cell` of a command and an accident."""
+    """Return the :class:`Cell` of a command and an accident; the folder, on the disk, is removed."""
     scene = Scene(bench, name, known, folder)
-    done, left, following = ACCIDENTS[accident](scene, disk)
+    try:
+        done, left, following = ACCIDENTS[accident](scene, disk)
+    finally:
+        disk.free()
+        shutil.rmtree(folder, ignore_errors=True)
     last = done.last.replace(str(folder), "").replace(str(bench.work), "")
     return Cell(done.status, last, left, following, scene.faults)

@@ -8,11 +8,22 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, analyze_app, finite, numbers, split_list, writes_file, writes_folder
+from langsamp_plugin.atomic import atomic_folder, atomic_write
+from langsamp_plugin.commands.app import (
+    LANGS,
+    OVERWRITE,
+    analyze_app,
+    finite,
+    numbers,
+    replaces,
+    split_list,
+    writes_file,
+    writes_folder,
+)
 
 
 @analyze_app.command("embeddings")
-@writes_folder
+@replaces("map.html")
 def analyze_embeddings(
     model: Path = typer.Argument(..., help="Checkpoint or exported folder."),
     out: Path = typer.Option(..., help="Folder for maps (PNG, SVG, map.html), tables and projector files."),
@@ -20,6 +31,7 @@ def analyze_embeddings(
     families: Optional[Path] = typer.Option(
         None, help="TSV with the columns language and family, instead of the built-in list."
     ),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Draw the two tables and list nearest neighbours.
 
@@ -27,7 +39,8 @@ def analyze_embeddings(
     """
     from langsamp_plugin.analysis.embeddings import analyze_embeddings as run
 
-    result = run(model, out, neighbours, families)
+    with atomic_folder(out, "map.html", overwrite) as folder:
+        result = run(model, folder, neighbours, families)
     for noun, shared, chance in (
         ("script", "same_script", "chance"),
         ("script, of those not in Latin script", "same_script_nonlatin", "chance_nonlatin"),
@@ -141,7 +154,6 @@ def analyze_tags(
     Example: langsamp analyze tags runs/checkpoints/checkpoint_last.pt --out runs/tags.json
     """
     from langsamp_plugin.analysis.tag_swap import tag_swap
-    from langsamp_plugin.atomic import atomic_write
 
     result = tag_swap(checkpoint, data, split, blocks=blocks, device=device)
     with atomic_write(out) as stream:

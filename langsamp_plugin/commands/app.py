@@ -49,6 +49,9 @@ TABLES = typer.Option(
     help="Inventory of languages and scripts: auto (what is there already, else data), data (the codes of the data), "
     "glot500 (the published 610 and 30), or a folder with languages.tsv and scripts.tsv.",
 )
+OVERWRITE = typer.Option(
+    False, "--overwrite", help="Replace a folder that this command wrote, also where files were added or changed."
+)
 WORKERS = typer.Option(1, min=1, help="Processes; the output is the same for any number.")
 
 
@@ -129,6 +132,13 @@ writes_share = writes(_of_share)
 writes_corpus = writes(_of_corpus)
 """Of ``corpus``."""
 replaces_folder = writes(lambda options: replaceable_folder(options["out"]))
-"""Of a command that replaces a folder as a whole."""
+"""Of a command that replaces a folder as a whole, and checks by itself whether it may."""
+
+
+def replaces(marker: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator of a command with ``--overwrite`` that replaces a folder which has ``marker`` in it."""
+    return writes(lambda options: replaceable_folder(options["out"], marker, options["overwrite"]))
+
+
 writes_either = writes(_of_ending)
 """Of a command that writes a checkpoint or a Hugging Face folder."""

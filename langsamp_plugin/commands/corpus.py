@@ -73,6 +73,10 @@ def corpus(
     wrong: str = WRONG,
     judge_close: bool = CLOSE,
     longest_line: int = LONGEST,
+    prune: bool = typer.Option(False, "--prune", help="Remove languages in OUT that the source has no longer."),
+    overwrite: bool = typer.Option(
+        False, "--overwrite", help="Of django: replace a folder to which somebody added something."
+    ),
     strict: bool = STRICT,
     workers: int = WORKERS,
     langs: str = LANGS,
@@ -88,7 +92,7 @@ def corpus(
     if str(source) == "django":
         from langsamp_plugin.corpus import django_catalogues
 
-        counts = django_catalogues.write_corpus(out, split_list(langs))
+        counts = django_catalogues.write_corpus(out, split_list(langs), overwrite)
         print(f"{out}: {len(counts)} language-scripts, {sum(counts.values()):,} training lines")
         return
     from langsamp_plugin.corpus.decisions import format_decisions
@@ -106,6 +110,7 @@ def corpus(
         rules=_rules(lid, threshold, thresholds, script_share, wrong, judge_close),
         longest=longest_line,
         strict=strict,
+        prune=prune,
     )
     lines, characters, size, duplicates = (
         sum(row[name] for row in written.rows) for name in ("lines", "characters", "bytes", "duplicates")
@@ -118,6 +123,12 @@ def corpus(
         f"{out}: {len(written.rows)} language-scripts, {lines:,} lines, {characters:,} characters, {size:,} bytes"
         + (f"; {duplicates:,} duplicates left out" if dedup else "")
     )
+    if written.earlier:
+        shown = " ".join(written.earlier[:10]) + (" ..." if len(written.earlier) > 10 else "")
+        print(
+            f"of earlier runs, and not in the source now: {len(written.earlier)} languages, {shown}: they are in no "
+            "count, but binarize takes their files; --prune removes them"
+        )
 
 
 @app.command()

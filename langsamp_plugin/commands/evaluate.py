@@ -7,7 +7,8 @@ from typing import Any, Optional
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, app, finite, joins_folder, numbers, split_list, writes_folder
+from langsamp_plugin.atomic import atomic_folder
+from langsamp_plugin.commands.app import LANGS, OVERWRITE, app, finite, joins_folder, numbers, replaces, split_list
 
 NOTES = 5
 
@@ -145,7 +146,7 @@ def _show_result(result: Any, out: Path) -> None:
 
 
 @app.command()
-@writes_folder
+@replaces("report.md")
 def report(
     results: list[Path] = typer.Argument(
         ..., help="Folders of models below an evaluation's --out, or single JSON files."
@@ -159,6 +160,7 @@ def report(
     ),
     families: Optional[Path] = typer.Option(None, help="TSV with language and family, instead of the built-in list."),
     mteb: bool = typer.Option(False, "--mteb", help="Also write mteb's JSON and the metadata of model cards."),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Turn results into the paper's tables and pictures.
 
@@ -178,13 +180,14 @@ def report(
         loaded, Groups.load(groups) if groups else None, baseline=baseline, metrics=parse_metrics(metric),
         published=published, families=read_families(families) if families else None,
     )  # fmt: skip
-    files = save_report(made, out)
-    if mteb:
-        files += save_exchange(loaded, out)
+    with atomic_folder(out, "report.md", overwrite) as folder:
+        files = save_report(made, folder)
+        if mteb:
+            files += save_exchange(loaded, folder)
     print(report_text(made))
     for note in report_notes(made)[:NOTES]:
         print(f"note: {note}")
-    print(f"{files[0]} and {len(files) - 1} more files")
+    print(f"{out / files[0].name} and {len(files) - 1} more files")
 
 
 def parse_metrics(text: str) -> dict[str, str]:

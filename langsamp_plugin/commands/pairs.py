@@ -6,11 +6,14 @@ from pathlib import Path
 
 import typer
 
-from langsamp_plugin.commands.app import LANGS, app, replaces_folder, split_list
+from langsamp_plugin.commands.app import LANGS, OVERWRITE, app, replaces, split_list
+
+COUNTS_FILE = "counts.tsv"
+"""That of corpus.pairs, which would import numpy."""
 
 
 @app.command()
-@replaces_folder
+@replaces(COUNTS_FILE)
 def pairs(
     source: Path = typer.Argument(
         ...,
@@ -30,6 +33,7 @@ def pairs(
     transliterate: bool = typer.Option(
         False, "--transliterate", help="The source is a corpus of <tag>.txt: pair each line with its romanization."
     ),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Write parallel text as one file per language.
 
@@ -55,6 +59,7 @@ def pairs(
         without=split_list(without),
         held_out=held_out,
         exclude=exclude,
+        overwrite=overwrite,
     )
     totals = {name: sum(row[name] for row in written.rows) for name in COUNTS[1:]}
     print(

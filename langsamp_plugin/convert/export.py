@@ -22,6 +22,7 @@ from langsamp_plugin.convert.verification import verify_folder
 from langsamp_plugin.convert.verification_table import LIMIT, Verification
 from langsamp_plugin.corpus.text import corpus_files
 from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.place import check_room
 from langsamp_plugin.progress import progress
 
 LAYOUTS = ("stock", "authors")
@@ -96,6 +97,7 @@ def export(
             tensors, config, notes = to_authors_layout(model.tensors, model.config, model.tables)
             model = model._replace(tensors=tensors, config=config, notes=[*model.notes, *notes])
         with atomic_folder(out, MARKER, overwrite) as folder:
+            check_room(folder, out, sum(tensor.nbytes for tensor in model.tensors.values()))
             _write(model, heads, folder, layout=layout, card=card)
             found = _verify(model, heads, folder, dtype=dtype, text=text) if verify else None
     return ExportResult(found, model.notes)

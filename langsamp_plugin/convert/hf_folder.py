@@ -11,6 +11,7 @@ from torch import Tensor
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.loading import read_saved
 from langsamp_plugin.checkpoint.roberta import check_tags
+from langsamp_plugin.errors import check_readable
 
 KINDS = ("xlm-roberta", "xlm-roberta-xl")
 SIZES = {
@@ -150,10 +151,12 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         ValueError: the file is damaged or cut off.
+        PermissionError: it may not be read, which the library calls a missing file.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_readable(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:

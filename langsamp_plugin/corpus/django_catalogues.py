@@ -102,7 +102,7 @@ def aligned_messages(tag: LangScript) -> Iterator[tuple[str, str, bool]]:
                 yield message_id(english), text, held_out(english)
 
 
-def write_corpus(out: PathLike, langs: Iterable[str] = ()) -> dict[str, int]:
+def write_corpus(out: PathLike, langs: Iterable[str] = (), overwrite: bool = False) -> dict[str, int]:
     """Write the demo corpus.
 
     Args:
@@ -110,6 +110,7 @@ def write_corpus(out: PathLike, langs: Iterable[str] = ()) -> dict[str, int]:
             ``aligned/<tag>.txt`` (held-out messages of :data:`MIN_ALIGNED_WORDS` or more, ``id<tab>text``, the same id
             in all languages).
         langs: the tags to take; empty takes all. English is always there, as retrieval needs it.
+        overwrite: replace a demo corpus to which somebody added something.
 
     Returns:
         Training lines per tag.
@@ -124,7 +125,7 @@ def write_corpus(out: PathLike, langs: Iterable[str] = ()) -> dict[str, int]:
         raise ValueError(f"Django has no catalogue in {missing[0]}; it has {' '.join(map(str, locales))}")
     tags = [tag for tag in locales if not wanted or tag in wanted or tag == ENGLISH]
     counts: dict[str, int] = {}
-    with atomic_folder(out, marker="aligned") as folder:
+    with atomic_folder(out, marker="aligned", overwrite=overwrite) as folder:
         for part in ("train", "valid", "aligned"):
             (folder / part).mkdir()
         for tag in progress(tags, desc="catalogues", unit="language"):

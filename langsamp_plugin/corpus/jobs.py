@@ -16,6 +16,7 @@ from langsamp_plugin.corpus.readers import read_texts
 from langsamp_plugin.corpus.text import clean
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
+from langsamp_plugin.source_files import FIELD, describe
 
 
 class Job(NamedTuple):
@@ -87,7 +88,7 @@ def write_lines(path: Path, tag: object, lines: Any, dedup: bool, left_out: list
 
 def save_record(job: Job, fingerprint: str, parts: dict[str, Any]) -> dict[str, Any]:
     """Write and return the record of a language that is finished."""
-    record = {"tag": str(job.tag), "fingerprint": fingerprint, **parts}
+    record = {"tag": str(job.tag), "fingerprint": fingerprint, FIELD: describe(job.files), **parts}
     with atomic_write(job.record) as stream:
         json.dump(record, stream)
     return record

@@ -81,6 +81,7 @@ def write_pairs(
     without: Iterable[str] = (),
     held_out: int = 100,
     exclude: Iterable[PathLike] = (),
+    overwrite: bool = False,
 ) -> WrittenPairs:
     """Write ``<out>/{train,valid}/<tag>.txt`` and ``counts.tsv``.
 
@@ -96,6 +97,7 @@ def write_pairs(
         held_out: one message in this many is held out, by a hash of its id; 0 holds out none. A source that holds
             out messages itself (``django``) is left as it is.
         exclude: test sets; their messages (by id where both have ids) and sentences (by text) are left out.
+        overwrite: replace a folder of pairs to which somebody added something.
 
     Raises:
         ValueError: no message is there in two languages, ``out`` is something else, or the source is malformed.
@@ -105,7 +107,7 @@ def write_pairs(
     wanted = _select(found, langs, without)
     tests = TestText.read(exclude, found.layout)
     rows, ids = [], {TRAIN: [], VALID: []}  # type: ignore[var-annotated]
-    with atomic_folder(out, marker=COUNTS_FILE) as folder:
+    with atomic_folder(out, marker=COUNTS_FILE, overwrite=overwrite) as folder:
         for tag in progress(wanted, desc="pairs", unit="language"):
             row, written = _write_language(found, tag, folder, held_out, tests)
             rows.append(row)

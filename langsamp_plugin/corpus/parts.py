@@ -20,6 +20,7 @@ from langsamp_plugin.corpus.jobs import Job, run_jobs, save_record, write_lines
 from langsamp_plugin.corpus.judging import judge
 from langsamp_plugin.corpus.left_out import LeftOut
 from langsamp_plugin.progress import parallel
+from langsamp_plugin.source_files import are_unedited
 
 JOINED = ".finished/joined.json"
 STREAMS = 256  # parts that are open at a time
@@ -40,7 +41,8 @@ def _part_language(job: Job) -> dict[str, Any]:
     """Write a language's lines into a part for each tag that they belong to; return its record."""
     finished = read_record(job.record, ("fingerprint", "parts", "decisions", "left_out", "tag"))
     fingerprint = job.fingerprint()
-    if finished is not None and finished["fingerprint"] == fingerprint and _are_whole(job, finished["parts"]):
+    same = finished is not None and finished["fingerprint"] == fingerprint and are_unedited(finished, job.files)
+    if finished is not None and same and _are_whole(job, finished["parts"]):
         return finished
     shutil.rmtree(job.parts, ignore_errors=True)
     job.parts.mkdir(parents=True)
@@ -88,6 +90,9 @@ def _finished_run(out: Path, jobs: list[Job]) -> Optional[list[dict[str, Any]]]:
     """Return the records of a run with rules that is finished; ``None`` if it is not, or its files were changed."""
     joined = read_record(out / JOINED, ("state", "rows", "records"))
     if joined is None or joined["state"] != _state(jobs):
+        return None
+    records = {record["tag"]: record for record in joined["records"]}
+    if not all(are_unedited(records.get(str(job.tag), {}), job.files) for job in jobs):
         return None
     files = {out / f"{row['tag']}.txt": row["bytes"] for row in joined["rows"]}
     whole = all(path.is_file() and path.stat().st_size == size for path, size in files.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from langsamp_plugin.corpus.parts import JOINED, remove_earlier, write_judged
 from langsamp_plugin.corpus.readers import LONGEST_LINE
 from langsamp_plugin.corpus.sources import find_sources
 from langsamp_plugin.progress import parallel
+from langsamp_plugin.source_files import are_unedited
 
 COUNTS = ("tag", "lines", "characters", "bytes", "duplicates")
 
@@ -31,6 +32,7 @@ class Written(NamedTuple):
         merged: per tag the names that mean it, where they are several.
         by_text: per tag the names that say no script, and whose text is not in the usual one.
         decisions: rows of ``decisions.tsv``; empty without rules.
+        earlier: languages that earlier runs wrote and the source has no longer, still in the folder.
     """
 
     rows: list[dict[str, Any]]
@@ -38,6 +40,7 @@ class Written(NamedTuple):
     merged: dict[str, list[str]]
     by_text: dict[str, list[str]]
     decisions: list[list[str]]
+    earlier: Sequence[str] = ()
 
 
 def write_corpus(
@@ -52,6 +55,7 @@ def write_corpus(
     rules: Rules = Rules(),
     longest: int = LONGEST_LINE,
     strict: bool = False,
+    prune: bool = False,
 ) -> Written:
     """Write ``<out>/<tag>.txt`` and ``counts.tsv``; called again it resumes after the last language that was finished.
 
@@ -68,6 +72,7 @@ def write_corpus(
         rules: which lines are moved or dropped; then ``decisions.tsv`` is written, too.
         longest: bytes of the longest line that is taken.
         strict: what would be left out is an error.
+        prune: remove languages of earlier runs that the source has no longer; without it they are named.
 
     Raises:
         ValueError: a file is damaged, nothing is left, ``out`` is the source itself, or something would be left out and
@@ -76,6 +81,9 @@ def write_corpus(
     source, out = Path(source), Path(out)
     if source.resolve() == out.resolve():
         raise ValueError(f"--out {out} is the source itself: choose another folder")
+    langs = list(langs)
+    if prune and langs:
+        raise ValueError("--prune needs all languages of the source: leave out --langs")
     if rules.model is not None:
         load_identifier(rules.model)  # fails here, and the workers, forks of this process, have it already
     found = find_sources(source, langs, split, column=column)
@@ -83,12 +91,18 @@ def write_corpus(
     out.mkdir(parents=True, exist_ok=True)
     jobs = [Job(tag, files, column, dedup, longest, rules, out) for tag, files in found.found.items()]
     jobs.sort(key=lambda job: -sum(path.stat().st_size for path in job.files))
+    earlier: list[str] = []
     if rules.active:
         rows, records = write_judged(out, jobs, workers)
     else:
         if (out / JOINED).is_file():  # of a run with rules
             remove_earlier(out, [])
             shutil.rmtree(out / ".finished")
+        earlier = [] if langs else _earlier(out, jobs)
+        if prune:
+            for name in earlier:
+                (out / f"{name}.txt").unlink(missing_ok=True)
+                (out / ".finished" / f"{name}.json").unlink()
         with parallel(workers) as run:
             records = run_jobs(run, _write_language, jobs)
         rows = [record["row"] for record in records if record["row"]["lines"]]
@@ -100,7 +114,13 @@ def write_corpus(
     if rules.active:
         save_decisions(out / "decisions.tsv", decisions)
     _save_counts(out / "counts.tsv", rows)
-    return Written(rows, left_out, found.merged, found.by_text, decisions)
+    return Written(rows, left_out, found.merged, found.by_text, decisions, [] if prune else earlier)
+
+
+def _earlier(out: Path, jobs: list[Job]) -> list[str]:
+    """Return the languages that earlier runs wrote and that are none of the source's."""
+    finished = {path.stem for path in (out / ".finished").glob("*.json")} - {Path(JOINED).stem}
+    return sorted(finished - {str(job.tag) for job in jobs})
 
 
 def _save_counts(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -115,7 +135,7 @@ def _write_language(job: Job) -> dict[str, Any]:
     path = job.out / f"{job.tag}.txt"
     finished = read_record(job.record, ("fingerprint", "row", "left_out", "tag"))
     fingerprint = job.fingerprint()
-    if finished is not None and finished["fingerprint"] == fingerprint:
+    if finished is not None and finished["fingerprint"] == fingerprint and are_unedited(finished, job.files):
         size = path.stat().st_size if path.is_file() else 0
         if finished["row"]["bytes"] == size:
             return finished

@@ -25,12 +25,13 @@ from langsamp_plugin.corpus.text import corpus_files, read_lines
 from langsamp_plugin.data import text_pieces
 from langsamp_plugin.data.data_folder import LANGUAGE_STATS
 from langsamp_plugin.data.earlier_languages import earlier_languages, remove_languages
-from langsamp_plugin.data.held_out import choose_held_out
+from langsamp_plugin.data.held_out import SHARE, choose_held_out
 from langsamp_plugin.data.text_pieces import STATS_FIELDS, Language, Piece, is_finished, piece_prefix
 from langsamp_plugin.data.token_buffer import StoredSizes, best_dtype, buffer_path, index_path, write_index
 from langsamp_plugin.lang_script import LanguageTable, Tables
 from langsamp_plugin.lock import hold
 from langsamp_plugin.progress import parallel, progress
+from langsamp_plugin.source_files import FIELD, describe
 from langsamp_plugin.vocabulary.dictionary import read_dictionary
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, UNK, Tokenizer
 
@@ -76,7 +77,7 @@ def binarize(
 
     Raises:
         ValueError: a file is empty, not UTF-8, or has a name that is no tag; or ``out`` has another vocabulary;
-            or ``valid`` has none of the languages.
+            or ``valid`` has none of the languages, or none has text to hold out.
     """
     out = Path(out)
     files = corpus_files(corpus, langs, strict=strict)
@@ -99,6 +100,18 @@ def binarize(
         Language.of(tag, path, valid_files.get(tag), 0 if valid is not None else valid_lines, out, tokenizer)
         for tag, path in files.items()
     ]
+    if (
+        valid is None
+        and valid_lines
+        and not any(
+            choose_held_out(language.train, valid_lines, text_pieces.PIECE).limit >= 0 for language in languages
+        )
+    ):
+        raise ValueError(
+            f"{corpus} must have a language with text to hold out, a line in {SHARE}, but none of "
+            f"{len(files)} has: name held-out text with --valid, or say --valid-lines 0 and train with "
+            "--disable-validation"
+        )
     everything = [(language, piece) for language in languages for piece in language.pieces()]
     # The share is cut before anything finished is left out, so that all shards cut alike.
     mine = [
@@ -233,7 +246,8 @@ def _join(language: Language) -> list[dict[str, Any]]:
         write_index(index_path(prefix), sizes, dtype)
         rows.append({"tag": str(language.tag), "split": split, **sums})
     with atomic_write(language.folder / LANGUAGE_STATS) as stream:
-        json.dump({"fingerprint": language.fingerprint, "types": tokenizer.vocab_size, "rows": rows}, stream)
+        record = {"fingerprint": language.fingerprint, "types": tokenizer.vocab_size, "rows": rows}
+        json.dump({**record, FIELD: describe(language.sources)}, stream)
     _remove_pieces(language)
     return rows
 

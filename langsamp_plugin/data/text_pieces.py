@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Optional
 from langsamp_plugin.atomic import read_record
 from langsamp_plugin.data.data_folder import LANGUAGE_STATS
 from langsamp_plugin.lang_script import LangScript
+from langsamp_plugin.source_files import are_unedited, change_times
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 PIECE = 64 << 20  # bytes of text: about ten seconds of work
@@ -45,6 +46,7 @@ class Language(NamedTuple):
         model: the SentencePiece model.
         folder: where its data go.
         fingerprint: a hash of everything that the result depends on.
+        touched: a hash of when the system changed its files, which tells what its unfinished pieces are of.
     """
 
     tag: LangScript
@@ -54,6 +56,7 @@ class Language(NamedTuple):
     model: Path
     folder: Path
     fingerprint: str
+    touched: str
 
     @classmethod
     def of(
@@ -64,12 +67,14 @@ class Language(NamedTuple):
         for path in (train, valid):
             parts.append(None if path is None else [path.name, path.stat().st_size, path.stat().st_mtime_ns])
         fingerprint = blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
-        return cls(tag, train, valid, valid_lines, tokenizer.path, out / str(tag), fingerprint)
+        times = change_times([path for path in (train, valid) if path is not None])
+        touched = blake2b(repr(times).encode(), digest_size=4).hexdigest()
+        return cls(tag, train, valid, valid_lines, tokenizer.path, out / str(tag), fingerprint, touched)
 
     @property
     def work(self) -> Path:
         """The folder of its finished pieces."""
-        return self.folder / f".pieces-{self.fingerprint}"
+        return self.folder / f".pieces-{self.fingerprint}{self.touched}"
 
     def pieces(self) -> list[Piece]:
         """Return its pieces: those of the training text, then those of held-out text of its own."""
@@ -83,7 +88,14 @@ class Language(NamedTuple):
     def rows(self) -> Optional[list[dict[str, Any]]]:
         """Return its statistics if it is finished."""
         record = read_record(self.folder / LANGUAGE_STATS, STATS_FIELDS)
-        return record["rows"] if record and record["fingerprint"] == self.fingerprint else None
+        if record is None or record["fingerprint"] != self.fingerprint or not are_unedited(record, self.sources):
+            return None
+        return list(record["rows"])
+
+    @property
+    def sources(self) -> list[Path]:
+        """Its files of text."""
+        return [path for path in (self.train, self.valid) if path is not None]
 
 
 def piece_prefix(language: Language, piece: Piece, split: str) -> Path:

@@ -76,7 +76,10 @@ class DataBin(Dataset[Block]):
             folders, split, combine=split == "train", tokens_per_sample=tokens_per_sample, vocab_size=self.vocab_size
         )
         if not languages:
-            raise FileNotFoundError(f"no language of {folder} has a {split} split")
+            raise FileNotFoundError(
+                f"no language of {folder} has a {split} split: binarize with --valid or more text, or "
+                "evaluate on another split"
+            )
         sampler, draws = None, np.empty(0)
         if split == "train":
             counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)

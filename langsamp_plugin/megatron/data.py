@@ -83,7 +83,10 @@ class LangSampDataset(torch.utils.data.Dataset):
             vocab_size=self.num_words,
         )
         if not languages:
-            raise FileNotFoundError(f"no language of {data} has a {split} split")
+            raise FileNotFoundError(
+                f"no language of {data} has a {split} split: binarize with --valid or more text, or "
+                "train with --eval-iters 0"
+            )
         self.tags = [blocks.tag for blocks in languages]
         ids = np.array([tables.ids(tag) for tag in self.tags], dtype=np.int64)
         draws = counts = np.array([len(blocks) for blocks in languages], dtype=np.int64)

@@ -130,8 +130,3 @@ def _find_beside(folder: Path, name: str) -> Path:
         if place.is_file():
             return place
     raise FileNotFoundError(f"{folder.parent / name} is missing: name the SentencePiece model with --spm")
-
-
-def _existing(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder

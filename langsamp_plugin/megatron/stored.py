@@ -255,7 +255,10 @@ def write_stored(folder: PathLike, tensors: Mapping[str, Any], common: dict[str,
     planner = dcp.DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it warns that it saves in a single process, as it is told to
-        dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(str(folder)), planner=planner, no_dist=True)
+        try:
+            dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(str(folder)), planner=planner, no_dist=True)
+        except dcp.api.CheckpointException as error:  # no Exception, with those of all ranks in it
+            raise next(iter(error.failures.values()))[0] from None
     form = {"sharded_backend": "torch_dist", "sharded_backend_version": 1, "common_backend": "torch",
             "common_backend_version": 1}  # fmt: skip
     torch.save(common, folder / COMMON)

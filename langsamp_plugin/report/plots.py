@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,9 @@ COLOURS = {"tail": "#c2571a", "head": "#2166ac"}
 MARKS = {True: "o", False: "^"}
 NAMED = 8  # languages whose tag is written into the picture
 PER_ROW = 3
+MOST_PANELS = 9
+LONGEST_NAME = 60
+MANY = 300  # languages from which on points are small and let others shine through
 
 
 class LanguageScores(NamedTuple):
@@ -42,9 +45,10 @@ class Point(NamedTuple):
 def plot_task(rows: Sequence[LanguageScores], *, models: Sequence[str], title: str, metric: str, path: Path) -> Path:
     """Draw a task and return the picture's path.
 
-    With two models or more, each language is a point, the baseline across and another model up, a panel per model; with
-    one model, its languages stand in order of their scores. Colour tells head from tail, shape Latin script from
-    others.
+    With two models or more, each language is a point, the baseline's score across and the difference of another model
+    up, a panel per model; with one model, its languages stand in order of their scores. Colour tells head from tail,
+    shape Latin script from others. Of more than :data:`MOST_PANELS` models those are drawn whose means differ most from
+    the baseline's, and the title says so.
 
     Args:
         rows: the languages.
@@ -55,35 +59,78 @@ def plot_task(rows: Sequence[LanguageScores], *, models: Sequence[str], title: s
     """
     from matplotlib.figure import Figure
 
-    panels = max(1, len(models) - 1)
-    columns = min(PER_ROW, panels)
-    lines = -(-panels // columns)
-    size = (7.5, 3.8) if len(models) == 1 else (5.2 * columns, 5 * lines)
+    shown = _most_different(rows, len(models)) if len(models) > 1 else [0]
+    columns = min(PER_ROW, len(shown))
+    lines = -(-len(shown) // columns)
+    size = (7.5, 4.2) if len(models) == 1 else (max(6.0, 5.0 * columns), 3.8 * lines + 0.6)
     figure = Figure(figsize=size, layout="constrained")
-    for panel in range(panels):
+    for panel, other in enumerate(shown):
         axes = figure.add_subplot(lines, columns, panel + 1)
         if len(models) == 1:
             _draw_in_order(axes, rows, metric)
         else:
-            _draw_against(axes, rows, models, panel + 1)
-        axes.legend(fontsize=7)
-    figure.suptitle(f"{title}, {len(rows)} languages", fontsize=10)
+            _draw_against(axes, rows, models, other)
+    # Outside, where it covers no point.
+    figure.legend(*_legend(figure), loc="outside lower center", ncols=5, fontsize=8, frameon=False, markerscale=1.5)
+    figure.suptitle("\n".join(_title(rows, models, title, metric, len(shown))), fontsize=10)
     with atomic_write(path, "wb") as stream:
         figure.savefig(stream, format="png", dpi=150)
     return path
+
+
+def _most_different(rows: Sequence[LanguageScores], models: int) -> list[int]:
+    """Return the places of the models to draw, in the order that they have."""
+    scores = np.array([row.scores for row in rows])
+    gains = np.abs((scores[:, 1:] - scores[:, :1]).mean(axis=0))
+    return sorted(1 + int(place) for place in np.argsort(-gains, kind="stable")[:MOST_PANELS])
+
+
+def _title(rows: Sequence[LanguageScores], models: Sequence[str], title: str, metric: str, shown: int) -> Iterator[str]:
+    """Yield the lines of a title: what is drawn, and what is not."""
+    yield f"{title}, {metric}, {len(rows):,} languages"
+    if len(models) > 1:
+        yield f"up: difference from {_short(models[0])}, whose score is across"
+    if len(models) - 1 > shown:
+        yield (
+            f"{shown} of {len(models) - 1} models, whose means differ most; all are in summary.csv and languages.csv"
+        )
+    if len(rows) > NAMED:
+        yield f"named are {'the ' if len(models) > 1 else ''}{NAMED} languages" + (
+            " that differ most" if len(models) > 1 else ""
+        )
+
+
+def _legend(figure: Any) -> tuple[list[Any], list[str]]:
+    """Return the marks of all panels and what they mean, each once."""
+    found = {}
+    for axes in figure.axes:
+        for mark, label in zip(*axes.get_legend_handles_labels()):
+            found.setdefault(label, mark)
+    labels = sorted(found)
+    return [found[label] for label in labels], labels
+
+
+def _short(name: str) -> str:
+    """Return a model's name without its middle where it is too long for an axis."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    half = (LONGEST_NAME - 3) // 2
+    return f"{name[:half]}...{name[-half:]}"
 
 
 def _draw_against(axes: Any, rows: Sequence[LanguageScores], models: Sequence[str], other: int) -> None:
     """Draw one model over the baseline."""
     from textalloc import allocate
 
-    points = [Point(row.tag, row.head, row.scores[0], row.scores[other]) for row in rows]
-    low = min(min(point.x, point.y) for point in points) - 2
-    high = max(max(point.x, point.y) for point in points) + 2
-    axes.plot([low, high], [low, high], color="#999999", linewidth=0.8, zorder=0)
-    axes.set(xlabel=models[0], ylabel=models[other], xlim=(low, high), ylim=(low, high), aspect="equal")
+    points = [Point(row.tag, row.head, row.scores[0], row.scores[other] - row.scores[0]) for row in rows]
+    across, up = ([getattr(point, name) for point in points] for name in ("x", "y"))
+    room = max(1.0, 0.15 * (max(up) - min(up)))  # for names
+    axes.axhline(0, color="#999999", linewidth=0.8, zorder=0)
+    axes.axhline(float(np.mean(up)), color="#000000", linewidth=0.8, linestyle=":", zorder=3, label="mean")
+    axes.set_title(f"{_short(models[other])}: {np.mean(up):+.1f}", fontsize=9)
+    axes.set(xlim=(min(across) - 2, max(across) + 2), ylim=(min(0.0, *up) - room, max(0.0, *up) + room))
     _scatter(axes, points)
-    named = sorted(points, key=lambda point: -abs(point.y - point.x))[:NAMED]
+    named = sorted(points, key=lambda point: -abs(point.y))[:NAMED]
     allocate(
         axes, [point.x for point in named], [point.y for point in named], [point.tag for point in named],
         x_scatter=[point.x for point in points], y_scatter=[point.y for point in points],
@@ -107,10 +154,11 @@ def _draw_in_order(axes: Any, rows: Sequence[LanguageScores], metric: str) -> No
 def _scatter(axes: Any, points: Sequence[Point]) -> None:
     for group, colour in COLOURS.items():
         for latin, mark in MARKS.items():
+            size, alpha = (16, 0.8) if len(points) <= MANY else (6, 0.45)
             chosen = [
                 point for point in points if point.head == (group == "head") and point.tag.endswith("_Latn") == latin
             ]
             if chosen:
                 label = f"{group}, {'Latin' if latin else 'other'} script"
                 x, y = [point.x for point in chosen], [point.y for point in chosen]
-                axes.scatter(x, y, s=16, color=colour, marker=mark, label=label, alpha=0.8)
+                axes.scatter(x, y, s=size, color=colour, marker=mark, label=label, alpha=alpha, linewidths=0)

@@ -181,7 +181,10 @@ class SplitLoader:
                 folders_of[tag] = [*folders_of.get(tag, []), *folders]
         languages, missing = self._languages(languages_of(phase, folders_of), split, combine)
         if not languages:
-            raise FileNotFoundError(f"no language of phase {number + 1} of --phases has a {split} split")
+            raise FileNotFoundError(
+                f"no language of phase {number + 1} of --phases has a {split} split: binarize with --valid or more "
+                "text, name other languages in it, or train with --disable-validation"
+            )
         draws, size = training_draws(languages, self.cfg, phase), sequences_per_update(self.cfg)
         updates = phase.updates or -(-int(draws.sum()) // size)
         return languages, missing, exact_draws(draws, updates * size)

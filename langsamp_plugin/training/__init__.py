@@ -4,7 +4,7 @@ Checkpoints that outlive a crash, SIGTERM, errors that say what to do, half prec
 an average of weights.
 """
 
-from langsamp_plugin.training import durable_checkpoints, ending, master_weights, moving_average, not_finite
+from langsamp_plugin.training import durable_checkpoints, ending, last_words, master_weights, moving_average, not_finite
 
 
 def install() -> None:
@@ -14,3 +14,4 @@ def install() -> None:
     not_finite.install()
     master_weights.install()
     moving_average.install()
+    last_words.install()

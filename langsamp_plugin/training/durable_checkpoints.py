@@ -21,7 +21,7 @@ from fairseq.file_io import PathManager
 
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.checkpoint.loading import is_intact, load_checkpoint
-from langsamp_plugin.place import claim_folder
+from langsamp_plugin.place import claim_folder, making, resolve, try_place
 from langsamp_plugin.temporary import remove_leftovers, temporary_name
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ def install() -> None:
     checkpoint_utils.torch_persistent_save = _saving(checkpoint_utils.torch_persistent_save)
     checkpoint_utils.load_checkpoint_to_cpu = _safely(checkpoint_utils.load_checkpoint_to_cpu)
     checkpoint_utils.load_checkpoint = _mending(checkpoint_utils.load_checkpoint)
+    checkpoint_utils.verify_checkpoint_directory = try_save_dir
     checkpoint_utils.PathManager = _Files
 
 
@@ -63,7 +64,9 @@ def _safely(stock: Any) -> Any:
 def _mending(stock: Any) -> Any:
     def load(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
         if trainer.data_parallel_rank == 0 and not cfg.no_save:
-            hold_save_dir(cfg.save_dir, trainer.checkpoint_suffix)
+            # A checkpoint has the weights in float32, and mostly the optimizer's state besides.
+            weights = sum(parameter.numel() for parameter in trainer.model.parameters())
+            hold_save_dir(cfg.save_dir, trainer.checkpoint_suffix, 4 * weights)
         if cfg.restore_file == LAST:
             if trainer.data_parallel_rank == 0:
                 repair_last_checkpoint(cfg.save_dir, trainer.checkpoint_suffix)
@@ -104,16 +107,34 @@ _held = ExitStack()
 atexit.register(_held.close)
 
 
-def hold_save_dir(save_dir: PathLike, suffix: str = "") -> None:
+def hold_save_dir(save_dir: PathLike, suffix: str = "", needed: int = 0) -> None:
     """Hold a run's folder until the process ends, and remove what a killed save has left there.
 
     Runs of different ``--checkpoint-suffix`` may share one.
 
+    Args:
+        save_dir: the folder.
+        suffix: fairseq's ``--checkpoint-suffix``.
+        needed: bytes that a checkpoint has at least.
+
     Raises:
         InUseError: another run saves there.
+        StorageError: it cannot be written, or has not the room.
+    """
+    _held.enter_context(claim_folder(save_dir, needed, part=suffix))
+
+
+def try_save_dir(save_dir: PathLike) -> None:
+    """Make a run's folder and write into it, before data and model are read; fairseq would end in its own errors.
+
+    A folder that is still empty when the process ends is removed.
+
+    Raises:
         StorageError: it cannot be written.
     """
-    _held.enter_context(claim_folder(save_dir, part=suffix))
+    folder = resolve(save_dir)
+    _held.enter_context(making(folder))
+    try_place(folder, folder)
 
 
 class _Files(PathManager):
