@@ -155,7 +155,7 @@ def atomic_folder(path: PathLike, marker: str, overwrite: Optional[bool] = None)
                 else:
                     _swap(path, beside, old)
         except StorageError as error:  # of a file inside: nobody knows the hidden name
-            raise StorageError(error.errno, error.path.replace(str(beside), str(path)), error.detail) from error
+            raise StorageError(error.number, error.path.replace(str(beside), str(path)), error.detail) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             if path.exists():

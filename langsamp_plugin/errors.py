@@ -56,7 +56,7 @@ class StorageError(OSError):
     """
 
     def __init__(self, number: int, path: object, detail: str = ""):
-        self.path, self.detail = str(path), detail
+        self.number, self.path, self.detail = number, str(path), detail
         remedy = REMEDIES.get(number, "choose another place")
         super().__init__(number, f"{path} could not be written, {remedy}: {detail or os.strerror(number)}")
 

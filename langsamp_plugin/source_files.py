@@ -1,7 +1,8 @@
 """What a finished part was made of: an edit is noticed where size and time of a file do not tell.
 
 Copying tools can give an edited file the old time (``rsync -t``, ``cp -p``, ``tar x``). The time at which the system
-itself changed a file cannot be set, but also changes with permissions or a move; so where it differs, the content decides.
+itself changed a file cannot be set, but also changes with permissions or a move; so where it differs, the
+content decides.
 """
 
 from __future__ import annotations

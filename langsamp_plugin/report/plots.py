@@ -102,7 +102,7 @@ def _title(rows: Sequence[LanguageScores], models: Sequence[str], title: str, me
 
 def _legend(figure: Any) -> tuple[list[Any], list[str]]:
     """Return the marks of all panels and what they mean, each once."""
-    found = {}
+    found: dict[str, Any] = {}
     for axes in figure.axes:
         for mark, label in zip(*axes.get_legend_handles_labels()):
             found.setdefault(label, mark)
