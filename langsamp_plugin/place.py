@@ -28,9 +28,12 @@ def resolve(path: PathLike) -> Path:
         StorageError: links lead round in a circle.
     """
     try:
-        return Path(os.path.realpath(path, strict=False))
+        found = Path(os.path.realpath(path, strict=False))
     except (OSError, RuntimeError) as error:
         raise StorageError(errno.ELOOP, path) from error
+    if found.is_symlink():  # what is left of links that never end
+        raise StorageError(errno.ELOOP, path)
+    return found
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import ClassVar, NamedTuple
 from accident_server import fill
 from support import ROOT, train_command
 
+from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.manifest import MANIFEST
 
 TAGS = "eng_Latn,deu_Latn,rus_Cyrl"
@@ -57,7 +59,8 @@ COMMANDS = {
     "report": Command("report {in}/results --out {out}"),
     "analyze embeddings": Command("analyze embeddings {in}/hf --out {out}"),
     "analyze neutrality": Command(
-        f"analyze neutrality {{in}}/hf --data {{in}}/parallel --langs {TAGS} --limit 20 --out {{out}}"
+        f"analyze neutrality {{in}}/hf --data {{in}}/parallel --langs {TAGS} --limit 20 --out {{out}}",
+        resumes=True,
     ),
     "analyze sources": Command("analyze sources {in}/hf --task sib200 --data {in}/eval --out {out}", resumes=True),
     "analyze tags": Command("analyze tags {in}/last.pt --data {in}/data-bin --out {out}", "out.json"),
@@ -301,7 +304,7 @@ class Scene:
         return f"{'resumes' if before and COMMANDS[self.name].resumes else 'writes all'}, leftovers removed"
 
 
-FULL = ("No space left on device",)
+FULL = ("No space left on device", " bytes or more, and ")
 
 
 def full_early(scene, disk):
@@ -477,3 +480,58 @@ def run_cell(bench, name, accident, known, folder, disk):
         shutil.rmtree(folder, ignore_errors=True)
     last = done.last.replace(str(folder), "").replace(str(bench.work), "")
     return Cell(done.status, last, left, following, scene.faults)
+
+
+VARIANTS = {
+    "fairseq-train": ((), ("--lr", "1e-2")),
+    "export": ((), ("--half", "float16")),
+    "binarize": ((), ("--valid-lines", "0")),
+}
+"""Options that two runs of a race differ in, so that what is found tells which one wrote it."""
+
+
+def outcome(out):
+    """Return what a run's options show in: weights or tokens, by hash, and the names of all files."""
+    if (out / "checkpoint_last.pt").is_file():
+        weights = load_checkpoint(out / "checkpoint_last.pt")["model"]
+        return {name: hashlib.blake2b(tensor.numpy().tobytes()).hexdigest() for name, tensor in weights.items()}
+    return {
+        name: value if name.endswith((".safetensors", ".bin", ".idx")) else None
+        for name, value in contents(out).items()
+    }
+
+
+def race(bench, name, folder, rounds):
+    """Let two runs with different options into one place, again and again.
+
+    Returns:
+        How often the one was told of the other, and how often they ran one after the other.
+    """
+    chance = random.Random(3)
+    known = []
+    for number, more in enumerate(VARIANTS[name]):
+        done = bench.run(name, folder / f"alone{number}", *more)
+        assert done.status == 0, done.output[-2000:]
+        known.append(outcome(folder / f"alone{number}"))
+    assert known[0] != known[1], "the options show in nothing"
+    found = {"told": 0, "one after the other": 0}
+    for number in range(rounds):
+        place = folder / f"round{number}"
+        place.mkdir()
+        order = chance.sample((0, 1), 2)
+        started = []
+        for which in order:
+            started.append(bench.start(name, place / "out", *VARIANTS[name][which]))
+            time.sleep(chance.uniform(0, 0.03))
+        done = [bench.wait(one) for one in started]
+        winners = [which for which, run in zip(order, done) if run.status == 0]
+        assert winners, [run.output[-800:] for run in done]
+        for place_of_other, run in enumerate(done):
+            if run.status != 0:
+                first = started[1 - place_of_other][1]
+                assert run.status == 1 and f"is being written by process {first} on " in run.last, run.output[-800:]
+        assert outcome(place / "out") in [known[which] for which in winners], f"round {number}: a mixture"
+        assert not hidden(place) and os.listdir(place) == ["out"]
+        found["told" if len(winners) == 1 else "one after the other"] += 1
+        shutil.rmtree(place)
+    return found

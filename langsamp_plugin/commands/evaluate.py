@@ -58,6 +58,7 @@ def evaluate(
     batch_tokens: int = typer.Option(4096, min=16, help="Tokens of a batch for encoding and testing."),
     keep_models: bool = typer.Option(False, "--keep-models", help="Keep fine-tuned weights in the cache."),
     log_samples: bool = typer.Option(False, "--log-samples", help="Write a prediction per sentence, as JSON lines."),
+    prune: bool = typer.Option(False, "--prune", help="Remove results of languages that the data have no longer."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would run and what it takes, and end."),
     langs: str = LANGS,
 ) -> None:
@@ -90,7 +91,7 @@ def evaluate(
     left_out: dict[str, str] = {}
     results = run(
         model, data, out, split_list(tasks), layers=further, keep_models=keep_models, log_samples=log_samples,
-        left_out=left_out, **options,
+        left_out=left_out, prune=prune, **options,
     )  # fmt: skip
     for result in results:
         _show_result(result, out)

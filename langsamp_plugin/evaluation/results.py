@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.evaluation.cache import hash_of
@@ -57,10 +58,16 @@ class Result(NamedTuple):
         values = [sum(scores[metric]) / len(scores[metric]) for scores in self.scores.values()]
         return sum(values) / len(values)
 
-    def save(self, out: PathLike) -> Path:
+    def save(self, out: PathLike, languages: Optional[Collection[str]] = None, prune: bool = False) -> Path:
         """Write ``<out>/<model>/<task>.json``, joined with a result of the same settings that is there.
 
         Where that file has other settings, the name tells them apart: ``<task>.<hash>.json``.
+
+        Args:
+            out: the folder of results.
+            languages: all that the data have now, where all were asked for: what earlier runs scored besides is kept in
+                the file, but in no mean.
+            prune: remove such languages.
 
         Raises:
             ValueError: the file there is of another model of this name, or not a result.
@@ -70,6 +77,8 @@ class Result(NamedTuple):
         with hold(folder / LOCK, folder, wait_s=math.inf):  # one process at a time joins its result with the file
             path = free_path(self, out)
             result = join(load_result(path), self) if path.is_file() else self
+            if languages is not None:
+                result = leave_out_earlier(result, languages, prune)
             _write(result, path)
         return path
 
@@ -128,6 +137,10 @@ def free_path(result: Result, out: PathLike) -> Path:
     return named
 
 
+EARLIER = "scored by earlier runs, and not in the data now"
+SHOWN = 10
+"""Tags named in a note."""
+
 Values = dict[str, dict[str, dict[str, float]]]
 """tag -> seed -> metric -> value."""
 
@@ -173,6 +186,35 @@ def _data_of(result: Result, tag: str) -> Any:
 def _kept_notes(old: Result, new: Result) -> list[str]:
     """Return notes of the old result that are not of a language that was scored anew."""
     return [note for note in old.notes if not any(tag in note for tag in new.scores)]
+
+
+def leave_out_earlier(result: Result, languages: Collection[str], prune: bool) -> Result:
+    """Return a result without the scores of languages that the data have no longer.
+
+    Args:
+        result: joined with that of earlier runs.
+        languages: what the data have now.
+        prune: remove them; otherwise they are among the incomplete ones, and a note names them.
+    """
+    values = values_of(result)
+    earlier = sorted(values.keys() - set(languages))
+    notes = [note for note in result.notes if not note.startswith(EARLIER)]
+    if prune:
+        kept = {tag: seeds for tag, seeds in result.incomplete.items() if tag not in earlier}
+        sizes = {tag: size for tag, size in result.sizes.items() if tag not in earlier}
+        result = result._replace(sizes=sizes)
+    else:
+        kept = {**result.incomplete, **{tag: values[tag] for tag in earlier}}
+        if earlier:
+            more = f" and {len(earlier) - SHOWN} more" if len(earlier) > SHOWN else ""
+            notes.append(
+                f"{EARLIER}: {' '.join(earlier[:SHOWN])}{more}: they count in no mean, and --prune removes them"
+            )
+    return result._replace(
+        scores={tag: scores for tag, scores in result.scores.items() if tag not in earlier},
+        incomplete=dict(sorted(kept.items())),
+        notes=notes,
+    )
 
 
 def join_provenance(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

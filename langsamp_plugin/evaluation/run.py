@@ -54,6 +54,7 @@ def evaluate(
     keep_models: bool = False,
     log_samples: bool = False,
     left_out: Optional[dict[str, str]] = None,
+    prune: bool = False,
     **options: Any,
 ) -> list[Result]:
     """Score a model on tasks and write a JSON for each.
@@ -68,6 +69,7 @@ def evaluate(
         keep_models: keep fine-tuned weights in the cache.
         log_samples: write a prediction per sentence to ``<out>/<model>/samples``.
         left_out: is given the tasks that cannot be run, and why.
+        prune: remove languages of earlier runs that the data have no longer.
         **options: of :func:`prepare`.
 
     Returns:
@@ -77,6 +79,9 @@ def evaluate(
         FileNotFoundError: data, a language or the source language is missing in all tasks; nothing was run yet.
         ValueError: a task is unknown or a file malformed, or there are results of another model of this name.
     """
+    everything = _are_all_languages(**options)
+    if prune and not everything:
+        raise ValueError("--prune needs all languages of the data: leave out --langs, --languages and --protocol")
     prepared = prepare(model, data, out, tasks, name=name, **options)
     if left_out is not None:
         left_out.update(prepared.left_out)
@@ -95,8 +100,14 @@ def evaluate(
 
             samples = Path(out) / prepared.name / "samples" if log_samples else None
             result = run_finetuning(plan, keep_models=keep_models, samples=samples, **shared)  # type: ignore[arg-type]
-        results.append(load_result(result.save(out)))
+        there = {*map(str, plan.tags), *plan.not_scored} if everything else None
+        results.append(load_result(result.save(out, there, prune)))
     return results
+
+
+def _are_all_languages(*, langs: Iterable[str] = (), languages: str = "", protocol: str = FIXED, **others: Any) -> bool:
+    """Return whether options ask for every language that the data have."""
+    return not list(langs) and languages in ("", "all") and protocol != PUBLISHED
 
 
 def prepare(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,7 +59,7 @@ def plot_task(rows: Sequence[LanguageScores], *, models: Sequence[str], title: s
     """
     from matplotlib.figure import Figure
 
-    shown = _most_different(rows, len(models)) if len(models) > 1 else [0]
+    shown = most_different(rows, len(models)) if len(models) > 1 else [0]
     columns = min(PER_ROW, len(shown))
     lines = -(-len(shown) // columns)
     size = (7.5, 4.2) if len(models) == 1 else (max(6.0, 5.0 * columns), 3.8 * lines + 0.6)
@@ -72,32 +72,35 @@ def plot_task(rows: Sequence[LanguageScores], *, models: Sequence[str], title: s
             _draw_against(axes, rows, models, other)
     # Outside, where it covers no point.
     figure.legend(*_legend(figure), loc="outside lower center", ncols=5, fontsize=8, frameon=False, markerscale=1.5)
-    figure.suptitle("\n".join(_title(rows, models, title, metric, len(shown))), fontsize=10)
+    figure.suptitle("\n".join(picture_title(rows, models, title, metric, len(shown))), fontsize=10)
     with atomic_write(path, "wb") as stream:
         figure.savefig(stream, format="png", dpi=150)
     return path
 
 
-def _most_different(rows: Sequence[LanguageScores], models: int) -> list[int]:
+def most_different(rows: Sequence[LanguageScores], models: int) -> list[int]:
     """Return the places of the models to draw, in the order that they have."""
     scores = np.array([row.scores for row in rows])
     gains = np.abs((scores[:, 1:] - scores[:, :1]).mean(axis=0))
     return sorted(1 + int(place) for place in np.argsort(-gains, kind="stable")[:MOST_PANELS])
 
 
-def _title(rows: Sequence[LanguageScores], models: Sequence[str], title: str, metric: str, shown: int) -> Iterator[str]:
-    """Yield the lines of a title: what is drawn, and what is not."""
-    yield f"{title}, {metric}, {len(rows):,} languages"
+def picture_title(
+    rows: Sequence[LanguageScores], models: Sequence[str], title: str, metric: str, shown: int
+) -> list[str]:
+    """Return the lines of a title: what is drawn, and what is not."""
+    lines = [f"{title}, {metric}, {len(rows):,} languages"]
     if len(models) > 1:
-        yield f"up: difference from {_short(models[0])}, whose score is across"
+        lines.append(f"up: difference from {_short(models[0])}, whose score is across")
     if len(models) - 1 > shown:
-        yield (
+        lines.append(
             f"{shown} of {len(models) - 1} models, whose means differ most; all are in summary.csv and languages.csv"
         )
     if len(rows) > NAMED:
-        yield f"named are {'the ' if len(models) > 1 else ''}{NAMED} languages" + (
-            " that differ most" if len(models) > 1 else ""
+        lines.append(
+            f"named are the {NAMED} languages that differ most" if len(models) > 1 else f"named are {NAMED} languages"
         )
+    return lines
 
 
 def _legend(figure: Any) -> tuple[list[Any], list[str]]:

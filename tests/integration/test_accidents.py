@@ -7,13 +7,15 @@ import json
 import os
 
 import pytest
-from accidents import ACCIDENTS, COMMANDS, Bench, Disk, mounted, reference, run_cell
+from accidents import ACCIDENTS, COMMANDS, VARIANTS, Bench, Disk, mounted, race, reference, run_cell
 
 TRAINING = ("disk full late", "link as --out", "SIGINT", "twice at once")
 """Of fairseq-train, whose runs take seconds; the script runs the others, too, and SIGTERM and SIGKILL have tests of
 their own in test_signals.py and test_faults.py."""
 TABLE = "LANGSAMP_ACCIDENTS"
 """Environment variable: a file that gets every cell as a line of JSON."""
+ROUNDS = "LANGSAMP_ROUNDS"
+"""Environment variable: rounds of a race."""
 CELLS = [
     (name, accident)
     for name in COMMANDS
@@ -64,6 +66,17 @@ def test_accident(bench, known, name, accident):
         with open(os.environ[TABLE], "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"command": name, "accident": accident, **cell._asdict()}) + "\n")
     assert not cell.faults, "\n".join(cell.faults)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_race(bench, tmp_path, name):
+    """Two runs into one place: one wins and what it wrote is complete, the other is told."""
+    rounds = int(os.environ.get(ROUNDS, 1 if name == "fairseq-train" else 3))
+    found = race(bench, name, tmp_path, rounds)
+    if TABLE in os.environ:
+        with open(os.environ[TABLE], "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"race": name, "rounds": rounds, **found}) + "\n")
+    assert found["told"] > 0
 
 
 def test_every_command_that_writes_is_there():

@@ -1,12 +1,14 @@
 import errno
 import os
 import stat
+import subprocess
 import threading
 
 import pytest
 
 from langsamp_plugin.atomic import atomic_folder, atomic_write, replaceable_folder
 from langsamp_plugin.errors import InUseError, StorageError
+from langsamp_plugin.place import claim_file, claim_folder
 from langsamp_plugin.temporary import temporary_name
 
 
@@ -191,3 +193,46 @@ def test_two_at_once_are_refused(tmp_path):
         thread.join()
     assert len(errors) == 1 and f"process {os.getpid()} on " in errors[0]
     assert (tmp_path / "out" / "config.json").read_text() == "first" and os.listdir(tmp_path) == ["out"]
+
+
+def test_a_device_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/null", tmp_path / "pipe"):
+        with pytest.raises(StorageError, match="device or pipe"), claim_file(path):
+            pass
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode) and stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+
+
+def test_links_that_lead_round(tmp_path):
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    for claim in (claim_file, claim_folder, replaceable_folder):
+        with pytest.raises(StorageError, match="links lead round in a circle"), claim(tmp_path / "one"):
+            pass
+    assert sorted(os.listdir(tmp_path)) == ["one", "two"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+def test_a_mounted_file_is_refused_before_the_work(tmp_path):
+    """It cannot be renamed over, as in ``docker -v FILE:FILE``."""
+    for name in ("far", "file"):
+        (tmp_path / name).write_text(name)
+    subprocess.run(["mount", "--bind", tmp_path / "far", tmp_path / "file"], check=True)
+    try:
+        with pytest.raises(StorageError, match="a file is mounted there"), claim_file(tmp_path / "file"):
+            pass
+    finally:
+        subprocess.run(["umount", tmp_path / "file"], check=True)
+    assert sorted(os.listdir(tmp_path)) == ["far", "file"]
+
+
+def test_leftovers_of_leftovers_are_removed(tmp_path):
+    """What a kill leaves while a folder is written into one that is itself still hidden."""
+    path = tmp_path / "out"
+    inner = temporary_name(temporary_name(path))
+    inner.mkdir()
+    (tmp_path / f".{temporary_name(path).name}.lock").write_text("{}")
+    (tmp_path / ".other.lock").write_text("{}")
+    with replaceable_folder(path):
+        pass
+    assert os.listdir(tmp_path) == [".other.lock"]

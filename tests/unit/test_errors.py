@@ -7,9 +7,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from support import ROOT
 
+from langsamp_plugin import errors
+from langsamp_plugin.convert.hf_folder import read_safetensors
 from langsamp_plugin.errors import StorageError, storage_errno, writing
+from langsamp_plugin.training.last_words import last_words
 
 SHAPES = {
     "torch": (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 45184 vs 45076"), errno.ENOSPC),
@@ -66,3 +71,31 @@ def test_libraries_really(library, tmp_path):
     last = done.stderr.splitlines()[-1]
     assert "StorageError" in last and "/out could not be written, " in last, done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_no_permission_is_not_damage(tmp_path, monkeypatch):
+    """safetensors calls a file that it may not open missing or damaged."""
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.zeros(2)}, path)
+
+    def refuse(name, mode):
+        raise PermissionError(errno.EACCES, "Permission denied", name)
+
+    monkeypatch.setattr(errors, "open", refuse, raising=False)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        read_safetensors(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (KeyboardInterrupt(), "interrupted; run the same command again to resume"),
+        (errors.InUseError("x is being written by process 1"), "x is being written by process 1"),
+        (errors.StorageError(errno.EACCES, "x"), "x could not be written, choose a place that you may write"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), "x could not be written, free some space"),
+        (ValueError("a fault of ours"), None),
+    ],
+)
+def test_last_words_of_a_training(error, says):
+    found = last_words(error)
+    assert found is None if says is None else found.startswith(says)

@@ -16,6 +16,7 @@ from langsamp_plugin.report.latex import report_latex
 from langsamp_plugin.report.loading import load_results
 from langsamp_plugin.report.markdown import report_markdown
 from langsamp_plugin.report.notes import report_notes
+from langsamp_plugin.report.plots import MOST_PANELS, LanguageScores, most_different, picture_title
 from langsamp_plugin.report.report import Report, cell
 from langsamp_plugin.report.statistics import compare, holm
 from langsamp_plugin.report.text import report_text
@@ -230,3 +231,14 @@ def test_a_report_is_reckoned_once(monkeypatch):
     report = Report([ONE, TWO])
     report_text(report), report_markdown(report), report.comparisons
     assert len(calls) == 5
+
+
+def test_pictures_of_many_models_say_what_they_leave_out():
+    models = [f"model{number}" for number in range(20)]
+    rows = [LanguageScores(tag, False, [50.0 + (number == 7) + number / 100 for number in range(20)]) for tag in TAGS]
+    shown = most_different(rows, len(models))
+    assert len(shown) == MOST_PANELS and 7 in shown and shown == sorted(shown)
+    assert not {1, 2, 3} & set(shown), "those nearest to the baseline are left out"
+    title = picture_title(rows, models, "SIB200", "f1", len(shown))
+    assert f"{MOST_PANELS} of 19 models, whose means differ most; all are in summary.csv and languages.csv" in title
+    assert "named are the 8 languages that differ most" in picture_title(rows * 5, models[:2], "SIB200", "f1", 1)
