@@ -9,9 +9,12 @@ import os
 import pytest
 from accidents import ACCIDENTS, COMMANDS, VARIANTS, Bench, Disk, mounted, race, reference, run_cell
 
-TRAINING = ("disk full late", "link as --out", "SIGINT", "twice at once")
-"""Of fairseq-train, whose runs take seconds; the script runs the others, too, and SIGTERM and SIGKILL have tests of
-their own in test_signals.py and test_faults.py."""
+SLOW = {
+    "fairseq-train": ("disk full late", "link as --out", "SIGINT", "twice at once"),
+    "analyze embeddings": ("disk full late", "mount point as --out", "SIGTERM", "twice at once"),
+}
+"""Commands whose runs take seconds, and their accidents here: the script runs the others, too. SIGTERM and SIGKILL in a
+training have tests of their own in test_signals.py and test_faults.py."""
 TABLE = "LANGSAMP_ACCIDENTS"
 """Environment variable: a file that gets every cell as a line of JSON."""
 ROUNDS = "LANGSAMP_ROUNDS"
@@ -20,7 +23,7 @@ CELLS = [
     (name, accident)
     for name in COMMANDS
     for accident in ACCIDENTS
-    if name != "fairseq-train" or accident in TRAINING or TABLE in os.environ
+    if accident in SLOW.get(name, ACCIDENTS) or TABLE in os.environ
 ]
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount small disks and to give folders away")
@@ -80,6 +83,7 @@ def test_race(bench, tmp_path, name):
 
 
 def test_every_command_that_writes_is_there():
+    import langsamp_plugin.cli  # noqa: F401 - registers
     from langsamp_plugin.commands.app import analyze_app, app, megatron_app, tokenizer_app
 
     groups = {"": app, "tokenizer ": tokenizer_app, "analyze ": analyze_app, "megatron ": megatron_app}
