@@ -5,53 +5,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from support import VOCAB, make_masking
+from fake_blocks import make_dataset, make_iterator
+from support import VOCAB
 
 from langsamp_plugin.data.batches import PositionBatches, blocks_per_batch
-from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator
-from langsamp_plugin.data.hashing import key
-from langsamp_plugin.data.sampling import BlockSampler
-
-
-class FakeLanguage:
-    """A language whose block i is the tokens 10 + i, so that a batch shows what it is made of."""
-
-    def __init__(self, count, number):
-        self.count, self.key = count, number
-
-    def __len__(self):
-        return self.count
-
-    def block(self, block):
-        return np.full(3 + block % 3, 10 + block, dtype=np.int64)
-
-
-def make_dataset(counts=(20, 7, 33), draws=(20, 15, 30), train=True, tag_dropout=0.0, seed=1):
-    sampler = BlockSampler(np.array(counts), np.array(draws), key(np.arange(len(counts))), seed) if train else None
-    ids = list(range(len(counts)))
-    return BlockDataset(
-        [FakeLanguage(count, number + 1) for number, count in enumerate(counts)],
-        tag_ids=ids,
-        lang_ids=[5 + i for i in ids],
-        script_ids=[8 + i for i in ids],
-        masking=make_masking(),
-        bos_id=0,
-        seed=seed,
-        sampler=sampler,
-        tag_dropout=tag_dropout,
-    )
-
-
-def make_iterator(dataset=None, batch=4, shards=1, shard=0, epoch=1, fingerprint=None):
-    return BlockIterator(
-        dataset or make_dataset(),
-        batch_size=batch,
-        num_shards=shards,
-        shard_id=shard,
-        epoch=epoch,
-        fingerprints={0: fingerprint or {"data": "a"}},
-    )
 
 
 def originals(batch):
@@ -163,32 +121,6 @@ def test_tag_dropout_is_a_function_of_the_block():
     assert ((scripts == -1) == (ids[1] == -1)).all()
     again = half.collater(half.__getitems__([7]))["net_input"]["lang_ids"]
     assert again == ids[1][7]
-
-
-class LongLanguage(FakeLanguage):
-    """Blocks long enough that two masks are never equal by chance."""
-
-    def block(self, block):
-        return np.full(200, 10 + block, dtype=np.int64)
-
-
-@pytest.mark.parametrize("tag_dropout", [0.0, 0.5])
-def test_an_upsampled_language_is_masked_anew_in_each_pass(tag_dropout, monkeypatch):
-    def passes():
-        dataset = make_dataset((20, 3), (20, 330), tag_dropout=tag_dropout)
-        dataset.languages = [LongLanguage(len(language), language.key) for language in dataset.languages]
-        batch = dataset.collater(dataset.__getitems__(range(350)))
-        rows = [(int(row.max()), tuple((row != 1).tolist())) for row in batch["target"] if 10 <= row.max() < 13]
-        return rows, (batch["net_input"]["lang_ids"] == -1).float().mean()
-
-    rows, dropped = passes()
-    assert len(set(rows)) == len(rows) >= 330 and abs(dropped - tag_dropout) < 0.12
-    assert passes()[0] == rows, "and all of it is a function of the position"
-    # The control: without the pass in the key a block of the small language has one mask, 110 times.
-    monkeypatch.setattr(
-        BlockDataset, "locate", lambda self, at, epoch: (*self.sampler.locate(0, at)[:2], np.zeros_like(at))
-    )
-    assert len(set(passes()[0])) <= 6
 
 
 def test_batch_sizes():
