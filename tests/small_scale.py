@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from warm_commands import SOCKET, ask, can_run
+from warm_commands import SOCKET, ask, can_run, for_scripts
 
 BIN = Path(sys.executable).parent
 SIZES = "--encoder-layers 2 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64 --encoder-attention-heads 2"
@@ -36,7 +36,8 @@ GPU_ONLY = {"--fp16", "--bf16"}
 def main():
     name, *arguments = sys.argv[1:]
     if name == "bash" and arguments and Path(arguments[0]).name == "run.sh":
-        os.execv("/bin/bash", ["bash", *arguments, *APPENDED["run.sh"].split()])
+        environment = for_scripts() if SOCKET in os.environ else dict(os.environ)
+        os.execve("/bin/bash", ["bash", *arguments, *APPENDED["run.sh"].split()], environment)
     if name == "bash":
         os.execv("/bin/bash", ["bash", *arguments])
     kept = [argument for argument in arguments if argument not in GPU_ONLY]

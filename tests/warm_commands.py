@@ -109,7 +109,7 @@ def start_server():
     if SOCKET in os.environ and Path(os.environ[SOCKET]).exists():
         return
     path = Path(tempfile.mkdtemp(prefix="warm")) / "socket"
-    server = subprocess.Popen([sys.executable, __file__, str(path)], stdin=subprocess.PIPE)
+    server = subprocess.Popen([sys.executable, __file__, "serve", str(path)], stdin=subprocess.PIPE)
     while not path.exists():
         assert server.poll() is None, "the server of warm commands ended"
         time.sleep(0.05)
@@ -126,5 +126,22 @@ def run_warm(command, folder, environment):
         return status, output.read()
 
 
+def for_scripts():
+    """Return the environment in which a bash script's commands are warm: functions stand before what PATH has."""
+    start_server()
+    functions = Path(os.environ[SOCKET]).with_name("functions.sh")
+    lines = [
+        f'{name}() {{ {sys.executable} {__file__} ask {name} "$@" ; }}'
+        for name in ("langsamp", "fairseq-train", "python")
+    ]
+    functions.write_text("\n".join(lines) + "\n")
+    return {**os.environ, "BASH_ENV": str(functions)}
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    elif can_run(sys.argv[2:]):
+        sys.exit(ask(sys.argv[2:], os.getcwd(), dict(os.environ), [0, 1, 2]))
+    else:
+        os.execvp(sys.argv[2], sys.argv[2:])
