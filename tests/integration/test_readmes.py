@@ -21,7 +21,9 @@ ELSEWHERE = {
     "pip install -e '.[megatron]'": "scripts/install.sh",
     "bash scripts/install.sh": "scripts/test.sh",
 }
-READMES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("examples/*/README.md"))]
+READMES = ["README.md"] + [
+    str(path.relative_to(ROOT)) for path in sorted([*ROOT.glob("examples/*/README.md"), *ROOT.glob("docs/*.md")])
+]
 
 
 def blocks(name, language):
@@ -105,7 +107,7 @@ def sandbox(folder, inputs, text):
 @pytest.mark.skipif(
     not (ROOT / ".venv").is_dir(), reason="run by scripts/test.sh, which makes the .venv that scripts look for"
 )
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", [name for name in READMES if blocks(name, "bash") or blocks(name, "python")])
 def test_commands(name, inputs, tmp_path):
     commands = "".join(blocks(name, "bash"))
     for line in ELSEWHERE:

@@ -1,4 +1,4 @@
-"""What the benchmarks share, and the README's table that is made of the committed measurements."""
+"""What the benchmarks share, and the table of speed that is made of the committed measurements."""
 
 import csv
 import sys
@@ -8,17 +8,17 @@ from support import ROOT
 
 sys.path.insert(0, str(ROOT / "scripts" / "benchmarks"))
 import measuring
-import readme_table
+import speed_table
 import step_profile
 
 
-def test_readme_is_generated():
-    rows = readme_table.read_rows(ROOT / "examples" / "benchmarks")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_table_is_generated():
+    rows = speed_table.read_rows(ROOT / "examples" / "benchmarks")
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     assert {row["side"] for row in rows} >= {"langsamp", "fairseq", "huggingface"}
-    assert readme_table.with_table(readme, rows) == readme
+    assert speed_table.with_table(page, rows) == page
     changed = [{**row, "tokens_per_s": str(float(row["tokens_per_s"]) * 2)} for row in rows]
-    assert readme_table.with_table(readme, changed) != readme
+    assert speed_table.with_table(page, changed) != page
 
 
 def test_flops_by_hand():

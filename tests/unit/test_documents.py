@@ -52,6 +52,20 @@ def test_links_files_and_commands_exist(document):
     assert unknown_commands(text) == []
 
 
+def quoted_messages():
+    """The words of messages in the first column of docs/troubleshooting.md, in parts where values stand between."""
+    rows = re.findall(r"^\| (`.*?) \| ", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8"), re.M)
+    return [part.strip() for row in rows for words in re.findall(r"`([^`]*)`", row) for part in words.split("...")]
+
+
+def test_messages_that_are_explained_are_said_by_the_code():
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "langsamp_plugin").rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)
+    messages = quoted_messages()
+    assert len(messages) >= 15
+    assert [words for words in messages if words not in code] == []
+
+
 def test_what_is_missing_is_found():
     assert broken_links("see [that](nowhere.md) and [this](README.md)", ROOT) == ["nowhere.md"]
     assert missing_files("`data/corpus.py` and `corpus/text.py`, `tests/unit/test_no.py `", ROOT) == [

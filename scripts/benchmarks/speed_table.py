@@ -1,6 +1,6 @@
-"""Write the README's table of training speed from the CSV files that scripts/benchmarks/train.py wrote.
+"""Write the table of training speed from the CSV files that scripts/benchmarks/train.py wrote.
 
-python scripts/benchmarks/readme_table.py            # examples/benchmarks/*.csv -> README.md
+python scripts/benchmarks/speed_table.py            # examples/benchmarks/*.csv -> docs/benchmarks.md
 """
 
 import csv
@@ -47,25 +47,25 @@ def table(rows: list[dict[str, str]]) -> str:
 
 
 def read_rows(folder: Path) -> list[dict[str, str]]:
-    """Read all CSV files of a folder, in order of their names."""
+    """Read the rows of training steps in all CSV files of a folder, in order of their names."""
     rows = []
     for path in sorted(folder.glob("*.csv")):
         with open(path, encoding="utf-8", newline="") as stream:
-            rows += [{**row, "file": path.name} for row in csv.DictReader(stream)]
+            rows += [{**row, "file": path.name} for row in csv.DictReader(stream) if "side" in row]
     return rows
 
 
-def with_table(readme: str, rows: list[dict[str, str]]) -> str:
-    """Return the README with its table replaced."""
-    head, rest = readme.split(BEGIN)
+def with_table(page: str, rows: list[dict[str, str]]) -> str:
+    """Return the page with its table replaced."""
+    head, rest = page.split(BEGIN)
     return head + BEGIN + table(rows) + END + rest.split(END)[1]
 
 
 def main() -> None:
-    """Rewrite README.md."""
+    """Rewrite docs/benchmarks.md."""
     from langsamp_plugin.atomic import atomic_write
 
-    path = ROOT / "README.md"
+    path = ROOT / "docs" / "benchmarks.md"
     text = with_table(path.read_text(encoding="utf-8"), read_rows(ROOT / "examples" / "benchmarks"))
     with atomic_write(path) as stream:
         stream.write(text)
