@@ -9,8 +9,8 @@ from pathlib import Path
 
 RECORD = Path(os.environ["LANGSAMP_PASSED"])
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
-failed = set()
-"""Tests of which a phase has failed: their last phase passes all the same."""
+settled = set()
+"""Tests of which a phase failed or was skipped: their last phase passes all the same."""
 
 
 def recorded():
@@ -30,9 +30,9 @@ def pytest_collection_modifyitems(config, items):
 
 def pytest_runtest_logreport(report):
     """Note one phase of a test, in the process that all reports reach."""
-    if report.failed:
-        failed.add(report.nodeid)
-    ended_well = report.skipped or (report.passed and report.when == "teardown" and report.nodeid not in failed)
+    if not report.passed:
+        settled.add(report.nodeid)
+    ended_well = report.skipped or (report.passed and report.when == "teardown" and report.nodeid not in settled)
     if WORKER or not ended_well:
         return
     reason = "".join(str(report.longrepr[2]).splitlines()[:1]) if report.skipped else ""

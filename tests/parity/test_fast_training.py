@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
-from small_step import WORDS, build, make_batch, step, worst
+from small_step import WORDS, build, gradients, make_batch, step, worst
 from support import Task, run, train_command
 
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
@@ -40,7 +40,7 @@ def test_gradients_add_up_over_batches(monkeypatch):
     for batch in (one, two):
         LangSampMaskedLMCriterion(Task(words=WORDS), "blocks")(model, batch)[0].backward()
     total = {name: parts[0][name] + parts[1][name] for name in parts[0]}
-    assert worst({name: p.grad for name, p in model.named_parameters()}, total) < 2e-5
+    assert worst(gradients(model), total) < 2e-5
 
 
 def test_a_model_in_half_precision(monkeypatch):
