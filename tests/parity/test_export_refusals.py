@@ -1,0 +1,160 @@
+"""Checkpoints and folders that a conversion cannot reproduce are refused; rows follow the dictionary, whatever its
+order."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.checkpoint.vocabulary import DIGEST
+from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD
+from langsamp_plugin.convert.export import export
+from langsamp_plugin.convert.init import import_checkpoint
+from langsamp_plugin.convert.source_folder import find_folder
+from langsamp_plugin.info import describe
+from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
+
+WORDS = "roberta.embeddings.word_embeddings.weight"
+
+
+def changed(trained, path, change):
+    """Save a checkpoint whose state was changed."""
+    state = load_checkpoint(trained)
+    change(state)
+    torch.save(state, path)
+    return path
+
+
+def options(state):
+    model = state["cfg"]["model"]
+    return model if isinstance(model, dict) else vars(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("activation_fn", "relu", "--activation-fn must be gelu .* trained with relu"),
+        ("no_scale_embedding", False, "--no-scale-embedding must be True"),
+        ("no_token_positional_embeddings", True, "--no-token-positional-embeddings must be False"),
+        ("encoder_learned_pos", False, "--encoder-learned-pos must be True"),
+        ("encoder_layers_to_keep", "0", "--encoder-layers-to-keep must be None"),
+        ("embed_tags_at", "input", "tables at the input"),
+    ],
+)
+def test_options_that_change_the_function_are_refused_without_verification(
+    trained, demo, tmp_path, name, value, message
+):
+    checkpoint = changed(trained, tmp_path / "x.pt", lambda state: options(state).update({name: value}))
+    with pytest.raises(ValueError, match=message):
+        export(checkpoint, tmp_path / "hf", spm=demo / "spm.model")
+    assert not (tmp_path / "hf").exists()
+
+
+def test_epsilon_goes_out(trained, demo, tmp_path):
+    checkpoint = changed(trained, tmp_path / "x.pt", lambda state: options(state).update(layer_norm_eps=1e-3))
+    export(checkpoint, tmp_path / "hf", spm=demo / "spm.model")
+    assert json.loads((tmp_path / "hf" / "config.json").read_text())["layer_norm_eps"] == 1e-3
+
+
+def test_folders_given_for_files_are_named(exported, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"is a folder, but export takes a checkpoint file.* Hugging Face's format alre"
+    ):
+        export(exported, tmp_path / "hf")
+    with pytest.raises(ValueError, match="must be a file, but is a folder: name the file in it"):
+        Tokenizer(exported)
+
+
+def test_info_names_the_architecture(trained):
+    text = "\n".join(describe(trained))
+    assert "architecture langsamp_roberta_tiny: 2 layers of width 32 (64 inside), 2 heads" in text
+    assert "--embed-tags both at the output" in text
+
+
+@pytest.fixture
+def reordered(trained, demo, tmp_path):
+    """A checkpoint whose dictionary is in another order, with two rows that only fill it up."""
+    pieces = read_dictionary(demo / "data-bin" / "dict.txt")
+    order = [*reversed(range(len(pieces))), 0, 0]
+    names = [*reversed(pieces), "madeupword0000", "madeupword0001"]
+    rows = torch.tensor([0, 1, 2, 3, *(number + 4 for number in order), len(pieces) + 4])
+
+    def change(state):
+        weights = state["model"]
+        for name in (EMBEDDING, f"{HEAD}weight", f"{HEAD}bias"):
+            weights[name] = weights[name][rows]
+        state["task_state"][DIGEST] = dictionary_digest(names)
+
+    (tmp_path / "elsewhere").mkdir()
+    dictionary = tmp_path / "elsewhere" / "dict.txt"
+    dictionary.write_text("".join(f"{name} 1\n" for name in names), encoding="utf-8")
+    return changed(trained, tmp_path / "reordered.pt", change), dictionary
+
+
+def test_rows_follow_a_dictionary_in_another_order(reordered, exported, demo, tmp_path):
+    checkpoint, dictionary = reordered
+    # Where the dictionary is not at hand, the hash that the checkpoint carries keeps rows from being guessed.
+    with pytest.raises(ValueError, match="was trained with another dictionary .* --dict FILE"):
+        export(checkpoint, tmp_path / "hf", spm=demo / "spm.model")
+    with pytest.raises(ValueError, match="is not the dictionary that .* was trained with"):
+        export(checkpoint, tmp_path / "hf", spm=demo / "spm.model", dictionary=demo / "data-bin" / "dict.txt")
+    done = export(checkpoint, tmp_path / "hf", spm=demo / "spm.model", dictionary=dictionary, verify=True)
+    assert "2 rows that only fill up the dictionary are left out" in " ".join(done.notes)
+    one, other = (load_file(folder / "model.safetensors") for folder in (tmp_path / "hf", exported))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    # Next to the checkpoint it is found.
+    shutil.copy(dictionary, tmp_path)
+    export(checkpoint, tmp_path / "again", spm=demo / "spm.model")
+
+
+def test_an_order_that_cannot_be_known_is_asked_for(trained, demo, tmp_path):
+    def forget(state):
+        del state["task_state"][DIGEST]
+        task = state["cfg"]["task"]
+        (task if isinstance(task, dict) else vars(task))["data"] = str(tmp_path / "gone")
+
+    checkpoint = changed(trained, tmp_path / "x.pt", forget)
+    with pytest.raises(FileNotFoundError, match="does not say in which order .* --dict FILE"):
+        export(checkpoint, tmp_path / "hf", spm=demo / "spm.model")
+    export(checkpoint, tmp_path / "hf", spm=demo / "spm.model", dictionary=demo / "data-bin" / "dict.txt")
+
+
+def test_added_tokens_and_padding(exported, demo, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "more")
+    tensors = load_file(folder / "model.safetensors")
+    rows = len(tensors[WORDS])
+    for name in (WORDS, "lm_head.bias", "lm_head.decoder.bias"):
+        tensors[name] = torch.cat([tensors[name], torch.ones_like(tensors[name][:6])])
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": rows + 6}))
+    done = import_checkpoint(folder, tmp_path / "padded" / "model.pt")
+    assert "6 rows after <mask> are left out: padding" in done.notes
+    (folder / "added_tokens.json").write_text(json.dumps({"<url>": rows, "<user>": rows + 1}))
+    with pytest.raises(ValueError, match=r"added tokens \(<url> <user>\).*--drop-added-tokens"):
+        import_checkpoint(folder, tmp_path / "in" / "model.pt")
+    done = import_checkpoint(folder, tmp_path / "in" / "model.pt", drop_added=True)
+    assert "6 rows after <mask> are left out: added tokens (<url> <user>) and padding" in done.notes
+    import_checkpoint(exported, tmp_path / "plain" / "model.pt")
+    one, other = (load_checkpoint(tmp_path / name / "model.pt")["model"] for name in ("in", "plain"))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_a_name_is_looked_up_in_the_local_cache(tmp_path, monkeypatch):
+    constants = pytest.importorskip("huggingface_hub").constants
+    snapshot = tmp_path / "models--some--model" / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text("0123abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert find_folder("some/model") == snapshot
+    with pytest.raises(FileNotFoundError, match="other/model is missing.*`hf download other/model` gets it"):
+        find_folder("other/model")
+    with pytest.raises(FileNotFoundError, match="^/absent/deep/folder is missing$"):
+        find_folder("/absent/deep/folder")
