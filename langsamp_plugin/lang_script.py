@@ -18,7 +18,7 @@ from langsamp_plugin.code_tables import (
     ScriptTable,
     Tables,
 )
-from langsamp_plugin.spelling import read_spelling
+from langsamp_plugin.spelling import is_no_single_language, read_spelling
 
 __all__ = [
     "ASSETS", "CODE_TABLES", "SCRIPT_ALIASES", "UNKNOWN_ID", "UNKNOWN_LANGUAGE", "UNKNOWN_SCRIPT",
@@ -55,7 +55,9 @@ class LangScript(NamedTuple):
             )
         tag = cls(*match.groups())
         if not is_language(tag.language):
-            raise ValueError(f"{tag.language!r} in tag {text!r} is not an ISO 639-3 code; use und if it is unknown")
+            raise ValueError(
+                f"{tag.language!r} in tag {text!r} is not an ISO 639-3 code of a language; use und if it is unknown"
+            )
         if not _known_script(tag.script):
             raise ValueError(f"{tag.script!r} in tag {text!r} is not an ISO 15924 code; use Zyyy if it is unknown")
         return tag
@@ -91,9 +93,11 @@ class NoScriptError(ValueError):
 
 @cache
 def is_language(code: str) -> bool:
-    """Return whether a code is ``und``, in the published table, or in the registry of ISO 639-3."""
+    """Return whether a code is ``und``, in the published table, or a single language in ISO 639-3's registry."""
     if code == UNKNOWN_LANGUAGE or code in LanguageTable.glot500():
         return True
+    if is_no_single_language(code):
+        return False
     import langcodes
 
     return re.fullmatch("[a-z]{3}", code) is not None and langcodes.Language.get(code).is_valid()

@@ -185,6 +185,12 @@ def _published_scripts() -> dict[str, str]:
     return dict(line.split("\t") for line in lines if line and not line.startswith("#"))
 
 
+def is_no_single_language(code: str) -> bool:
+    """Return whether a code of three letters stands for a group of languages, for several, or for none."""
+    tag, reason = special_names().get(code, ("", ""))
+    return not tag and reason.startswith(("it is a group of languages", "it stands for"))
+
+
 @lru_cache(maxsize=1)
 def special_names() -> dict[str, tuple[str, str]]:
     """Return the names that are no codes or ambiguous ones: their tag, empty to refuse, and the reason."""

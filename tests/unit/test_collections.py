@@ -285,7 +285,7 @@ def test_labels_that_name_no_language_are_unknown(tmp_path, monkeypatch):
 
     class Model:
         def predict(self, line, k):
-            name = "zxx_Zxxx" if "noise" in line else "xx/../custom" if "odd" in line else "deu_Latn"
+            name = "zxx_Latn" if "noise" in line else "xx/../custom" if "odd" in line else "deu_Latn"
             return [f"__label__{name}"], [0.99]
 
     (tmp_path / "model.bin").write_bytes(b"")

@@ -104,6 +104,17 @@ def test_aliases_have_the_row_of_their_script():
     assert (apart.id("Hans"), apart.id("Hant")) == (0, 1), "a table that tells them apart is believed"
 
 
+@pytest.mark.parametrize("code", ["zxx", "mul", "mis", "bat", "roa", "fiu"])
+def test_a_script_makes_no_language_of_a_group(code):
+    for text in (f"{code}_Latn", f"{code}-Latn", code):
+        with pytest.raises(ValueError, match=code):
+            LangScript.from_spelling(text)
+    with pytest.raises(ValueError, match=f"'{code}' in tag '{code}_Latn' is not an ISO 639-3 code of a language"):
+        LangScript.parse(f"{code}_Latn")
+    # What is ambiguous alone is a language with its script, and groups with a row of the published table have it.
+    assert [str(LangScript.from_spelling(tag)) for tag in ("als_Latn", "bih_Deva")] == ["als_Latn", "bih_Deva"]
+
+
 def test_scripts_that_a_language_is_written_in():
     known = "hin_Deva hin_Latn srp_Latn srp_Cyrl pan_Arab pan_Guru uzb_Arab kaz_Arab zho_Hani jpn_Jpan kor_Hang"
     assert [tag for tag in known.split() if not is_written_in(*tag.split("_"))] == []
