@@ -1,6 +1,6 @@
 """What wrong tags cost a training, and what cleaning and `--tag-dropout` win back.
 
-    python scripts/wrong_tags.py --out runs/wrong_tags                       # 8 trainings of 2 minutes on one core
+    python scripts/wrong_tags.py --out runs/wrong_tags                       # 8 trainings of 400 updates
     python scripts/wrong_tags.py --out runs/wrong_tags --updates 20 --langs deu_Latn,rus_Cyrl,hin_Deva
 
 A fifth of the lines of the quickstart's corpus is exchanged between languages. The same model is trained on the text
@@ -104,7 +104,7 @@ def main() -> None:
     """Train all models and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--updates", type=int, default=600)
+    parser.add_argument("--updates", type=int, default=400)
     parser.add_argument("--seeds", default="1,2")
     parser.add_argument("--langs", default="", help="only these languages")
     args = parser.parse_args()
