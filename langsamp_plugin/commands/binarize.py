@@ -14,8 +14,12 @@ from langsamp_plugin.commands.app import LANGS, STRICT, TABLES, WORKERS, app, sp
 @writes_share
 def binarize(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt."),
-    spm: Path = typer.Option(..., help="SentencePiece model."),
     out: Path = typer.Option(..., help="Data folder to write."),
+    spm: Optional[Path] = typer.Option(None, help="SentencePiece model."),
+    tokenizer: Optional[Path] = typer.Option(
+        None,
+        help="Instead of --spm: folder of a model of transformers, for its tokenizer; such data is for the Trainer.",
+    ),
     valid: Optional[Path] = typer.Option(
         None, help="Folder of <tag>.txt with held-out text; by default lines of the corpus are held out."
     ),
@@ -41,9 +45,10 @@ def binarize(
     """
     from langsamp_plugin.data.binarizer import binarize as run
 
+    model = _one_of(spm, tokenizer, pairs)
     rows = run(
         corpus,
-        spm,
+        model,
         out,
         valid=valid,
         valid_lines=valid_lines,
@@ -66,12 +71,31 @@ def binarize(
     if pairs is not None and rows:
         from langsamp_plugin.data.pair_binarizer import binarize_pairs
 
-        for split, found in binarize_pairs(pairs, spm, out, corpus)["splits"].items():
+        for split, found in binarize_pairs(pairs, model, out, corpus)["splits"].items():
             print(
                 f"pairs, {split}: {len(found['languages'])} languages, {found['sentences']:,} sentences of "
                 f"{found['messages']:,} messages"
             )
     _print_notes(out, rows)
+
+
+def _one_of(spm: Optional[Path], tokenizer: Optional[Path], pairs: Optional[Path]) -> Path:
+    """Return the file or folder that text is split by."""
+    if spm is not None and tokenizer is None:
+        if spm.is_dir():
+            from langsamp_plugin.vocabulary.tokenizer import Tokenizer
+
+            Tokenizer(spm)  # says which file to name
+        return spm
+    if tokenizer is None or spm is not None:
+        raise ValueError("one of --spm MODEL and --tokenizer FOLDER must be given, and not both")
+    if pairs is not None:
+        raise ValueError("--pairs needs --spm: what reads them is fairseq's training")
+    if not tokenizer.is_dir():
+        raise FileNotFoundError(
+            f"{tokenizer} must be a folder with tokenizer.json: for a SentencePiece model use --spm"
+        )
+    return tokenizer
 
 
 def _print_notes(out: Path, rows: list[dict[str, Any]]) -> None:

@@ -33,7 +33,13 @@ from langsamp_plugin.lock import hold
 from langsamp_plugin.progress import parallel, progress
 from langsamp_plugin.source_files import FIELD, describe
 from langsamp_plugin.vocabulary.dictionary import read_dictionary
-from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, UNK, Tokenizer
+from langsamp_plugin.vocabulary.folder_tokenizer import (
+    IDS_FILENAME,
+    AnyTokenizer,
+    FolderTokenizer,
+    read_token_ids,
+)
+from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 BATCH = 10_000  # lines encoded at a time: bounds memory, large enough to hide the overhead of a call
 STATS = ("tag", "split", "lines", "tokens", "unknown")
@@ -138,10 +144,8 @@ def binarize(
                 remove_languages(out, earlier_languages(out, files))
             # What describes the folder comes last, so that a folder with a dictionary is a whole one.
             start.extended(files).save(out)
-            with atomic_write(out / SPM_FILENAME, "wb") as stream:
-                stream.write(tokenizer.path.read_bytes())
             _save_stats(out)
-            tokenizer.save_dictionary(out / "dict.txt")
+            tokenizer.save_beside(out)
     return sorted(rows, key=lambda row: (row["tag"], row["split"]))
 
 
@@ -154,11 +158,16 @@ def _starting_tables(tables: str, out: Path) -> Tables:
     return Tables.load(out) if (out / LanguageTable.filename).is_file() else Tables.of([], "the data")
 
 
-def _check_dictionary(out: Path, tokenizer: Tokenizer) -> None:
+def _check_dictionary(out: Path, tokenizer: AnyTokenizer) -> None:
     """Refuse to add languages to a folder whose other languages were made with another model."""
     path = out / "dict.txt"
+    numbering = out / IDS_FILENAME
+    if numbering.is_file() and read_token_ids(numbering).digest != tokenizer.digest:
+        raise ValueError(f"{out} was made with another tokenizer than {tokenizer.path}: choose another --out")
     if not path.is_file():
         return
+    if isinstance(tokenizer, FolderTokenizer):
+        raise ValueError(f"{out} was made with a SentencePiece model, not with {tokenizer.path}: choose another --out")
     pieces = read_dictionary(path)
     if pieces != tokenizer.pieces:
         raise ValueError(
@@ -168,9 +177,9 @@ def _check_dictionary(out: Path, tokenizer: Tokenizer) -> None:
 
 
 @lru_cache(maxsize=1)
-def _load_tokenizer(path: Path) -> Tokenizer:
+def _load_tokenizer(path: Path) -> AnyTokenizer:
     """Load the model once a process."""
-    return Tokenizer(path)
+    return FolderTokenizer(path) if path.is_dir() else Tokenizer(path)
 
 
 def _encode_piece(task: tuple[Language, Piece]) -> int:
@@ -202,7 +211,7 @@ def _encode_piece(task: tuple[Language, Piece]) -> int:
                 row = rows[split]
                 row["lines"] += len(sizes)
                 row["tokens"] += len(tokens)
-                row["unknown"] += int((tokens == UNK).sum())
+                row["unknown"] += int((tokens == tokenizer.unk_id).sum())
                 row["bin"] += streams[split, "bin"].write(tokens.astype(dtype).tobytes())
                 row["sizes"] += streams[split, "sizes"].write(sizes.astype(np.int32).tobytes())
     with atomic_write(language.work / f"{piece.number:05}.json", sync=False) as stream:

@@ -11,7 +11,7 @@ from langsamp_plugin.atomic import read_record
 from langsamp_plugin.data.data_folder import LANGUAGE_STATS
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.source_files import are_unedited, change_times
-from langsamp_plugin.vocabulary.tokenizer import Tokenizer
+from langsamp_plugin.vocabulary.folder_tokenizer import AnyTokenizer
 
 PIECE = 64 << 20  # bytes of text: about ten seconds of work
 HELD_OUT_RULE = 2  # of held_out.py: data that another rule has made are not resumed
@@ -60,7 +60,7 @@ class Language(NamedTuple):
 
     @classmethod
     def of(
-        cls, tag: LangScript, train: Path, valid: Optional[Path], valid_lines: int, out: Path, tokenizer: Tokenizer
+        cls, tag: LangScript, train: Path, valid: Optional[Path], valid_lines: int, out: Path, tokenizer: AnyTokenizer
     ) -> Language:
         """Make one, with the fingerprint of its files and of the model."""
         parts: list[Any] = [valid_lines, HELD_OUT_RULE if valid_lines else 0, tokenizer.digest, PIECE]

@@ -13,11 +13,9 @@ from transformers import TrainerCallback
 from langsamp_plugin.data.hashing import key
 from langsamp_plugin.data.masking import Masking, mask_batch
 from langsamp_plugin.data.tagged_blocks import MASK_STREAM, drop_tags
+from langsamp_plugin.hf.data_bin import PADDED_VOCABULARY
 from langsamp_plugin.lang_script import LangScript, Tables
 from langsamp_plugin.modules.ignored import IGNORED
-
-PADDED_VOCABULARY = 1024
-"""How many rows more than its tokenizer has ids a model may have, as vocabularies are padded to round sizes."""
 
 
 class LangSampCollator:

@@ -24,6 +24,10 @@ from langsamp_plugin.data.tagged_blocks import Block, TaggedBlocks
 from langsamp_plugin.lang_script import LanguageTable, Tables, head_tags
 from langsamp_plugin.modules.ignored import IGNORED
 from langsamp_plugin.vocabulary.dictionary import SPECIAL, read_dictionary
+from langsamp_plugin.vocabulary.folder_tokenizer import IDS_FILENAME, read_token_ids
+
+PADDED_VOCABULARY = 1024
+"""How many rows more than its tokenizer has ids a model may have, as vocabularies are padded to round sizes."""
 
 
 class DataBin(Dataset[Block]):
@@ -70,7 +74,8 @@ class DataBin(Dataset[Block]):
         if tables is None:
             tables = Tables.load(folder) if (folder / LanguageTable.filename).is_file() else Tables.glot500()
         rows = np.array([tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
-        masking = _masking(folder / "dict.txt", mask_prob, leave_unmasked_prob, random_token_prob)
+        masking, bos = _masking(folder, mask_prob, leave_unmasked_prob, random_token_prob)
+        self.spare = PADDED_VOCABULARY if (folder / IDS_FILENAME).is_file() else 0
         self.vocab_size, self.with_ids, self.tables = len(masking.special), with_ids, tables
         languages, _ = read_languages(
             folders, split, combine=split == "train", tokens_per_sample=tokens_per_sample, vocab_size=self.vocab_size
@@ -100,7 +105,7 @@ class DataBin(Dataset[Block]):
             lang_ids=rows[at, 0],
             script_ids=rows[at, 1],
             masking=masking,
-            bos_id=SPECIAL.index("<s>"),
+            bos_id=bos,
             seed=seed,
             sampler=sampler,
             tag_dropout=tag_dropout if split == "train" else 0.0,
@@ -155,10 +160,11 @@ class DataBin(Dataset[Block]):
     def check_model(self, model: Any) -> None:
         """Raise ``ValueError`` where a model has another vocabulary, no tables, or other ones."""
         rows = model.config.vocab_size
-        if rows != self.vocab_size:
+        if not self.vocab_size <= rows <= self.vocab_size + self.spare:
+            what = "the tokenizer" if self.spare else "dict.txt"
             raise ValueError(
-                f"the model must have the vocabulary of dict.txt, {self.vocab_size:,} ids, but has {rows:,}: binarize "
-                "the data with the model's tokenizer"
+                f"the model must have the vocabulary of {what}, {self.vocab_size:,} ids, but has {rows:,}: "
+                "binarize the data with the model's tokenizer"
             )
         if not self.with_ids:
             return
@@ -175,32 +181,47 @@ class DataBin(Dataset[Block]):
                 )
 
 
-def _masking(path: Path, mask_prob: float, leave_unmasked_prob: float, random_token_prob: float) -> Masking:
-    """Return what :func:`langsamp_plugin.tasks.datasets.build_masking` returns for the same dictionary."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the data folder needs the dictionary it was binarized with")
-    symbols = [*SPECIAL, *read_dictionary(path)]
-    if "<mask>" not in symbols:
-        symbols.append("<mask>")
-    mask_id = symbols.index("<mask>")
-    special = np.zeros(len(symbols), dtype=bool)
-    special[[*range(len(SPECIAL)), mask_id]] = True
-    weights = np.array([not symbol.startswith("madeupword") for symbol in symbols], dtype=np.float64)
-    weights[special] = 0.0
+def _masking(
+    folder: Path, mask_prob: float, leave_unmasked_prob: float, random_token_prob: float
+) -> tuple[Masking, int]:
+    """Return how samples are corrupted, and the id that begins one.
+
+    With a ``dict.txt`` it is what :func:`langsamp_plugin.tasks.datasets.build_masking` returns for the same dictionary.
+    """
+    numbering = folder / IDS_FILENAME
+    if numbering.is_file():
+        ids = read_token_ids(numbering)
+        special = np.zeros(ids.size, dtype=bool)
+        special[[*ids.special, ids.bos, ids.eos, ids.pad, ids.mask]] = True
+        weights, mask_id, pad_id, bos_id = (~special).astype(np.float64), ids.mask, ids.pad, ids.bos
+    else:
+        symbols = _symbols(folder / "dict.txt")
+        mask_id, pad_id, bos_id = (symbols.index(name) for name in ("<mask>", "<pad>", "<s>"))
+        special = np.zeros(len(symbols), dtype=bool)
+        special[[*range(len(SPECIAL)), mask_id]] = True
+        weights = np.array([not symbol.startswith("madeupword") for symbol in symbols], dtype=np.float64)
+        weights[special] = 0.0
     if weights.sum() <= 0:
-        raise ValueError(f"{path} has no pieces: no token can be drawn as a random one")
+        raise ValueError(f"the dictionary of {folder} has no pieces: no token can be drawn as a random one")
     cumulative = np.cumsum(weights)
     masking = Masking(
         special=special,
         mask_id=mask_id,
-        pad_id=SPECIAL.index("<pad>"),
+        pad_id=pad_id,
         replacements=cumulative / cumulative[-1],
         mask_prob=mask_prob,
         leave_unmasked_prob=leave_unmasked_prob,
         random_token_prob=random_token_prob,
     )
     masking.check()
-    return masking
+    return masking, bos_id
+
+
+def _symbols(path: Path) -> list[str]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the data folder needs the dictionary it was binarized with")
+    symbols = [*SPECIAL, *read_dictionary(path)]
+    return symbols if "<mask>" in symbols else [*symbols, "<mask>"]
 
 
 def _short(*parts: Any) -> str:

@@ -14,6 +14,8 @@ from langsamp_plugin.megatron.stored import read_common
 
 RECORD = "langsamp.json"
 """Beside the weights: sizes, tags, and the dictionary's hash."""
+PROGRESS = "langsamp_run.json"
+"""In a checkpoint of this package's own loop: the same, and how far the run had come in which data."""
 
 
 class Record(NamedTuple):
@@ -80,9 +82,11 @@ def read_record(folder: Path, path: Optional[PathLike] = None) -> Record:
 
 def _check_against(folder: Path, place: Path, found: Record) -> None:
     """Raise ``ValueError`` where a checkpoint says otherwise of itself, as this package's own do."""
+    own = folder / PROGRESS
     try:
-        sizes = Record.from_json(read_common(folder)["langsamp"]).sizes
-    except (FileNotFoundError, KeyError, ValueError):  # Megatron-LM's own, with objects that are not read here
+        stored = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else read_common(folder)
+        sizes = Record.from_json(stored["langsamp"]).sizes
+    except (FileNotFoundError, KeyError, TypeError, ValueError):  # Megatron-LM's, with objects that are not read here
         return
     for name, value in sizes._asdict().items():
         if getattr(found.sizes, name) != value:

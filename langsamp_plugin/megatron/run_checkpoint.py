@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -10,13 +11,13 @@ from typing import Any
 
 import torch
 
-from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.megatron.data import check_same_data
 from langsamp_plugin.megatron.options import TrainingOptions
-from langsamp_plugin.megatron.record import RECORD
+from langsamp_plugin.megatron.record import PROGRESS, RECORD
 from langsamp_plugin.megatron.run import Run
 from langsamp_plugin.megatron.run_folder import LATEST, iteration_folder, mark_latest, remove_older
-from langsamp_plugin.megatron.stored import COMMON, check_stored, read_common
+from langsamp_plugin.megatron.stored import check_stored
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
 
 logger = logging.getLogger(__name__)
@@ -32,8 +33,8 @@ def load_run(run: Run, options: TrainingOptions) -> tuple[int, int]:
     model = _inner(run.model)
     wanted: dict[str, Any] = {"model": model.sharded_state_dict()}
     if resumed:
-        done, consumed = _progress(folder)
-        check_same_data(read_common(folder).get("data") or {}, run.dataset.fingerprint)
+        done, consumed, data = _progress(folder / PROGRESS)
+        check_same_data(data, run.dataset.fingerprint)
         wanted["optimizer"] = run.optimizer.sharded_state_dict(wanted["model"], is_loading=True)
     state = dist_checkpointing.load(wanted, str(folder))
     model.load_state_dict(state["model"])
@@ -45,16 +46,19 @@ def load_run(run: Run, options: TrainingOptions) -> tuple[int, int]:
     return done, consumed
 
 
-def _progress(folder: Path) -> tuple[int, int]:
-    """Return the steps that a run's checkpoint has done, and the samples that all ranks have consumed."""
-    common = read_common(folder)
-    done, consumed = common.get("iteration"), common.get("consumed_samples")
-    if type(done) is not int or type(consumed) is not int or min(done, consumed) < 0:
-        raise ValueError(
-            f"{folder / COMMON} must hold how many steps and samples were done, but has {done} and {consumed}: "
-            f"resume from another checkpoint, whose number {LATEST} then holds"
-        )
-    return done, consumed
+def _progress(path: Path) -> tuple[int, int, dict[str, Any]]:
+    """Return the steps that a checkpoint has done, the samples that all ranks have consumed, and of what data."""
+    remedy = f"resume from another checkpoint, whose number {LATEST} then holds"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, which says how far the run had come: {remedy}")
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        done, consumed, data = state["iteration"], state["consumed_samples"], state["data"]
+        if type(done) is not int or type(consumed) is not int or min(done, consumed) < 0 or not isinstance(data, dict):
+            raise ValueError(f"it has {done!r} steps and {consumed!r} samples")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error!r:.80}): {remedy}") from error
+    return done, consumed, data
 
 
 def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) -> None:
@@ -72,12 +76,14 @@ def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) 
     torch.distributed.barrier()
     state: dict[str, Any] = {"model": _inner(run.model).sharded_state_dict()}
     state["optimizer"] = run.optimizer.sharded_state_dict(state["model"])
-    state.update(
-        iteration=iteration, consumed_samples=consumed, data=run.dataset.fingerprint, langsamp=run.record.to_json()
-    )
+    state["iteration"] = iteration
     dist_checkpointing.save(state, str(partial))
     torch.distributed.barrier()
     if first:
+        # In a file of its own: versions of Megatron-Core keep what is not a tensor in different places.
+        progress = {"iteration": iteration, "consumed_samples": consumed, "data": run.dataset.fingerprint}
+        with atomic_write(partial / PROGRESS) as stream:
+            json.dump({**progress, "langsamp": run.record.to_json()}, stream)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
         mark_latest(save, str(iteration))

@@ -48,6 +48,8 @@ class Tokenizer:
         ValueError: it is not a SentencePiece model, or of a kind that Hugging Face's XLM-R tokenizer cannot reproduce.
     """
 
+    unk_id = UNK
+
     def __init__(self, path: PathLike):
         import sentencepiece
 
@@ -127,6 +129,12 @@ class Tokenizer:
         flat = np.fromiter(chain.from_iterable(encoded), dtype=np.int64, count=len(tokens) - len(sizes))
         tokens[inside] = self._token_ids[flat]
         return tokens, sizes
+
+    def save_beside(self, out: PathLike) -> None:
+        """Write the model and its ``dict.txt`` into a data folder; a folder that has the latter is complete."""
+        with atomic_write(Path(out) / SPM_FILENAME, "wb") as stream:
+            stream.write(self.path.read_bytes())
+        self.save_dictionary(Path(out) / "dict.txt")
 
     def save_dictionary(self, path: PathLike) -> None:
         """Write fairseq's ``dict.txt``: ``piece count`` a line, without special tokens, which fairseq adds itself."""
