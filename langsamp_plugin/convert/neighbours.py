@@ -47,7 +47,8 @@ def neighbour_weights(row: Mapping[str, int], new: Tokenizer, corpus: PathLike, 
     """
     pieces, vectors = _train(new, corpus, seed)
     old = [number for number, piece in enumerate(pieces) if piece in row]
-    fresh = [number for number, piece in enumerate(pieces) if piece not in row]
+    own = set(new.pieces)  # a character that the model does not know comes as itself and has no row to be made
+    fresh = [number for number, piece in enumerate(pieces) if piece in own and piece not in row]
     if not old:
         raise ValueError(f"{corpus} has no text with pieces that both vocabularies have: --new-pieces parts needs none")
     unit = torch.nn.functional.normalize(torch.from_numpy(vectors), dim=1)

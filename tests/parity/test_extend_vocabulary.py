@@ -7,6 +7,7 @@ from support import run, train_command
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.convert.init import init_checkpoint
+from langsamp_plugin.convert.neighbours import neighbour_weights
 from langsamp_plugin.convert.verification import verify_extension
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.errors import VerificationError
@@ -104,6 +105,32 @@ def test_other_starts(demo, trained, bigger, tmp_path, init):
         assert torch.allclose(after[rows].mean(0), words.mean(0), atol=5 * words.std().item() / len(rows) ** 0.5)
         one, other = torch.cov(after[rows].T), torch.cov(words.T)
         assert (one - other).norm() < 0.5 * other.norm() < (torch.eye(len(other)) * 0.02**2 - other).norm()
+
+
+def test_neighbours(demo, trained, bigger, extended, tmp_path):
+    """A new row is a weighted mean of at most ten old ones, the same each time; rare pieces start from their parts."""
+    pytest.importorskip("gensim")
+    old, new = Tokenizer(demo / "spm.model"), Tokenizer(bigger)
+    row = {piece: number for number, piece in enumerate(old.pieces, 4)}
+    weights = neighbour_weights(row, new, demo / "corpus" / "valid")
+    assert weights.keys() <= set(new.pieces) - row.keys() and len(weights) > 50
+    for found in weights.values():
+        assert 1 <= len(found) <= 10 and sum(share for _, share in found) == pytest.approx(1, abs=1e-5)
+        assert [share for _, share in found] == sorted((share for _, share in found), reverse=True)
+        assert all(4 <= number < old.vocab_size - 1 for number, _ in found)
+    options = {"spm": bigger, "old_spm": demo / "spm.model", "new_pieces": "neighbours"}
+    init_checkpoint(trained, tmp_path / "start.pt", corpus=demo / "corpus" / "valid", **options)
+    before, after, parts = (
+        load_checkpoint(path)["model"][EMBEDDING] for path in (trained, tmp_path / "start.pt", extended[0])
+    )
+    for number, piece in enumerate(new.pieces, 4):
+        if piece in weights:
+            expected = sum(share * before[place] for place, share in weights[piece])
+            assert torch.allclose(after[number], expected, atol=1e-6), piece
+        else:
+            assert torch.equal(after[number], parts[number]), piece
+    with pytest.raises(ValueError, match="name it with --corpus FOLDER"):
+        init_checkpoint(trained, tmp_path / "x.pt", **options)
 
 
 @pytest.mark.parametrize("flag", ["--finetune-from-model", "--restore-file"])
