@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -82,64 +82,48 @@ def draw_map(table: TableMap, out: Path) -> None:
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from textalloc import allocate
 
     for projection, positions in table.projections.items():
-        figure = Figure(figsize=(11, 8.5), dpi=130)
-        axes = figure.add_axes((0.07, 0.07, 0.74, 0.87))
-        if projection == "pca":
-            axes.set(
-                xlabel=f"first principal component ({table.share[0]:.0%} of the variance)",
-                ylabel=f"second principal component ({table.share[1]:.0%})",
-            )
-        else:
-            axes.set(xticks=[], yticks=[])
-        axes.margins(0.06)
-        labelled = _label(axes, table, positions)
         for colouring in table.points[0].colours:
-            points, alone = _draw_points(axes, table, positions, colouring)
-            title = f"{len(positions)} {table.noun} embeddings, {TITLES[projection]}"
+            groups = [point.colours[colouring] for point in table.points]
+            look = marks(groups)
+            alone = len(look) == len(groups)
+            figure = Figure(figsize=(11, 8.5), dpi=130)
+            axes = figure.add_axes((0.07, 0.07, 0.74, 0.87))
+            for name, (colour, shape) in look.items():
+                rows = [row for row, group in enumerate(groups) if group == name]
+                label = name if len(name) <= LEGEND_WIDTH else f"{name[: LEGEND_WIDTH - 1]}…"
+                label += "" if alone else f" ({len(rows)})"
+                axes.scatter(
+                    positions[rows, 0], positions[rows, 1], s=16, color=colour, marker=shape, label=label, linewidths=0
+                )
+            axes.margins(0.06)
+            if projection == "pca":
+                axes.set(
+                    xlabel=f"first principal component ({table.share[0]:.0%} of the variance)",
+                    ylabel=f"second principal component ({table.share[1]:.0%})",
+                )
+            else:
+                axes.set(xticks=[], yticks=[])
+            axes.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+            x, y = positions.T.astype(float)
+            # Of many languages the ones that a reader knows are labelled first.
+            order = sorted(range(len(x)), key=lambda row: table.points[row].colours.get("head") != "head")
+            shown = allocate(
+                axes, x[order], y[order], [table.points[row].code for row in order], x_scatter=x, y_scatter=y,
+                textsize=6.5 if len(x) > 60 else 8, draw_all=False, max_distance=0.05, min_distance=0.006,
+                linecolor="0.6", linewidth=0.4,
+            )[1]  # fmt: skip
+            labelled = sum(text is not None for text in shown)
+            title = f"{len(x)} {table.noun} embeddings, {TITLES[projection]}"
             title += "" if alone else f", coloured by {COLOURS[colouring]}"
-            axes.set_title(title if labelled == len(positions) else f"{title} ({labelled} labelled)", fontsize=10)
+            axes.set_title(title if labelled == len(x) else f"{title} ({labelled} labelled)", fontsize=10)
             # Text stays text in the SVG; the salt makes its ids, and so the file, the same each time.
             with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "langsamp"}):
                 for kind, metadata in (("png", None), ("svg", {"Date": None})):
                     with atomic_write(out / f"{table.noun}_{projection}_{colouring}.{kind}", "wb") as stream:
                         figure.savefig(stream, format=kind, metadata=metadata)
-            for drawn in points:
-                drawn.remove()
-
-
-def _label(axes: Any, table: TableMap, positions: np.ndarray) -> int:
-    """Write the codes for which there is room, the same in all colourings, and return how many."""
-    from textalloc import allocate
-
-    x, y = positions.T.astype(float)
-    axes.scatter(x, y, s=16).remove()  # sets the limits
-    axes.autoscale(False)
-    # Of many languages the ones that a reader knows are labelled first.
-    order = sorted(range(len(x)), key=lambda row: table.points[row].colours.get("head") != "head")
-    shown = allocate(
-        axes, x[order], y[order], [table.points[row].code for row in order], x_scatter=x, y_scatter=y,
-        textsize=6.5 if len(x) > 60 else 8, draw_all=False, max_distance=0.05, min_distance=0.006,
-        linecolor="0.6", linewidth=0.4,
-    )[1]  # fmt: skip
-    return sum(text is not None for text in shown)
-
-
-def _draw_points(axes: Any, table: TableMap, positions: np.ndarray, colouring: str) -> tuple[list[Any], bool]:
-    """Draw the points of a colouring; return them, and whether each is a group of its own."""
-    groups = [point.colours[colouring] for point in table.points]
-    look = marks(groups)
-    alone = len(look) == len(groups)
-    drawn = []
-    for name, (colour, shape) in look.items():
-        rows = [row for row, group in enumerate(groups) if group == name]
-        label = name if len(name) <= LEGEND_WIDTH else f"{name[: LEGEND_WIDTH - 1]}…"
-        label += "" if alone else f" ({len(rows)})"
-        x, y = positions[rows].T
-        drawn.append(axes.scatter(x, y, s=16, color=colour, marker=shape, label=label, linewidths=0))
-    axes.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    return drawn, alone
 
 
 def write_page(tables: Sequence[TableMap], path: Path, title: str) -> None:
