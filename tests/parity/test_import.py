@@ -1,13 +1,12 @@
 """Hugging Face to fairseq and back: nothing is lost, nothing is guessed, everything is proved."""
 
 import json
-import re
 import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import Evil, run, train_command
+from support import assert_same_weights, run, train_command
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
@@ -31,13 +30,6 @@ def rewrite(exported, **changes):
     tensors = {**load_file(exported / "model.safetensors"), **changes}
     tensors = {name: tensor.clone() for name, tensor in tensors.items() if tensor is not None}
     save_file(tensors, exported / "model.safetensors", {"format": "pt"})
-
-
-def assert_same_weights(one, other):
-    one, other = (load_checkpoint(path)["model"] for path in (one, other))
-    assert one.keys() == other.keys()
-    for name in one:
-        assert one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]), name
 
 
 @pytest.mark.parametrize("fold", [(), ("deu_Latn",), ("deu_Latn", "hin_Deva")])
@@ -114,88 +106,6 @@ def test_a_folder_as_others_have_it(exported, tmp_path, demo):
     # It goes out with its epsilon.
     export(tmp_path / "start" / "model.pt", tmp_path / "out", verify=True)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["layer_norm_eps"] == 1e-3
-
-
-def test_shards_and_pickles(exported, tmp_path, trained):
-    from transformers import XLMRobertaForMaskedLM
-
-    model = XLMRobertaForMaskedLM.from_pretrained(exported)
-    shutil.copytree(exported, tmp_path / "sharded")
-    (tmp_path / "sharded" / "model.safetensors").unlink()
-    model.save_pretrained(tmp_path / "sharded", max_shard_size="100KB")
-    shutil.copytree(exported, tmp_path / "pickled")
-    (tmp_path / "pickled" / "model.safetensors").unlink()
-    torch.save(model.state_dict(), tmp_path / "pickled" / "pytorch_model.bin")
-    assert len(list((tmp_path / "sharded").glob("model-*.safetensors"))) > 1
-    for name, options in (("sharded", {}), ("pickled", {"allow_pickle": True})):
-        import_checkpoint(tmp_path / name, tmp_path / f"{name}.out" / "model.pt", verify=True, **options)
-        assert_same_weights(trained, tmp_path / f"{name}.out" / "model.pt")
-    with pytest.raises(ValueError, match="a pickle: add --allow-pickle"):
-        import_checkpoint(tmp_path / "pickled", tmp_path / "x" / "model.pt")
-    torch.save({"roberta.x": torch.zeros(2), "evil": Evil()}, tmp_path / "pickled" / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="could run code"):
-        import_checkpoint(tmp_path / "pickled", tmp_path / "x" / "model.pt", allow_pickle=True)
-    assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"classifier.weight": torch.zeros(2), "adapter.bias": torch.zeros(2)},
-            "no place.*adapter.bias classifier.weight",
-        ),
-        ({"roberta.encoder.layer.1.output.dense.bias": None}, r"lacks 1 weights: encoder.*layers\.1\.fc2\.bias"),
-        ({"lm_head.layer_norm.bias": None}, r"no encoder\.lm_head\.layer_norm\.bias"),
-        ({"roberta.encoder.layer.0.output.dense.bias": torch.zeros(5)}, r"fc2\.bias \(5,\) instead of \(32,\)"),
-        ({"roberta.encoder.layer.2.output.dense.bias": torch.zeros(32)}, r"layers\.2\.fc2\.bias, which config\.json"),
-        ({"lm_head.decoder.weight": torch.zeros(2002, 32)}, "not tied"),
-        ({"lm_head.decoder.bias": torch.zeros(2002)}, "not tied"),
-    ],
-)
-def test_weights_that_do_not_fit_are_listed(copy, tmp_path, change, message):
-    rewrite(copy, **change)
-    with pytest.raises(ValueError, match=message):
-        import_checkpoint(copy, tmp_path / "out" / "model.pt")
-    assert not (tmp_path / "out").exists()
-
-
-def edit_config(exported, **changes):
-    path = exported / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "model.safetensors is damaged"),
-        (
-            lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
-            "model.safetensors is damaged or cut off",
-        ),
-        (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
-        (lambda folder: (folder / "config.json").unlink(), "config.json is missing"),
-        (lambda folder: (folder / "config.json").write_text("{"), "config.json is not a model configuration"),
-        (lambda folder: (folder / "sentencepiece.bpe.model").unlink(), "name the SentencePiece model.*--spm"),
-        (lambda folder: (folder / "sentencepiece.bpe.model").write_bytes(b"x"), "not a SentencePiece model"),
-        (lambda folder: (folder / "langsamp.safetensors").write_bytes(b"x"), "langsamp.safetensors is damaged"),
-        (lambda folder: edit_config(folder, model_type="bert"), "only xlm-roberta and xlm-roberta-xl can be imported"),
-        (lambda folder: edit_config(folder, hidden_act="silu"), "hidden_act must be gelu"),
-        (lambda folder: edit_config(folder, num_hidden_layers=3), "lacks 16 weights"),
-    ],
-)
-def test_damaged_folders(copy, tmp_path, damage, message):
-    damage(copy)
-    output = run("langsamp", "import", copy, "--out", tmp_path / "out" / "model.pt", expect=2)
-    assert re.search(message, output), output
-    assert not (tmp_path / "out").exists() and "Traceback" not in output
-
-
-def test_another_vocabulary_beside_it_is_not_overwritten(exported, tmp_path):
-    (tmp_path / "dict.txt").write_text("a 1\n")
-    with pytest.raises(ValueError, match="dict.txt is of another vocabulary"):
-        import_checkpoint(exported, tmp_path / "model.pt")
-    assert (tmp_path / "dict.txt").read_text() == "a 1\n" and not (tmp_path / "model.pt").exists()
 
 
 def test_checkpoints_of_2019(trained, tmp_path):
