@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from langsamp_plugin.modules import fused_softmax
+from langsamp_plugin.modules.logit_blocks import block_in_place, fused_block, gradient_in_place, make_logits
 from langsamp_plugin.modules.tied_embedding import TiedGradient
 
 BLOCK_BYTES = {"cpu": 2**27}
@@ -28,13 +28,6 @@ SHARE_OF_MEMORY = 12
 """One part in so many of a GPU's memory is a block's size: 80 GB hold all 4,915 masked tokens of 64 x 512 at 401,145
 words in about one block, 24 GB in four. Estimated and not measured."""
 
-ALIGNED = 64
-"""Elements to whose multiple the rows of a block of half-precision logits are padded in memory, never in meaning: fast
-matrix kernels of a GPU want rows that begin at multiples of 16 bytes, and 401,145 words are an odd number of
-elements."""
-
-CPU_SLICE = 1024
-"""Words whose logits one matrix product makes on a CPU; of 1,024 to 65,536 the fastest (examples/benchmarks)."""
 
 KINDS = ("auto", "blocks", "plain")
 
@@ -146,8 +139,8 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         losses, correct, log_sums = [], [], []
         for start in range(0, len(target_N), rows):
             part = slice(start, start + rows)
-            logits_RV = _logits(features_NC[part], weight_VC, bias_V)
-            block = (_fused_block if fused else _block_in_place)(logits_RV, target_N[part], early)
+            logits_RV = make_logits(features_NC[part], weight_VC, bias_V)
+            block = (fused_block if fused else block_in_place)(logits_RV, target_N[part], early)
             log_sums.append(block.log_sums_R)
             losses.append(block.log_sums_R - block.right_R)
             correct.append(block.right_R >= block.most_R)
@@ -172,86 +165,14 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
             gradients = _Gradients(features_NC, weight_VC)
             for start in range(0, len(target_N), ctx.rows):
                 part = slice(start, start + ctx.rows)
-                logits_RV = _logits(features_NC[part], weight_VC, bias_V)
-                if ctx.fused:
-                    gradient_in_place = fused_softmax.compiled(fused_softmax.gradient_in_place)
-                    gradient_in_place(logits_RV, target_N[part], log_sums_N[part], scale)
-                else:
-                    _gradient_in_place(logits_RV, logits_RV.float(), target_N[part], log_sums_N[part], scale)
+                logits_RV = make_logits(features_NC[part], weight_VC, bias_V)
+                gradient_in_place(logits_RV, target_N[part], log_sums_N[part], scale, ctx.fused)
                 gradients.add(part, logits_RV, None)
             return (*gradients.result(None, ctx.tied), *[None] * 5)
         if gradients.used:
             raise RuntimeError("the blockwise loss keeps its gradients for one backward pass only")
         gradients.used = True
         return (*gradients.result(scale, ctx.tied), *[None] * 5)
-
-
-def _logits(features_RC: Tensor, weight_VC: Tensor, bias_V: Tensor) -> Tensor:
-    """Return logits (R, V) in the dtype of their parts; in half precision rows are :data:`ALIGNED` in memory."""
-    rows, words = len(features_RC), len(weight_VC)
-    if features_RC.dtype != torch.float32:
-        logits_RV = features_RC.new_empty(rows, -(-words // ALIGNED) * ALIGNED)[:, :words]
-        return torch.addmm(bias_V, features_RC, weight_VC.t(), out=logits_RV)
-    if features_RC.device.type != "cpu":
-        return torch.addmm(bias_V, features_RC, weight_VC.t())
-    # A few rows against a whole vocabulary: in slices that stay in the cache this takes two thirds of the time.
-    logits_RV = features_RC.new_empty(rows, words)
-    for start in range(0, words, CPU_SLICE):
-        part = slice(start, start + CPU_SLICE)
-        torch.addmm(bias_V[part], features_RC, weight_VC[part].t(), out=logits_RV[:, part])
-    return logits_RV
-
-
-class _Block(NamedTuple):
-    """What is made of a block's logits, float32 (R,) but for the gradient.
-
-    Args:
-        log_sums_R: logarithm of the sum over the vocabulary of their exponentials.
-        right_R, most_R: the right word's logit, and the largest.
-        gradient_RV: of the logits, divided by ``factor_R`` where that is given.
-        factor_R: what it is to be multiplied by.
-    """
-
-    log_sums_R: Tensor
-    right_R: Tensor
-    most_R: Tensor
-    gradient_RV: Tensor
-    factor_R: Optional[Tensor]
-
-
-def _block_in_place(logits_RV: Tensor, target_R: Tensor, with_gradient: bool) -> _Block:
-    """Return losses' parts and gradient of a block; its logits are lost."""
-    right_R = logits_RV.gather(1, target_R[:, None])[:, 0].float()
-    most_R = logits_RV.amax(-1).float()
-    if logits_RV.dtype == torch.float32:
-        sums_R = logits_RV.sub_(most_R[:, None]).exp_().sum(-1)
-        if with_gradient:
-            logits_RV.scatter_add_(1, target_R[:, None], -sums_R[:, None])
-        return _Block(sums_R.log() + most_R, right_R, most_R, logits_RV, sums_R.reciprocal())
-    # One subtraction widens as it reads: no float32 copy of the logits themselves is made.
-    shares_RV = torch.sub(logits_RV, most_R[:, None]).exp_()
-    sums_R = shares_RV.sum(-1)
-    if with_gradient:
-        shares_RV.scatter_add_(1, target_R[:, None], -sums_R[:, None])
-        torch.mul(shares_RV, sums_R.reciprocal()[:, None], out=shares_RV)
-        logits_RV.copy_(shares_RV)
-    return _Block(sums_R.log() + most_R, right_R, most_R, logits_RV, None)
-
-
-def _fused_block(logits_RV: Tensor, target_R: Tensor, with_gradient: bool) -> _Block:
-    """Return what :func:`_block_in_place` does, by compiled functions; the gradient needs no factor."""
-    log_sums_R, right_R, most_R = fused_softmax.compiled(fused_softmax.sums)(logits_RV, target_R)
-    if with_gradient:
-        one = log_sums_R.new_ones(())
-        fused_softmax.compiled(fused_softmax.gradient_in_place)(logits_RV, target_R, log_sums_R, one)
-    return _Block(log_sums_R, right_R, most_R, logits_RV, None)
-
-
-def _gradient_in_place(logits_RV: Tensor, wide_RV: Tensor, target_R: Tensor, log_sums_R: Tensor, scale: Tensor) -> None:
-    """Put ``scale * (softmax - onehot)`` in place of half-precision logits; ``wide_RV`` is a float32 copy to use up."""
-    wide_RV.sub_(log_sums_R[:, None]).exp_()
-    wide_RV.scatter_add_(1, target_R[:, None], wide_RV.new_full((len(wide_RV), 1), -1))
-    logits_RV.copy_(wide_RV.mul_(scale))
 
 
 class _Gradients:

@@ -18,7 +18,7 @@ from measuring import RECORD_HELP, ROOT, Table, conditions
 from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(ROOT))
-from langsamp_plugin.modules import fused_softmax, head_loss
+from langsamp_plugin.modules import fused_softmax, head_loss, logit_blocks
 
 ROWS, WORDS, WIDTH = 64, 30_016, 16
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -60,7 +60,7 @@ def count(way: str, dtype: torch.dtype) -> tuple[int, int]:
         part.requires_grad_()
     target = torch.randint(WORDS, (ROWS,), generator=generator)
     head_loss.BLOCK_BYTES["cpu"] = 4 * ROWS * WORDS
-    head_loss.CPU_SLICE = WORDS  # one product, as on a GPU
+    logit_blocks.CPU_SLICE = WORDS  # one product, as on a GPU
     compiled = fused_softmax.compiled
     counter = CountPasses()
     if way == "fused":

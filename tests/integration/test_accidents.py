@@ -7,7 +7,9 @@ import json
 import os
 
 import pytest
-from accidents import ACCIDENTS, COMMANDS, VARIANTS, Bench, Disk, mounted, race, reference, run_cell
+from accident_commands import COMMANDS, Bench
+from accident_outputs import reference
+from accidents import ACCIDENTS, VARIANTS, Disk, mounted, race, run_cell
 
 SLOW = {
     "fairseq-train": ("disk full late", "link as --out", "SIGINT", "twice at once"),

@@ -11,7 +11,7 @@ from support import Task
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion, masked_positions
-from langsamp_plugin.modules import head_loss, tag_embedding
+from langsamp_plugin.modules import head_loss, logit_blocks, tag_embedding
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
 
 WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::is_nonzero", "aten::equal"}
@@ -131,7 +131,7 @@ def test_rows_of_the_mask_are_summed_by_themselves(dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_rows_of_half_precision_logits_are_aligned_in_memory(dtype):
     features, weight, bias = (torch.randn(shape, dtype=dtype) for shape in ((5, 8), (1001, 8), (1001,)))
-    logits = head_loss._logits(features, weight, bias)
+    logits = logit_blocks.make_logits(features, weight, bias)
     assert logits.shape == (5, 1001) and logits.stride() == (1024, 1)
     exact = F.linear(features.double(), weight.double(), bias.double())
     assert torch.allclose(logits.double(), exact, rtol=2**-7, atol=2**-7)
