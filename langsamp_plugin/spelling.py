@@ -164,7 +164,7 @@ def is_written_in(language: str, script: str) -> bool:
     from langcodes.data_dicts import LIKELY_SUBTAGS
 
     usual = usual_script(language) or ""
-    if script in ("Latn", SCRIPT_ALIASES.get(usual, usual)) or f"{language}_{script}" in _published_tags():
+    if script in ("Latn", SCRIPT_ALIASES.get(usual, usual)) or (language, script) in _further_scripts():
         return True
     code = langcodes.Language.get(language).language or language
     if LIKELY_SUBTAGS.get(f"und-{script}", "").partition("-")[0] in (code, language):  # Meitei and its letters
@@ -174,9 +174,13 @@ def is_written_in(language: str, script: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _published_tags() -> frozenset[str]:
+def _further_scripts() -> frozenset[tuple[str, str]]:
+    """Return the languages and scripts of the evaluation lists and of other published ones."""
     lines = (ASSETS / "paper_languages.tsv").read_text(encoding="utf-8").splitlines()
-    return frozenset(line.split("\t")[1] for line in lines if not line.startswith(("#", "task\t")))
+    tags = [line.split("\t")[1] for line in lines if not line.startswith(("#", "task\t"))]
+    further = (ASSETS / "further_scripts.tsv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split("\t") for line in further if not line.startswith("#")]
+    return frozenset([(tag[:3], tag[4:]) for tag in tags] + [(language, script) for language, script in rows])
 
 
 @lru_cache(maxsize=1)

@@ -52,6 +52,15 @@ def test_text_contradicts_the_usual_script(tmp_path):
     assert "srp_Latn by the letters of its text: sr" in output
 
 
+def test_scripts_that_only_lists_know_are_believed(tmp_path):
+    """Acehnese in Arabic letters and Kashmiri in Devanagari are in FLORES-200; English in Arabic letters is a mistake."""
+    arabic = ["هذا كتاب قديم جدا عن تاريخ المدينة", "نلتقي غدا في السوق صباحا"]
+    for name, lines in (("ace", arabic), ("min", arabic), ("kas", HINDI), ("eng", arabic)):
+        put(tmp_path / "src" / f"{name}.txt", lines)
+    write_corpus(tmp_path / "src", tmp_path / "out")
+    assert list(texts(tmp_path / "out")) == ["ace_Arab", "eng_Latn", "kas_Deva", "min_Arab"]
+
+
 def test_a_bad_name_does_not_stop_the_rest(tmp_path):
     for name in ("acr_Latn_removed", "simple", "be", "be-x-old", "fiu", "de", "validation"):
         put(tmp_path / "src" / name / "data.txt", RUSSIAN if name.startswith("be") else GERMAN)
