@@ -53,7 +53,7 @@ def test_text_contradicts_the_usual_script(tmp_path):
 
 
 def test_scripts_that_only_lists_know_are_believed(tmp_path):
-    """Acehnese in Arabic letters and Kashmiri in Devanagari are in FLORES-200; English in Arabic letters is a mistake."""
+    """FLORES-200 has Acehnese in Arabic letters and Kashmiri in Devanagari; English in Arabic letters is a mistake."""
     arabic = ["هذا كتاب قديم جدا عن تاريخ المدينة", "نلتقي غدا في السوق صباحا"]
     for name, lines in (("ace", arabic), ("min", arabic), ("kas", HINDI), ("eng", arabic)):
         put(tmp_path / "src" / f"{name}.txt", lines)
