@@ -64,8 +64,9 @@ def _safely(stock: Any) -> Any:
 def _mending(stock: Any) -> Any:
     def load(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
         if trainer.data_parallel_rank == 0 and not cfg.no_save:
-            # A checkpoint has the weights in float32, and mostly the optimizer's state besides.
-            weights = sum(parameter.numel() for parameter in trainer.model.parameters())
+            # A checkpoint has the weights in float32, and mostly the optimizer's state besides. The bare model is
+            # asked: trainer.model wraps it for data parallelism, which all workers have to do together.
+            weights = sum(parameter.numel() for parameter in trainer._model.parameters())
             hold_save_dir(cfg.save_dir, trainer.checkpoint_suffix, 4 * weights)
         if cfg.restore_file == LAST:
             if trainer.data_parallel_rank == 0:
