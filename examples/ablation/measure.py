@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from frozen import frozen_scores
-from report import name_parts
+from outcome import name_parts
 
 from langsamp_plugin.analysis.embeddings import analyze_embeddings
 from langsamp_plugin.analysis.neutrality import analyze_neutrality

@@ -48,7 +48,7 @@ def test_its_data_are_read(earlier):
 def test_a_language_is_added_to_its_data(earlier):
     before = {path: path.read_bytes() for path in (earlier / "data-bin").glob("???_????/*.bin")}
     (earlier / "more").mkdir()
-    (earlier / "more" / "nld_Latn.txt").write_text("Het kleine huis staat bij de rivier.\n" * 3 + "Een boot wacht.\n")
+    (earlier / "more" / "nld_Latn.txt").write_text("".join(f"Een boot wacht op dag {day}.\n" for day in range(40)))
     run("langsamp", "binarize", earlier / "more", "--spm", earlier / "data-bin" / "sentencepiece.bpe.model", "--out",
         earlier / "data-bin")  # fmt: skip
     assert (earlier / "data-bin" / "languages.tsv").read_text() == "deu\neng\nrus\nnld\n"
