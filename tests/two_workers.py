@@ -50,7 +50,11 @@ def start_two_workers(data, folder, updates, *more, backend="legacy_ddp"):
 
 
 def wait_for(workers):
-    outputs = [worker.communicate(timeout=300)[0] for worker in workers]
+    try:
+        outputs = [worker.communicate(timeout=300)[0] for worker in workers]
+    finally:  # two that wait for each other would do so for ever
+        for worker in workers:
+            worker.kill()
     assert [worker.returncode for worker in workers] == [0, 0], outputs[1][-3000:]
     return outputs
 
