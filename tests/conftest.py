@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import tarfile
 from pathlib import Path
@@ -22,6 +23,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Importing fairseq opens every logger, and numba, below UMAP, has much to say.
 logging.getLogger("numba").setLevel(logging.WARNING)
+# A shell lets what it runs in the background ignore SIGINT, and nohup SIGHUP, and so all that is started there; tests
+# send both.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_terminal_summary(terminalreporter):
