@@ -73,6 +73,13 @@ def test_two_slices_become_one_again(trained, imported, tmp_path):
         spm=imported / "sentencepiece.bpe.model",
     )  # fmt: skip
     assert_same_weights(trained, tmp_path / "back.pt")
+    lost = sorted((tmp_path / "two" / "iter_0000005").glob("__1_*.distcp"))[0]
+    lost.unlink()
+    with pytest.raises(ValueError, match=f"{lost.name}.*which is not in the folder"):
+        export_from_megatron(
+            tmp_path / "two" / "iter_0000005", tmp_path / "again.pt", record=imported / "langsamp.json",
+            spm=imported / "sentencepiece.bpe.model",
+        )  # fmt: skip
 
 
 def with_token_type(exported, out):
