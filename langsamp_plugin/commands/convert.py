@@ -68,19 +68,13 @@ def init(
 
     Example: langsamp init xlm-roberta-base --spm extended.model --out start/model.pt --verify
     """
-    from langsamp_plugin.convert.init import init_checkpoint
+    from langsamp_plugin.convert.init import NewInventory, NewVocabulary, init_checkpoint
 
     done = init_checkpoint(
         source,
         out,
-        spm=spm,
-        old_spm=old_spm,
-        dictionary=dictionary,
-        new_pieces=new_pieces,
-        corpus=corpus,
-        tables=tables,
-        new_rows=new_rows,
-        donors=split_list(donors),
+        vocabulary=NewVocabulary(spm, old_spm, dictionary, new_pieces, corpus),
+        inventory=NewInventory(tables, new_rows, split_list(donors)),
         allow_pickle=allow_pickle,
         drop_added=drop_added,
         overwrite=overwrite,

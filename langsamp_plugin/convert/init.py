@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 
@@ -13,6 +13,7 @@ from langsamp_plugin.checkpoint.fresh_checkpoint import check_out, fresh_checkpo
 from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.vocabulary import DIGEST, checkpoint_tokenizer
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING
+from langsamp_plugin.convert.import_hf import ImportResult
 from langsamp_plugin.convert.source_folder import check_beside, find_folder, read_folder, write_beside
 from langsamp_plugin.convert.table_rows import chosen_inventory, parse_donors, with_tables
 from langsamp_plugin.convert.verification import verify_extension, verify_folder
@@ -23,6 +24,39 @@ from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.progress import progress
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
+
+
+class NewVocabulary(NamedTuple):
+    """Another vocabulary for a checkpoint.
+
+    Args:
+        spm: a SentencePiece model to train with; rows follow their pieces. Without it the vocabulary stays.
+        old_spm: the source's own; by default the one in the folder, or in the checkpoint's data folder.
+        dictionary: the ``dict.txt`` of a checkpoint; by default the one in its data folder, or next to it.
+        new_pieces: how rows of new pieces start, see :mod:`~langsamp_plugin.convert.vocabulary_rows`.
+        corpus: folder of ``<tag>.txt`` from which ``neighbours`` learns which pieces are alike.
+    """
+
+    spm: Optional[PathLike] = None
+    old_spm: Optional[PathLike] = None
+    dictionary: Optional[PathLike] = None
+    new_pieces: str = DEFAULT_INIT
+    corpus: Optional[PathLike] = None
+
+
+class NewInventory(NamedTuple):
+    """Another inventory of languages and scripts for a checkpoint.
+
+    Args:
+        tables: the inventory that the checkpoint shall have: ``auto`` (the one it has, if any), ``data`` (that of the
+            data folder it was trained on), ``glot500``, or a folder with both tables.
+        new_rows: how rows start that the source lacks: ``random``, N(0, 0.02), or the ``mean`` of its rows.
+        donors: ``NEW=OLD``, codes that the source lacks and whose row to copy, such as ``gsw=deu`` or ``Copt=Grek``.
+    """
+
+    tables: str = "auto"
+    new_rows: str = "random"
+    donors: Sequence[str] = ()
 
 
 class InitResult(NamedTuple):
@@ -85,20 +119,7 @@ def import_checkpoint(
         bar.update()
         found = None
         if verify:
-            dtype = imported.state["model"][EMBEDDING].dtype
-            # A bias that was folded in half precision is a rounded one.
-            limit = torch.finfo(dtype).eps if imported.folded and dtype != torch.float32 else LIMIT
-            found = verify_folder(
-                imported.state,
-                tokenizer,
-                folder,
-                fold=imported.folded,
-                text=text,
-                compare_logits=not imported.new_head,
-                with_pickle=allow_pickle,
-                logits_limit=limit,
-            )
-            found.check()
+            found = _verify_import(imported, tokenizer, folder, text=text, allow_pickle=allow_pickle)
             bar.update()
         write_beside(out.parent, tokenizer)
         save_checkpoint(imported.state, out)
@@ -106,18 +127,33 @@ def import_checkpoint(
     return InitResult(imported.notes, found)
 
 
+def _verify_import(
+    imported: ImportResult, tokenizer: Tokenizer, folder: Path, *, text: Optional[PathLike], allow_pickle: bool
+) -> Verification:
+    """Compare what was read with its folder, and raise ``VerificationError`` where they differ."""
+    dtype = imported.state["model"][EMBEDDING].dtype
+    # A bias that was folded in half precision is a rounded one.
+    limit = torch.finfo(dtype).eps if imported.folded and dtype != torch.float32 else LIMIT
+    found = verify_folder(
+        imported.state,
+        tokenizer,
+        folder,
+        fold=imported.folded,
+        text=text,
+        compare_logits=not imported.new_head,
+        with_pickle=allow_pickle,
+        logits_limit=limit,
+    )
+    found.check()
+    return found
+
+
 def init_checkpoint(
     source: PathLike,
     out: PathLike,
     *,
-    spm: Optional[PathLike] = None,
-    old_spm: Optional[PathLike] = None,
-    dictionary: Optional[PathLike] = None,
-    new_pieces: str = DEFAULT_INIT,
-    corpus: Optional[PathLike] = None,
-    tables: str = "auto",
-    new_rows: str = "random",
-    donors: Sequence[str] = (),
+    vocabulary: NewVocabulary = NewVocabulary(),
+    inventory: NewInventory = NewInventory(),
     allow_pickle: bool = False,
     drop_added: bool = False,
     overwrite: bool = False,
@@ -130,15 +166,8 @@ def init_checkpoint(
         source: a Hugging Face folder or the name of one in the local cache, or a LangSAMP, ``roberta`` or ``xlmr``
             checkpoint of fairseq.
         out: the checkpoint to write, for ``--finetune-from-model`` or ``--restore-file``.
-        spm: a SentencePiece model to train with; rows follow their pieces. Without it the vocabulary stays.
-        old_spm: the source's own; by default the one in the folder, or in the checkpoint's data folder.
-        dictionary: the ``dict.txt`` of a checkpoint; by default the one in its data folder, or next to it.
-        new_pieces: how rows of new pieces start, see :mod:`~langsamp_plugin.convert.vocabulary_rows`.
-        corpus: folder of ``<tag>.txt`` from which ``neighbours`` learns which pieces are alike.
-        tables: the inventory that the checkpoint shall have: ``auto`` (the one it has, if any), ``data`` (that of the
-            data folder it was trained on), ``glot500``, or a folder with both tables.
-        new_rows: how rows start that the source lacks: ``random``, N(0, 0.02), or the ``mean`` of its rows.
-        donors: ``NEW=OLD``, codes that the source lacks and whose row to copy, such as ``gsw=deu`` or ``Copt=Grek``.
+        vocabulary: the one it shall have.
+        inventory: the languages and scripts it shall have.
         allow_pickle: take weights that are only there as a pickle.
         drop_added: leave out tokens that were added to a folder's vocabulary.
         overwrite: replace a checkpoint of a training, or another file.
@@ -152,38 +181,53 @@ def init_checkpoint(
     """
     out, notes = Path(out), []
     check_out(out, overwrite)
-    if donors and tables == "auto":
+    if inventory.donors and inventory.tables == "auto":
         raise ValueError("--donors fills rows of a new inventory: name it with --tables")
-    pairs = parse_donors(donors)
-    check_init(new_pieces, corpus)
-    tokenizer = Tokenizer(spm) if spm is not None else None
+    donors = parse_donors(inventory.donors)
+    check_init(vocabulary.new_pieces, vocabulary.corpus)
+    new = Tokenizer(vocabulary.spm) if vocabulary.spm is not None else None
     source = find_folder(source)
-    from_folder = source.is_dir()
-    old: Optional[Tokenizer] = None
-    if from_folder:
+    old: Optional[Tokenizer]
+    beside: Optional[Tokenizer] = None
+    if source.is_dir():
         imported, old = read_folder(
-            source, out, spm=old_spm, allow_pickle=allow_pickle, drop_added=drop_added, seed=seed
+            source, out, spm=vocabulary.old_spm, allow_pickle=allow_pickle, drop_added=drop_added, seed=seed
         )
-        state, notes = imported.state, imported.notes
-        check_beside(out.parent, tokenizer or old)
+        state, notes, beside = imported.state, imported.notes, new or old
+        check_beside(out.parent, beside)
     else:
-        state = load_roberta(source)
-        if tokenizer is not None:  # without another vocabulary nobody needs to know the pieces
-            old = checkpoint_tokenizer(state, source, spm=old_spm, dictionary=dictionary, flag="--old-spm")
-        state = fresh_checkpoint(state, state["model"])
-    inventory = chosen_inventory(tables, state)
-    if inventory is not None:
-        state["model"] = with_tables(state["model"], inventory, new_rows=new_rows, donors=pairs, seed=seed)
+        state, old = _read_checkpoint(source, vocabulary)
+    tables = chosen_inventory(inventory.tables, state)
+    if tables is not None:
+        state["model"] = with_tables(state["model"], tables, new_rows=inventory.new_rows, donors=donors, seed=seed)
     extension = found = None
-    if tokenizer is not None and old is not None:
-        extended, extension = extend_vocabulary(state, old, tokenizer, init=new_pieces, corpus=corpus, seed=seed)
-        extended["task_state"][DIGEST] = dictionary_digest(tokenizer.pieces)
-        if verify:
-            found = verify_extension(state, old, extended, tokenizer)
-            found.check()
-        state = extended
-    final = tokenizer or old
-    if from_folder and final is not None:
-        write_beside(out.parent, final)
+    if new is not None and old is not None:
+        state, extension, found = _with_vocabulary(state, old, new, vocabulary, verify=verify, seed=seed)
+    if beside is not None:
+        write_beside(out.parent, beside)
     save_checkpoint(state, out)
     return InitResult(notes, found, extension)
+
+
+def _read_checkpoint(path: Path, vocabulary: NewVocabulary) -> tuple[dict[str, Any], Optional[Tokenizer]]:
+    """Return a checkpoint without its training, and what turns text into its rows; ``None`` if no row shall move."""
+    state = load_roberta(path)
+    tokenizer = None
+    if vocabulary.spm is not None:
+        tokenizer = checkpoint_tokenizer(
+            state, path, spm=vocabulary.old_spm, dictionary=vocabulary.dictionary, flag="--old-spm"
+        )
+    return fresh_checkpoint(state, state["model"]), tokenizer
+
+
+def _with_vocabulary(
+    state: dict[str, Any], old: Tokenizer, new: Tokenizer, options: NewVocabulary, *, verify: bool, seed: int
+) -> tuple[dict[str, Any], Extension, Optional[Verification]]:
+    """Return the checkpoint with rows for another tokenizer, what that changed, and the comparison with the old one."""
+    extended, extension = extend_vocabulary(state, old, new, init=options.new_pieces, corpus=options.corpus, seed=seed)
+    extended["task_state"][DIGEST] = dictionary_digest(new.pieces)
+    found = None
+    if verify:
+        found = verify_extension(state, old, extended, new)
+        found.check()
+    return extended, extension, found

@@ -6,7 +6,7 @@ from support import run, train_command
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.convert.init import init_checkpoint
+from langsamp_plugin.convert.init import NewInventory, NewVocabulary, init_checkpoint
 from langsamp_plugin.convert.neighbours import neighbour_weights
 from langsamp_plugin.convert.verification import verify_extension
 from langsamp_plugin.data.binarizer import binarize
@@ -29,7 +29,7 @@ def bigger(demo, tmp_path_factory):
 @pytest.fixture(scope="module")
 def extended(demo, trained, bigger, tmp_path_factory):
     out = tmp_path_factory.mktemp("extended") / "start.pt"
-    return out, init_checkpoint(trained, out, spm=bigger, old_spm=demo / "spm.model").extension
+    return out, init_checkpoint(trained, out, vocabulary=NewVocabulary(bigger, demo / "spm.model")).extension
 
 
 def test_rows_follow_their_pieces(demo, trained, bigger, extended):
@@ -91,7 +91,8 @@ def test_verification_finds_a_row_in_the_wrong_place(demo, trained, bigger, exte
 
 @pytest.mark.parametrize("init", ["mean", "random", "normal"])
 def test_other_starts(demo, trained, bigger, tmp_path, init):
-    init_checkpoint(trained, tmp_path / "start.pt", spm=bigger, old_spm=demo / "spm.model", new_pieces=init)
+    vocabulary = NewVocabulary(bigger, demo / "spm.model", new_pieces=init)
+    init_checkpoint(trained, tmp_path / "start.pt", vocabulary=vocabulary)
     old, new = Tokenizer(demo / "spm.model"), Tokenizer(bigger)
     before, after = (load_checkpoint(path)["model"][EMBEDDING] for path in (trained, tmp_path / "start.pt"))
     rows = [number for number, piece in enumerate(new.pieces, 4) if piece not in set(old.pieces)]
@@ -118,8 +119,9 @@ def test_neighbours(demo, trained, bigger, extended, tmp_path):
         assert 1 <= len(found) <= 10 and sum(share for _, share in found) == pytest.approx(1, abs=1e-5)
         assert [share for _, share in found] == sorted((share for _, share in found), reverse=True)
         assert all(4 <= number < old.vocab_size - 1 for number, _ in found)
-    options = {"spm": bigger, "old_spm": demo / "spm.model", "new_pieces": "neighbours"}
-    init_checkpoint(trained, tmp_path / "start.pt", corpus=demo / "corpus" / "valid", **options)
+    vocabulary = NewVocabulary(bigger, demo / "spm.model", new_pieces="neighbours")
+    with_corpus = vocabulary._replace(corpus=demo / "corpus" / "valid")
+    init_checkpoint(trained, tmp_path / "start.pt", vocabulary=with_corpus)
     before, after, parts = (
         load_checkpoint(path)["model"][EMBEDDING] for path in (trained, tmp_path / "start.pt", extended[0])
     )
@@ -130,7 +132,7 @@ def test_neighbours(demo, trained, bigger, extended, tmp_path):
         else:
             assert torch.equal(after[number], parts[number]), piece
     with pytest.raises(ValueError, match="name it with --corpus FOLDER"):
-        init_checkpoint(trained, tmp_path / "x.pt", **options)
+        init_checkpoint(trained, tmp_path / "x.pt", vocabulary=vocabulary)
 
 
 @pytest.mark.parametrize("flag", ["--finetune-from-model", "--restore-file"])
@@ -159,7 +161,7 @@ def test_pieces_are_appended_behind_the_old_ones(demo, tmp_path):
 
 def test_tables_are_added(demo, trained, tmp_path):
     """Rows of codes that are there stay, the others are drawn; an inventory that would lose a row is refused."""
-    init_checkpoint(trained, tmp_path / "start.pt", tables="glot500")
+    init_checkpoint(trained, tmp_path / "start.pt", inventory=NewInventory("glot500"))
     before, after = load_checkpoint(trained)["model"], load_checkpoint(tmp_path / "start.pt")["model"]
     codes = decode_codes(after["encoder.lang_embedding.codes"])
     assert len(codes) == 610 and after["encoder.script_embedding.weight"].shape == (30, 32)
@@ -170,16 +172,16 @@ def test_tables_are_added(demo, trained, tmp_path):
     (tmp_path / "languages.tsv").write_text("eng\n")
     (tmp_path / "scripts.tsv").write_text("Latn\n")
     with pytest.raises(ValueError, match="lacks codes that the checkpoint has rows for: deu"):
-        init_checkpoint(trained, tmp_path / "x.pt", tables=str(tmp_path))
+        init_checkpoint(trained, tmp_path / "x.pt", inventory=NewInventory(str(tmp_path)))
 
 
 def test_wrong_input(demo, trained, bigger, tmp_path):
     with pytest.raises(
         ValueError, match=r"11 pieces that .* lacks.* 2,002 word embeddings, the model makes 2,602 tokens"
     ):
-        init_checkpoint(trained, tmp_path / "x.pt", spm=demo / "spm.model", old_spm=bigger)
+        init_checkpoint(trained, tmp_path / "x.pt", vocabulary=NewVocabulary(demo / "spm.model", bigger))
     with pytest.raises(ValueError, match="must be one of neighbours, parts, mean"):
-        init_checkpoint(trained, tmp_path / "x.pt", spm=bigger, old_spm=demo / "spm.model", new_pieces="zero")
+        init_checkpoint(trained, tmp_path / "x.pt", vocabulary=NewVocabulary(bigger, new_pieces="zero"))
     assert not (tmp_path / "x.pt").exists()
 
 

@@ -6,7 +6,7 @@ from support import run
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.convert.init import init_checkpoint
+from langsamp_plugin.convert.init import NewVocabulary, init_checkpoint
 from langsamp_plugin.corpus.text import read_lines
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 from langsamp_plugin.vocabulary.trim import trim_tokenizer
@@ -43,7 +43,9 @@ def test_the_corpus_is_split_as_before(demo, corpus, trimmed):
 
 
 def test_features_are_the_same_bit_for_bit(demo, corpus, trained, trimmed, tmp_path):
-    done = init_checkpoint(trained, tmp_path / "start.pt", spm=trimmed.tokenizer.path, verify=True)
+    done = init_checkpoint(
+        trained, tmp_path / "start.pt", vocabulary=NewVocabulary(trimmed.tokenizer.path), verify=True
+    )
     change = done.extension
     assert change.new == 0 and change.dropped == trimmed.before - change.kept
     assert change.parameters[0] - change.parameters[1] == change.dropped * 33  # a row and its bias
