@@ -212,6 +212,26 @@ def test_a_dictionary_of_another_size_is_named(demo, tmp_path):
     assert not (tmp_path / "save" / "checkpoint_last.pt").exists()
 
 
+@pytest.mark.parametrize("start", ["resumed", "--finetune-from-model"])
+def test_rows_of_another_dictionary_are_refused(demo, trained, tmp_path, start):
+    """Of the same size, two pieces exchanged: the weights have a place, and two rows would belong to other pieces."""
+    shutil.copytree(demo / "data-bin", tmp_path / "data")
+    path = tmp_path / "data" / "dict.txt"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*lines[:-2], lines[-1], lines[-2]]), encoding="utf-8")
+    save = tmp_path / "save"
+    more = ("--reset-dataloader",) if start == "resumed" else (start, trained)
+    if start == "resumed":
+        save.mkdir()
+        shutil.copy(trained, save / "checkpoint_last.pt")
+    log = run(*train_command(tmp_path / "data", save, 22, *more), expect=1)
+    assert re.search(r"\.pt was trained with another dictionary \(hash \w{16}\) than this data's dict.txt", log)
+    assert "num_updates 2" not in log and not list(save.glob("checkpoint_1*"))
+    # Control: with its own dictionary the same run starts.
+    shutil.copy(demo / "data-bin" / "dict.txt", path)
+    assert "num_updates 22" in run(*train_command(tmp_path / "data", save, 22, *more))
+
+
 def test_an_average_of_the_weights_is_kept(demo, tmp_path):
     """--store-ema: the tables' codes are integers, and are copied."""
     for updates in (3, 5):
