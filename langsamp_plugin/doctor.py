@@ -23,6 +23,11 @@ EXTRAS = {
     **dict.fromkeys(("django", "polib", "tensorboard"), "demo"),
 }
 
+DISTRIBUTIONS = {
+    "sklearn": "scikit-learn", "umap": "umap-learn", "megatron": "megatron-core", "django": "Django",
+}  # fmt: skip
+"""What pip calls the packages that are imported under another name; metadata tells it from Python 3.11 on only."""
+
 FAIRSEQ = (
     "Python 3.9 or 3.10: pip install fairseq==0.12.2 with pip < 24.1; Python 3.11 or 3.12: pip install --no-deps "
     "ve-fairseq==0.12.3, then its needs as in scripts/install.sh"
@@ -154,8 +159,9 @@ def _extra(extra: str) -> CheckResult:
         return CheckResult(
             "note", f"extra {extra}: without {', '.join(missing)}", f"pip install 'langsamp-plugin[{extra}]'"
         )
-    names = metadata.packages_distributions() if sys.version_info >= (3, 10) else {}
-    return CheckResult("ok", f"extra {extra}: {_versions(*(names.get(package, [package])[0] for package in packages))}")
+    return CheckResult(
+        "ok", f"extra {extra}: {_versions(*(DISTRIBUTIONS.get(package, package) for package in packages))}"
+    )
 
 
 def _machine() -> Iterator[CheckResult]:
