@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import os
 import shutil
+import threading
+import time
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +81,7 @@ def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) 
     state: dict[str, Any] = {"model": _inner(run.model).sharded_state_dict()}
     state["optimizer"] = run.optimizer.sharded_state_dict(state["model"])
     state["iteration"] = iteration
+    _prepare_results_queue()
     dist_checkpointing.save(state, str(partial))
     torch.distributed.barrier()
     if first:
@@ -89,6 +94,28 @@ def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) 
         mark_latest(save, str(iteration))
         remove_older(save, options.keep, newest=iteration)
     torch.distributed.barrier()
+
+
+def _prepare_results_queue() -> None:
+    """Give Megatron-Core's writer a queue whose process ends with this one.
+
+    It makes one itself where there is none, in a process that a SIGKILL of the training would leave behind for ever.
+    """
+    from megatron.core.dist_checkpointing.strategies import filesystem_async
+
+    if getattr(filesystem_async, "_results_queue", "unknown version") is None:
+        manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
+        manager.start(_end_with_parent, (os.getpid(),))
+        filesystem_async._results_queue = manager.Queue()
+
+
+def _end_with_parent(parent: int) -> None:
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _copy_beside(load: PathLike, save: Path) -> None:

@@ -1,6 +1,7 @@
 """Training on Megatron-Core is fairseq-train's, whatever number of ranks it runs on and wherever it was killed."""
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,8 +103,14 @@ def test_a_killed_run_resumes_with_another_number_of_ranks(demo, start, one_rank
     while not latest.exists():
         assert process.is_alive(), process.exitcode
         time.sleep(0.02)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
     process.join()
+    # Megatron-Core's queue has a process of its own, which must not outlive the training.
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert children and time.monotonic() < deadline, children
+        time.sleep(0.1)
     stopped = int(latest.read_text())
     assert stopped in (10, 20)  # a slow machine may have let it come further
     latest.write_text("10")
