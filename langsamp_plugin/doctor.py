@@ -98,7 +98,7 @@ def _torch(torch: Any) -> Iterator[CheckResult]:
         return
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)
-        precision = "bf16 and fp16" if torch.cuda.is_bf16_supported() else "fp16, no bf16"
+        precision = "bf16 and fp16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16, no bf16"
         yield CheckResult("ok", f"GPU {number}: {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {precision}")
     if torch.cuda.device_count() > 1 and not torch.distributed.is_nccl_available():
         yield CheckResult("note", "torch has no NCCL", "several GPUs would train over gloo, which is slow")

@@ -88,10 +88,11 @@ def measure(out: Path, name: str, tasks: list[str], limit: int, langs: list[str]
         baseline = out / "hf" / f"vanilla-{seed}"
     parallel = out / "eval" / ("sib200" if (out / "eval" / "sib200").is_dir() else "sr_bible")
     settings = {**weights, "limit": limit, "langs": langs, "data": file_state(parallel.resolve())}
+    compared = {} if baseline is None else {"baseline": file_state(baseline)}
     unless_there(
         out / "neutrality" / name / "neutrality.json",
         f"neutrality of {name}",
-        settings,
+        {**settings, **compared},
         lambda: (
             analyze_neutrality(
                 folder, parallel, out / "neutrality" / name, baseline=baseline, langs=langs, cache_folder=out / ".cache"

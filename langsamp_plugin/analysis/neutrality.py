@@ -73,11 +73,11 @@ def pair_scores(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float
         ``cosine``, ``unrelated``, ``margin`` and ``top1`` of :class:`Pair`.
     """
     count = len(one)
+    forth, back = both_ranks(one, other)
     one, other = (side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) for side in (one, other))
     parallel = float(np.einsum("nc,nc->", one, other))
     # All n * n cosines are the product of the sums; what is not parallel is the rest.
     unrelated = (float(one.sum(0) @ other.sum(0)) - parallel) / (count * (count - 1))
-    forth, back = both_ranks(one, other)
     top1 = 50.0 * float((forth == 1).mean() + (back == 1).mean())
     return parallel / count, unrelated, parallel / count - unrelated, top1
 

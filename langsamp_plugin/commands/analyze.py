@@ -62,6 +62,7 @@ def analyze_neutrality(
     layer: Optional[int] = typer.Option(
         None, help="Block whose states are pooled; by default two thirds up (8 of 12)."
     ),
+    baseline_layer: Optional[int] = typer.Option(None, help="The baseline's block; by default --layer."),
     limit: int = typer.Option(0, min=0, help="At most N sentences; 0 takes all."),
     langs: str = typer.Option(
         "", help="Tags, separated by commas; by default the paper's ten, as far as they are there."
@@ -75,7 +76,12 @@ def analyze_neutrality(
     """
     from langsamp_plugin.analysis.neutrality import analyze_neutrality as run
 
-    result = run(model, data, out, baseline=baseline, langs=split_list(langs), layer=layer, limit=limit)
+    if baseline_layer is not None and baseline is None:
+        raise ValueError("--baseline-layer is of the model of --baseline: name one, or leave it out")
+    result = run(
+        model, data, out, baseline=baseline, langs=split_list(langs), layer=layer, baseline_layer=baseline_layer,
+        limit=limit,
+    )  # fmt: skip
     print(f"{'':<28} {'cosine':>8} {'not parallel':>13} {'margin':>8} {'top-1':>7} {'probe':>7}")
     for name, path in (("model", model), ("baseline", baseline)):
         found = result[name]

@@ -12,7 +12,7 @@ import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_write
 
-VERSION = 2
+VERSION = 3
 """Raised when pooling, encoding, fine-tuning or metrics change what they compute: older values are then not found."""
 
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.vocab")

@@ -44,6 +44,13 @@ class Compute(NamedTuple):
             raise ValueError(f"--device is {self.device!r}, but this machine has {torch.cuda.device_count()} GPUs")
         return device
 
+    def key(self, precision: str) -> list[Any]:
+        """Return what a value depends on besides model and data: kind of device, precision, tokens of a batch.
+
+        Which of several GPUs it was is no part of it, so that the parts of several jobs join.
+        """
+        return [self.where().type, precision, self.batch_tokens]
+
     def finetuning_precision(self, wanted: str = AUTO) -> str:
         """Return the precision of fine-tuning: the flag's, else the protocol's, else what the device does best.
 

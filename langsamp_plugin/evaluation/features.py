@@ -35,7 +35,7 @@ class FeatureStore:
         self.cache, self.model, self.tokenizer, self.compute = cache, model, tokenizer, compute
         self.max_length, self.on_batch = max_length, on_batch
         self.precision = compute.feature_precision()
-        key = [*software_key(), model_hash, max_length, self.precision, compute.batch_tokens]
+        key = [*software_key(), model_hash, max_length, *compute.key(self.precision)]
         self.folder = f"features/{hash_of('mean', *key)}"
         self.made: list[dict[str, Any]] = []
 

@@ -135,7 +135,8 @@ def finetune(
     precision = compute.finetuning_precision(settings.precision)
     loop = _Loop(model, settings, examples, kind, tokenizer.pad_token_id, precision, str(folder))
     loop.decay_over(sum(map(len, groups)) if not settings.recipe.decay_by_batch else _batches(groups))
-    best = BestWeights(above=-1.0)
+    best = BestWeights(above=0.0 if settings.recipe.never_zero else -1.0)
+    on_dev = "f1_spans" if kind == TAGGING and settings.recipe.spans_on_dev else "f1"
     curve: list[tuple[int, float]] = []
     model.train()
     with progress(total=sum(map(len, groups)), desc=description, unit="update") as bar:
@@ -149,15 +150,15 @@ def finetune(
                 if regular or at_end:
                     score = score_split(
                         model, dev_encoded, dev, labels, kind, tokenizer.pad_token_id, compute, precision
-                    )["f1"]
+                    )[on_dev]
                     curve.append((loop.updates, score))
                     best.offer(score, model)
                     model.train()
                     bar.set_postfix_str(f"dev F1 {score:.1f}, best {best.score:.1f}")
-    assert best.weights is not None
-    model.load_state_dict(best.weights)
+    if best.weights is not None:
+        model.load_state_dict(best.weights)
     check_weights(model, f"the fine-tuned {folder}")
-    return FineTunedModel(model.eval(), labels, curve, best.score)
+    return FineTunedModel(model.eval(), labels, curve, max(best.score, 0.0))
 
 
 def update_groups(lengths: Sequence[int], settings: Settings, seed: int) -> list[list[list[list[int]]]]:

@@ -63,7 +63,7 @@ class SeedRun:
 
     def score(self, tag: LangScript, test: Labelled) -> dict[str, Any]:
         """Return ``scores``, ``long``, ``unknown`` and ``made`` of a language."""
-        name = hash_of(self.key, hash_texts(*test), self.compute.batch_tokens)
+        name = hash_of(self.key, hash_texts(*test))
         if self.samples is not None and not self._sample_file(tag).is_file():
             value = self._test(tag, test)
             return dict(self.cache.json("scores", name, lambda: value))
@@ -160,7 +160,8 @@ def run_finetuning(
     tokenizer = load_tokenizer(folder)
     precision = compute.finetuning_precision(settings.precision)
     shown = {field: getattr(settings, field) for field in SHOWN}
-    shown = {**shown, "recipe": settings.recipe._asdict(), "precision": precision}
+    shown = {**shown, "recipe": settings.recipe._asdict(), "device": compute.where().type}
+    shown = {**shown, "precision": precision, "batch_tokens": compute.batch_tokens}
     train_hash = hash_of(hash_texts(*plan.train), hash_texts(*plan.dev))
     scores: dict[str, dict[str, list[float]]] = {str(tag): {} for tag in plan.tags}
     notes: dict[str, None] = dict.fromkeys(plan.notes)
@@ -195,7 +196,7 @@ def run_finetuning(
     )
     return Result(
         task=plan.task.name, model=name, metric=plan.task.metric, source=str(plan.source), seeds=list(settings.seeds),
-        settings={**shown, "limit": plan.limit, "batch_tokens": compute.batch_tokens}, scores=scores,
+        settings={**shown, "limit": plan.limit}, scores=scores,
         sizes={str(tag): len(test.texts) for tag, test in plan.tests.items()}, not_scored=plan.not_scored,
         notes=list(notes), by_layer={}, curves=curves, provenance={**record, **summarise(made)}, title=plan.task.title,
     )  # fmt: skip

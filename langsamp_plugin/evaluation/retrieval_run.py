@@ -69,7 +69,7 @@ def run_retrieval(
         "protocol": plan.settings.protocol, "max_length": plan.settings.max_length,
         "min_pairs": plan.settings.min_pairs,
         "most_pairs": plan.settings.most_pairs, "layer": main, "pooling": "mean", "limit": plan.limit,
-        "precision": store.precision, "batch_tokens": compute.batch_tokens,
+        "device": compute.where().type, "precision": store.precision, "batch_tokens": compute.batch_tokens,
     }  # fmt: skip
     notes = [
         f"{count} sentences of {tag} are longer than {max_length} tokens and were cut"

@@ -18,6 +18,9 @@ from langsamp_plugin.evaluation.plan import TaskPlan, make_plan
 from langsamp_plugin.evaluation.results import Result, load_result, model_name, result_path
 from langsamp_plugin.evaluation.tasks import FIXED, PUBLISHED, RETRIEVAL
 
+TOKENIZER_FILES = ("sentencepiece.bpe.model", "dict.txt", "tokenizer_ids.json", "tokenizer/tokenizer.json")
+"""Files of a data folder, or next to a checkpoint, that an export depends on besides the checkpoint."""
+
 
 class Evaluation(NamedTuple):
     """What was asked for, with its data looked at.
@@ -200,15 +203,16 @@ def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> P
     if model.is_dir():
         return model
     from langsamp_plugin.checkpoint.loading import load_checkpoint
-    from langsamp_plugin.checkpoint.options import SPM_FILENAME, training_data_folder
+    from langsamp_plugin.checkpoint.options import training_data_folder
     from langsamp_plugin.convert.export import export
 
     if not model.is_file():
         raise FileNotFoundError(f"model {model} is missing: name a Hugging Face folder or a fairseq checkpoint")
     stat = model.stat()
-    data = training_data_folder(load_checkpoint(model)) if spm is None else None
-    pieces = Path(spm) if spm is not None else data / SPM_FILENAME if data is not None else None
-    contents = hashlib.blake2b(pieces.read_bytes()).hexdigest() if pieces is not None and pieces.is_file() else ""
+    # What turns text into rows is read from these places; other contents are another model.
+    folders = [model.parent, *filter(None, [training_data_folder(load_checkpoint(model))])]
+    files = [folder / name for folder in folders for name in TOKENIZER_FILES] + ([Path(spm)] if spm else [])
+    contents = {str(file): hashlib.blake2b(file.read_bytes()).hexdigest() for file in files if file.is_file()}
     target = cache.folder / "exported" / hash_of(str(model.resolve()), stat.st_size, stat.st_mtime_ns, contents)
     if not target.is_dir():
         export(model, target, spm=spm)

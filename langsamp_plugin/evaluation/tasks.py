@@ -24,6 +24,8 @@ class Recipe(NamedTuple):
         random_order: batches are drawn at random, and never sorted by length.
         second_end: inputs end in two ``</s>``.
         cut_long: tagged sentences longer than the model are cut and not split between words.
+        spans_on_dev: the dev score of tags is F1 over spans, also where tags have no spans (POS).
+        never_zero: a dev score of 0 is no best one: where all are 0, the last weights are taken and not the first.
     """
 
     clip: float = 1.0
@@ -36,6 +38,8 @@ class Recipe(NamedTuple):
     random_order: bool = False
     second_end: bool = False
     cut_long: bool = False
+    spans_on_dev: bool = False
+    never_zero: bool = False
 
 
 class Settings(NamedTuple):
@@ -126,7 +130,7 @@ WORDS = Settings(
 PUBLISHED_WORDS = WORDS._replace(
     seeds=(1,), precision="float32",
     recipe=Recipe(mean_by_batch=True, carry=True, decay_first=True, look_after_epochs=False, random_order=True,
-                  second_end=True, cut_long=True),
+                  second_end=True, cut_long=True, spans_on_dev=True, never_zero=True),
 )  # fmt: skip
 """Of evaluation/tagging/run_tag.py and evaluate_all_{ner,pos}.sh at cisnlp/LangSAMP."""
 

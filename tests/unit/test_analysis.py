@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from langsamp_plugin.analysis import tag_swap as tag_swap_module
 from langsamp_plugin.analysis.embedding_map import MapPoint, TableMap, draw_map, marks, write_page
 from langsamp_plugin.analysis.embeddings import (
     analyze_embeddings,
@@ -25,7 +26,7 @@ from langsamp_plugin.analysis.embeddings import (
 )
 from langsamp_plugin.analysis.families import families_of, read_families
 from langsamp_plugin.analysis.projection import principal_components, umap_points
-from langsamp_plugin.analysis.tag_swap import SWAPS, swapped_rows, tag_swap
+from langsamp_plugin.analysis.tag_swap import SWAPS, _first_blocks, swapped_rows, tag_swap
 from langsamp_plugin.checkpoint.weight_names import TABLE_KEYS
 from langsamp_plugin.data.tag_losses import group_losses, script_losses, tag_losses
 from langsamp_plugin.lang_script import LangScript
@@ -77,6 +78,24 @@ def test_tag_swap_is_the_loss_of_training(demo, trained):
     )
     assert set(result["loss"]) == set(SWAPS) and result["masked_tokens"] > 1000
     assert len({round(value, 9) for value in result["loss"].values()}) == 5
+
+
+def test_tag_swap_takes_a_part_and_never_holds_all_logits(trained, monkeypatch):
+    """At most N blocks of each tag, on the device that is asked for, and the head's own loss in blocks."""
+    kinds, places = [], []
+    real = tag_swap_module.masked_lm_loss
+    monkeypatch.setattr(
+        tag_swap_module, "masked_lm_loss", lambda x, *rest: kinds.append(rest[-1]) or places.append(x.device.type)
+        or real(x, *rest),
+    )  # fmt: skip
+    whole, one = tag_swap(trained, device="cpu"), tag_swap(trained, blocks=1, device="cpu")
+    assert set(kinds) == {"blocks"} and set(places) == {"cpu"}
+    assert 0 < one["masked_tokens"] < whole["masked_tokens"] / 2 and set(one["by_tag"]) == set(whole["by_tag"])
+    seen = torch.zeros(3, dtype=torch.int64)
+    assert _first_blocks(torch.tensor([0, 2, 0, 2, 0]), seen, 2).tolist() == [True, True, True, True, False]
+    assert _first_blocks(torch.tensor([1, 0]), seen, 2).tolist() == [True, False] and seen.tolist() == [4, 1, 2]
+    with pytest.raises(ValueError, match="--device must be cpu, cuda or cuda:N, but is 'gpu'"):
+        tag_swap(trained, device="gpu")
 
 
 def test_neighbours_and_agreement_by_hand():

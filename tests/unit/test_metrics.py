@@ -1,5 +1,7 @@
 """Metrics against scikit-learn, seqeval, brute force and by hand."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -100,6 +102,31 @@ def test_spans_of_plain_tags_merge_neighbours():
     assert found["f1"] == found["f1_words"] == 80.0
     # Spans of the gold side: DET, NOUN, VERB; of the prediction: DET, NOUN, VERB, NOUN, VERB; two are the same.
     assert found["f1_spans"] == pytest.approx(100 * 2 * 2 / (3 + 5))
+    # The published number is seqeval's of the bare tags, which cannot tell SCONJ from CCONJ.
+    found = tagging_scores([["SCONJ", "NOUN"]], [["CCONJ", "NOUN"]], entities=False)
+    assert found["f1"] == 50.0 and found["f1_spans"] == 100.0
+
+
+UPOS = ["ADJ", "ADP", "CCONJ", "INTJ", "NOUN", "PUNCT", "SCONJ", "SYM", "VERB", "X"]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from(UPOS), st.sampled_from(UPOS)), min_size=1, max_size=8),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_spans_of_plain_tags_are_seqevals(sentences):
+    gold, predicted = ([[pair[side] for pair in sentence] for sentence in sentences] for side in (0, 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = 100 * seqeval_f1(gold, predicted, zero_division=0)
+    found = tagging_scores(gold, predicted, entities=False)
+    assert found["f1_spans"] == pytest.approx(expected)
+    flat = [label for row in gold for label in row], [label for row in predicted for label in row]
+    assert found["f1"] == pytest.approx(100 * np.mean([one == other for one, other in zip(*flat)]))
 
 
 def test_entities_by_hand():

@@ -5,16 +5,21 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from small_encoder import save_encoder, save_verses
 from support import run
 
 from langsamp_plugin.analysis.neutrality import (
     Pair,
+    _heat_map,
     analyze_neutrality,
     improvement,
     pair_scores,
     probe_accuracy,
     read_parallel,
 )
+from langsamp_plugin.evaluation import features
 
 
 def cosine(one, other):
@@ -70,6 +75,43 @@ def test_a_neutral_model_is_recognised():
 def test_improvement_by_hand():
     assert improvement(Pair("a", "b", 0.6, 0, 0, 0), Pair("a", "b", 0.5, 0, 0, 0)) == pytest.approx(20)
     assert improvement(Pair("a", "b", 0.1, 0, 0, 0), Pair("a", "b", -0.1, 0, 0, 0)) == pytest.approx(200)
+    # A ratio to nearly nothing would be infinite, and its sign chance.
+    for nothing in (0.0, 0.009, -0.009):
+        assert np.isnan(improvement(Pair("a", "b", 0.5, 0, 0, 0), Pair("a", "b", nothing, 0, 0, 0)))
+
+
+def test_a_baseline_is_encoded_once_and_has_a_block_of_its_own(tmp_path, monkeypatch):
+    """Models of an ablation share a cache; what differs in depth is compared at the block that is right for each."""
+    data = save_verses(tmp_path / "data", ("deu_Latn", "rus_Cyrl"))
+    shallow = save_encoder(tmp_path / "shallow", num_hidden_layers=2)
+    models = [save_encoder(tmp_path / f"deep{number}", num_hidden_layers=5 + number) for number in range(2)]
+    calls = []
+    real = features.mean_pooled
+    monkeypatch.setattr(
+        features, "mean_pooled", lambda texts, model, *rest, **named: calls.append(model.config.name_or_path)
+        or real(texts, model, *rest, **named),
+    )  # fmt: skip
+    shared = {"baseline": shallow, "langs": ["eng_Latn", "deu_Latn", "rus_Cyrl"], "cache_folder": tmp_path / "cache"}
+    for model in models:
+        found = analyze_neutrality(model, data / "sr_bible", tmp_path / model.name / "out", **shared)
+    assert found["model"]["layer"] == 4 and found["baseline"]["layer"] == 1, "two thirds up of each"
+    assert calls.count(str(shallow)) == 3 and all(calls.count(str(model)) == 3 for model in models)
+    calls.clear()
+    found = analyze_neutrality(models[0], data / "sr_bible", tmp_path / "other", layer=4, baseline_layer=2, **shared)
+    assert (found["model"]["layer"], found["baseline"]["layer"]) == (4, 2) and len(calls) == 6
+
+
+def test_a_picture_of_many_languages_is_no_larger(tmp_path, monkeypatch):
+    """Sides grow up to 24 inches, and above 30 languages no number is written into a cell."""
+    sizes, written = [], []
+    monkeypatch.setattr(Axes, "text", lambda axes, x, y, text, **style: written.append(text))
+    monkeypatch.setattr(Figure, "savefig", lambda figure, stream, **how: sizes.append(max(figure.get_size_inches())))
+    for count in (10, 30, 31, 500):
+        written.clear()
+        values = np.random.default_rng(0).normal(size=count * (count - 1) // 2)
+        _heat_map([f"l{number}_Latn" for number in range(count)], values.tolist(), "improvement", tmp_path)
+        assert len(written) == (len(values) if count <= 30 else 0)
+    assert sizes[0] < sizes[2] < sizes[4] < sizes[6] <= 24
 
 
 def test_data_of_both_layouts(tmp_path):

@@ -80,6 +80,8 @@ def test_both_ways_through_the_evaluation(eval_data, exported, tmp_path):
     (plain,) = evaluate(exported, eval_data, tmp_path / "alone", ["sib200"], **QUICK)
     assert english.scores == {tag: plain.scores[tag] for tag in english.scores} != nearest.scores
     assert any("eng_Latn is not a target" in note for note in notes)
+    assert "the nearest source of 0 % of the targets is English itself" in notes
+    assert "eng_Latn" not in english.scores and "eng_Latn" not in nearest.scores
     # Parts are no results: a report of the folder has the two ways only.
     assert [result.model for result in load_results([tmp_path])] == ["english", "nearest"]
     assert load_result(tmp_path / "nearest" / "sib200.json").source == "the nearest language"
