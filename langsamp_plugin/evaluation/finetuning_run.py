@@ -26,6 +26,10 @@ from langsamp_plugin.progress import progress
 SHOWN = ("protocol", "max_length", "lr", "epochs", "batch_size", "accumulate", "eval_steps")
 
 
+MARKER = "config.json"
+"""A folder of weights without it is what is left of one that was being removed."""
+
+
 class SeedRun:
     """One seed of a fine-tuned task; the model is trained or loaded when the first score needs it.
 
@@ -58,7 +62,7 @@ class SeedRun:
     def model(self) -> FineTunedModel:
         """The fine-tuned model: what an interrupted run left, or a new one."""
         if self._model is None:
-            self._model = self._load() if self.weights.is_dir() else self._train()
+            self._model = self._load() if (self.weights / MARKER).is_file() else self._train()
         return self._model
 
     def score(self, tag: LangScript, test: Labelled) -> dict[str, Any]:
@@ -76,6 +80,8 @@ class SeedRun:
     def drop(self) -> None:
         """Remove the fine-tuned weights."""
         self._model = None
+        # First, so that what a run that is killed here leaves is not taken for a model.
+        (self.weights / MARKER).unlink(missing_ok=True)
         shutil.rmtree(self.weights, ignore_errors=True)
 
     def _test(self, tag: LangScript, test: Labelled) -> dict[str, Any]:
@@ -116,7 +122,9 @@ class SeedRun:
         tuned.model.config.id2label = dict(enumerate(tuned.labels))
         tuned.model.config.label2id = {label: number for number, label in enumerate(tuned.labels)}
         self.cache.json("curves", self.key, lambda: self._curve_of(tuned))
-        with atomic_folder(self.weights, marker="config.json") as beside:
+        if self.weights.is_dir():
+            shutil.rmtree(self.weights)
+        with atomic_folder(self.weights, MARKER) as beside:
             tuned.model.save_pretrained(beside)
             self.tokenizer.save_pretrained(beside)
         return tuned

@@ -149,6 +149,13 @@ def test_fine_tuned_weights_go_when_they_are_scored(inputs, monkeypatch):
     kept = {"keep_models": True}
     evaluate(model, data, out, ["sib200"], name="kept", **kept, **{**TUNED, "seeds": (3, 4)})
     assert len(list(folder.glob("*"))) == 2
+    # What a killed removal leaves is not taken for a model.
+    for left in folder.glob("*"):
+        (left / "config.json").unlink()
+    (more,) = evaluate(model, data, out, ["sib200"], name="kept", batch_tokens=512, **{**TUNED, "seeds": (3,)})
+    shutil.rmtree(out / ".cache" / "scores")
+    (again,) = evaluate(model, data, out, ["sib200"], name="kept", batch_tokens=512, **{**TUNED, "seeds": (3,)})
+    assert again.scores == more.scores
     prepared = prepare(model, data, out, ["sib200", "sr_bible"], **TUNED)
     (dropped, vectors), (keeping, _) = reckon(prepared), reckon(prepared, **kept)
     assert dropped.disk == pytest.approx(sizes[0], rel=0.5) and dropped.kept == 0
