@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,8 @@ from langsamp_plugin.evaluation.plan import TaskPlan
 from langsamp_plugin.evaluation.tasks import RETRIEVAL
 
 CHARACTERS_PER_TOKEN = 3.6
-BACKWARD = 2.0
-"""A backward pass does about twice the work of the forward pass."""
+MEASURED = 8_000_000
+"""Parameters whose update is timed: more than fit into a processor's cache."""
 
 
 class Cost(NamedTuple):
@@ -71,26 +71,71 @@ def model_size(folder: Path) -> ModelSize:
     return size._replace(parameters=size.blocks + words * width)
 
 
-def measured_speed(size: ModelSize, compute: Compute, seconds: float = 1.0) -> float:
-    """Return multiply-adds a second that this machine does in blocks of this width, measured for about a second."""
+class Speed(NamedTuple):
+    """What a machine does in a second.
+
+    Args:
+        forward: multiply-adds of transformer blocks, forward alone.
+        trained: the same, counted as forward, where a backward pass follows.
+        updated: parameters that an update changes: its gradient, its norm, AdamW.
+    """
+
+    forward: float
+    trained: float
+    updated: float
+
+
+def measured_speed(size: ModelSize, compute: Compute, seconds: float = 0.7) -> Speed:
+    """Measure this machine in blocks of a model's width, for about two seconds."""
     import torch
 
     device = compute.where()
+    heads = next(number for number in range(max(1, size.width // 64), 0, -1) if size.width % number == 0)
     layer = torch.nn.TransformerEncoderLayer(
-        size.width, max(1, size.width // 64), size.inner, batch_first=True, device=device
-    ).eval()
-    tokens = torch.randn(16, 32, size.width, device=device)
-    work = tokens.shape[0] * tokens.shape[1] * ModelSize(0, 1, size.width, size.inner).blocks
-    rounds, start = 0, 0.0
-    with torch.inference_mode():
-        layer(tokens)
-        start = time.perf_counter()
-        while time.perf_counter() - start < seconds or not rounds:
-            layer(tokens)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            rounds += 1
-    return work * rounds / (time.perf_counter() - start)
+        size.width, heads, size.inner, activation="gelu", batch_first=True, device=device
+    )
+    tokens_BTC = torch.randn(16, 32, size.width, device=device)
+    work = tokens_BTC.shape[0] * tokens_BTC.shape[1] * ModelSize(0, 1, size.width, size.inner).blocks
+    words = torch.nn.Embedding(MEASURED // 64, 64, device=device)
+    optimizer = torch.optim.AdamW(words.parameters(), lr=1e-5)
+    ids = torch.arange(512, device=device)
+
+    def forward() -> None:
+        with torch.inference_mode():
+            layer.eval()(tokens_BTC)
+
+    def train() -> None:
+        layer.train()(tokens_BTC).sum().backward()
+        layer.zero_grad()
+
+    def update() -> None:
+        words(ids).sum().backward()
+        torch.nn.utils.clip_grad_norm_(words.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return Speed(
+        work * _rounds_a_second(forward, device, seconds),
+        work * _rounds_a_second(train, device, seconds),
+        MEASURED * _rounds_a_second(update, device, seconds),
+    )
+
+
+def _rounds_a_second(step: Callable[[], None], device: Any, seconds: float) -> float:
+    import torch
+
+    def finish() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    step()
+    finish()
+    rounds, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds or not rounds:
+        step()
+        finish()
+        rounds += 1
+    return rounds / (time.perf_counter() - start)
 
 
 def count_tokens(texts: Sequence[Any], max_length: int, tokenizer: Any = None) -> float:
@@ -110,7 +155,7 @@ def plan_cost(
     plan: TaskPlan,
     *,
     size: ModelSize,
-    speed: float,
+    speed: Speed,
     tokenizer: Any,
     layers: Sequence[int] = (),
     keep_models: bool = False,
@@ -120,7 +165,7 @@ def plan_cost(
     Args:
         plan: the task with its data.
         size: of the model.
-        speed: multiply-adds a second, from :func:`measured_speed`.
+        speed: of this machine, from :func:`measured_speed`.
         tokenizer: of the model.
         layers: further blocks that retrieval scores.
         keep_models: whether fine-tuned weights stay.
@@ -134,7 +179,8 @@ def plan_cost(
         main = settings.layer if settings.layer is not None else round(size.layers * 8 / 12)
         share = max([main, *layers]) / size.layers
         kept = sentences * 4.0 * size.width * len({main, *layers})
-        return Cost(plan.task.name, 0, len(plan.tags), tokens, 0, kept, kept, tokens * size.blocks * share / speed)
+        seconds = tokens * size.blocks * share / speed.forward
+        return Cost(plan.task.name, 0, len(plan.tags), tokens, 0, kept, kept, seconds)
     train = count_tokens(plan.train.texts, settings.max_length, tokenizer)
     dev = count_tokens(plan.dev.texts, settings.max_length, tokenizer)
     test = sum(count_tokens(part.texts, settings.max_length, tokenizer) for part in plan.tests.values())
@@ -144,16 +190,13 @@ def plan_cost(
     trained = seeds * settings.epochs * train
     forward = seeds * (looks * dev + test)
     weights = 4.0 * size.parameters
-    # AdamW reads and writes every parameter a few times an update: about 20 operations each.
-    optimizing = seeds * updates * size.parameters * OPTIMIZER_OPERATIONS
-    seconds = ((1 + BACKWARD) * trained * size.blocks + forward * size.blocks + optimizing) / speed
+    seconds = size.blocks * (trained / speed.trained + forward / speed.forward)
+    # AdamW reads and writes every parameter several times, and of a multilingual encoder most are rows of words.
+    seconds += seeds * updates * size.parameters / speed.updated
     kept = weights * seeds if keep_models else 0.0
     return Cost(
         plan.task.name, seeds, len(plan.tags), forward, trained, max(weights, kept), kept, seconds
     )  # fmt: skip
-
-
-OPTIMIZER_OPERATIONS = 25.0
 
 
 def describe_costs(costs: Sequence[Cost]) -> str:
