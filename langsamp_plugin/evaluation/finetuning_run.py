@@ -19,7 +19,7 @@ from langsamp_plugin.evaluation.prediction import predict, score_predictions
 from langsamp_plugin.evaluation.provenance import environment, origin, summarise
 from langsamp_plugin.evaluation.reading.labelled import Labelled, labels_of
 from langsamp_plugin.evaluation.results import Result
-from langsamp_plugin.evaluation.tasks import TAGGING
+from langsamp_plugin.evaluation.tasks import TAGGING, Settings
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 
@@ -166,10 +166,7 @@ def run_finetuning(
     """
     settings, kind = plan.settings, plan.task.kind
     tokenizer = load_tokenizer(folder)
-    precision = compute.finetuning_precision(settings.precision)
-    shown = {field: getattr(settings, field) for field in SHOWN}
-    shown = {**shown, "recipe": settings.recipe._asdict(), "device": compute.where().type}
-    shown = {**shown, "precision": precision, "batch_tokens": compute.batch_tokens}
+    shown = _settings(settings, compute)
     train_hash = hash_of(hash_texts(*plan.train), hash_texts(*plan.dev))
     scores: dict[str, dict[str, list[float]]] = {str(tag): {} for tag in plan.tags}
     notes: dict[str, None] = dict.fromkeys(plan.notes)
@@ -203,11 +200,20 @@ def run_finetuning(
         train_hash=train_hash,
     )
     return Result(
-        task=plan.task.name, model=name, metric=plan.task.metric, source=str(plan.source), seeds=list(settings.seeds),
-        settings={**shown, "limit": plan.limit}, scores=scores,
+        task=plan.task.name, model=name, metric=plan.task.main_metric(settings.protocol), source=str(plan.source),
+        seeds=list(settings.seeds), settings={**shown, "limit": plan.limit}, scores=scores,
         sizes={str(tag): len(test.texts) for tag, test in plan.tests.items()}, not_scored=plan.not_scored,
         notes=list(notes), by_layer={}, curves=curves, provenance={**record, **summarise(made)}, title=plan.task.title,
     )  # fmt: skip
+
+
+def _settings(settings: Settings, compute: Compute) -> dict[str, Any]:
+    """Return what a result and its cache keys say of how it was run."""
+    shown = {field: getattr(settings, field) for field in SHOWN}
+    return {
+        **shown, "recipe": settings.recipe._asdict(), "device": compute.where().type,
+        "precision": compute.finetuning_precision(settings.precision), "batch_tokens": compute.batch_tokens,
+    }  # fmt: skip
 
 
 def _test_notes(plan: TaskPlan, tag: LangScript, test: Labelled, found: dict[str, Any]) -> list[str]:

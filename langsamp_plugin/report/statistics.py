@@ -9,8 +9,7 @@ language where the claim is about languages beyond those at hand. Three cases:
   The interval is the same test turned round. A two-level bootstrap (seeds of each model, then languages) estimates the
   same variances, but with four or five seeds it is too narrow: ``scripts/benchmarks/false_alarms.py`` measures both.
 - one seed on either side: nothing is known of the seeds' variance, so there is no test of the models. The interval is
-over
-  languages and says something about *this run* only; it is labelled so.
+  over languages and says something about *this run* only; it is labelled so.
 - no seeds at all (retrieval, where nothing is trained): a bootstrap over languages, and the claim is about languages.
 - fewer than six languages: an exact sign-flip test over languages, which cannot say less than 2 / 2**n, and no interval
   for one language.

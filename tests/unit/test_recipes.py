@@ -46,6 +46,8 @@ def test_updates_of_both_protocols_on_sib200():
         groups = update_groups([20] * 701, settings, 42)
         assert sum(map(len, groups)) == 1760 and {sum(map(len, updates)) for updates in groups} == {batches}
     assert published.lr == fixed.lr == 1e-5 and published.recipe.clip == 0.0 and fixed.recipe.clip == 1.0
+    assert [TASKS["pos"].main_metric(name) for name in (PUBLISHED, FIXED)] == ["f1_spans", "f1"]
+    assert TASKS["ner"].main_metric(PUBLISHED) == TASKS["ner"].metric
     assert published.seeds == (42, 43, 44, 45, 46) and TASKS["taxi1500"].protocol(PUBLISHED).seeds == (42, 43, 44, 45)
     assert TASKS["ner"].protocol(PUBLISHED).seeds == TASKS["pos"].protocol(PUBLISHED).seeds == (1,)
     assert {TASKS[name].protocol(PUBLISHED).precision for name in ("sib200", "taxi1500", "ner", "pos")} == {"float32"}
