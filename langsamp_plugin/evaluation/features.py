@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -39,18 +39,26 @@ class FeatureStore:
         self.folder = f"features/{hash_of('mean', *key)}"
         self.made: list[dict[str, Any]] = []
 
-    def vectors(self, texts: Sequence[str], layers: Sequence[int]) -> tuple[np.ndarray, int]:
-        """Return float32 ``(len(layers), len(texts), C)``, and how many sentences were cut."""
+    def vectors(
+        self, texts: Sequence[str], layers: Sequence[int], found: Optional[int] = None
+    ) -> tuple[np.ndarray, int]:
+        """Return float32 ``(len(layers), len(texts), C)``, and how many sentences were cut.
+
+        Args:
+            texts: the sentences.
+            layers: which.
+            found: what ``on_batch`` is told where nothing has to be encoded; by default the number of sentences.
+        """
         name = hash_texts(texts)
         missing = [layer for layer in layers if not self.cache.has(self.folder, f"{name}-{layer}", "npy")]
         if missing or not self.cache.has(self.folder, name):
-            found, cut = self._encode(texts, missing or list(layers)[:1])
-            for layer, rows in zip(missing, found):
+            encoded, cut = self._encode(texts, missing or list(layers)[:1])
+            for layer, rows in zip(missing, encoded):
                 self.cache.array(self.folder, f"{name}-{layer}", lambda rows=rows: rows)  # type: ignore[misc]
             record = {"cut": cut, "made": environment(self.model.device, self.precision)}
             self.cache.json(self.folder, name, lambda: record)
         else:
-            self.on_batch(len(texts))
+            self.on_batch(len(texts) if found is None else found)
         stored = self.cache.json(self.folder, name, dict)
         self.made.append(stored["made"])
         arrays = [self.cache.array(self.folder, f"{name}-{layer}", self._absent) for layer in layers]
@@ -80,9 +88,10 @@ class FeatureStore:
         cut = 0
         for part in sorted({known[names[text]][0] for text in texts}):
             stored = self.cache.json(parts, part, dict)
-            found, part_cut = self.vectors(stored["texts"], layers)
-            cut += part_cut
             wanted = [text for text in texts if known[names[text]][0] == part]
+            fresh = bool(new) and part == hash_texts(new)
+            found, part_cut = self.vectors(stored["texts"], layers, 0 if fresh else len(wanted))
+            cut += part_cut
             vectors[:, [rows[text] for text in wanted]] = found[:, [known[names[text]][1] for text in wanted]]
         return rows, vectors, cut
 

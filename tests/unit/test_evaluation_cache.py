@@ -10,7 +10,7 @@ from small_encoder import save_encoder, save_topics, save_verses
 
 from langsamp_plugin.checkpoint import loading, options
 from langsamp_plugin.convert import export
-from langsamp_plugin.evaluation import cache, features, finetuning_run, provenance
+from langsamp_plugin.evaluation import cache, features, finetuning_run, provenance, retrieval_run
 from langsamp_plugin.evaluation.cache import Cache
 from langsamp_plugin.evaluation.results import load_result
 from langsamp_plugin.evaluation.run import evaluate, model_folder, prepare, reckon
@@ -128,6 +128,17 @@ def test_english_is_encoded_once(inputs, encoded):
     encoded.clear()
     evaluate(model, data, out, ["sr_bible"], langs=["deu_Latn"], layers=[1, 3])
     assert [layers for _, layers in encoded] == [[3]] * 2
+
+
+def test_the_bar_counts_each_sentence_once(inputs, monkeypatch):
+    """Encoded now or found in the cache: it ends at its total."""
+    model, data, out = inputs
+    bars = []
+    real = retrieval_run.progress
+    monkeypatch.setattr(retrieval_run, "progress", lambda **how: bars.append(real(**how)) or bars[-1])
+    for langs in (["deu_Latn"], ["deu_Latn", "rus_Cyrl"], ["rus_Cyrl"]):
+        evaluate(model, data, out, ["sr_bible"], langs=langs)
+    assert [(bar.n, bar.total) for bar in bars] == [(60, 60), (90, 90), (60, 60)]
 
 
 def test_fine_tuned_weights_go_when_they_are_scored(inputs, monkeypatch):
