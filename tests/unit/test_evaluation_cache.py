@@ -6,12 +6,13 @@ import shutil
 
 import pytest
 import torch
-from small_encoder import save_encoder, save_topics, save_verses
+from small_encoder import SIZE, save_encoder, save_topics, save_verses
 
 from langsamp_plugin.checkpoint import loading, options
 from langsamp_plugin.convert import export
-from langsamp_plugin.evaluation import cache, features, finetuning_run, provenance, retrieval_run
+from langsamp_plugin.evaluation import cache, features, finetuning_run, provenance, retrieval_run, run
 from langsamp_plugin.evaluation.cache import Cache
+from langsamp_plugin.evaluation.cost import Speed, model_size
 from langsamp_plugin.evaluation.results import load_result
 from langsamp_plugin.evaluation.run import evaluate, model_folder, prepare, reckon
 
@@ -176,3 +177,25 @@ def test_fine_tuned_weights_go_when_they_are_scored(inputs, monkeypatch):
     stored = sum(path.stat().st_size for path in (out / ".cache" / "features").rglob("*.npy"))
     assert vectors.disk == vectors.kept == pytest.approx(stored, rel=0.5) and stored > 0
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_what_is_reckoned_by_hand(inputs, monkeypatch):
+    """Tokens of every pass and parameters of every update, divided by the measured speeds."""
+    model, data, out = inputs
+    speed = Speed(forward=1e6, trained=1e5, updated=1e7)
+    monkeypatch.setattr(run, "measured_speed", lambda size, compute: speed)
+    tokens = {}
+    for split in ("train", "dev", "test"):
+        paths = (data / "sib200").glob(f"*/{split}.tsv")
+        rows = [line for path in paths for line in path.read_text().splitlines()[1:]]
+        tokens[split] = sum(len(row.split("\t")[2].split()) + 2 for row in rows)
+    (cost,) = reckon(prepare(model, data, out, ["sib200"], **{**TUNED, "epochs": 3}))
+    assert (cost.trainings, cost.languages) == (2, 3)
+    assert cost.tokens_trained == 2 * 3 * tokens["train"]
+    assert cost.tokens_forward == 2 * (3 * tokens["dev"] + tokens["test"])
+    size = model_size(model)
+    blocks = 3 * (4 * 32 * 32 + 2 * 32 * 64 + 9 * 32 + 64)
+    assert size.blocks == blocks and size.parameters == blocks + (SIZE + 100) * 32
+    updates = 2 * 3 * 3  # seeds, epochs, batches of 16 of 48 sentences
+    expected = blocks * (cost.tokens_trained / 1e5 + cost.tokens_forward / 1e6) + updates * size.parameters / 1e7
+    assert cost.seconds == pytest.approx(expected)
