@@ -28,7 +28,7 @@ def resolve(path: PathLike) -> Path:
         StorageError: links lead round in a circle.
     """
     try:
-        found = Path(os.path.realpath(path, strict=False))
+        found = Path(os.path.realpath(path))
     except (OSError, RuntimeError) as error:
         raise StorageError(errno.ELOOP, path) from error
     if found.is_symlink():  # what is left of links that never end

