@@ -35,6 +35,10 @@ OWN = ("lang_ids", "script_ids", "tag", "language", "script", "num_items_in_batc
 not arguments, and so keeps those that a collator reads."""
 
 
+# torch 2.6 cannot tell an export from a compilation; logits are made at once in both there.
+is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
+
 class TaggedMaskedLM(TaggedFolder):
     """Goes before a masked LM's own class among the bases; see :func:`langsamp_plugin.hf.any_masked_lm.tagged_class`.
 
@@ -151,7 +155,7 @@ class TaggedMaskedLM(TaggedFolder):
         head = find_head(self)
         as_tuple = not _return_dict(named.pop("return_dict", None), self.config)
         # A head that is offloaded has its weights at hand inside its own call only.
-        blocks = labels_BT is not None and not head.weight.is_meta and not torch.compiler.is_exporting()
+        blocks = labels_BT is not None and not head.weight.is_meta and not is_exporting()
         tied = tied_input(self, head, labels_BT, named) if blocks and labels_BT is not None else None
         outputs = self.base_model(**named, return_dict=True)
         features_BTC = outputs[0]
