@@ -119,7 +119,9 @@ def replaceable_folder(path: PathLike, marker: str = "", overwrite: Optional[boo
 
 
 @contextmanager
-def atomic_folder(path: PathLike, marker: str, overwrite: Optional[bool] = None) -> Iterator[Path]:
+def atomic_folder(
+    path: PathLike, marker: str, overwrite: Optional[bool] = None, *, contents: bool = True
+) -> Iterator[Path]:
     """Yield a new folder next to ``path`` that replaces it only when the block ends without an error.
 
     What may be replaced is told by ``overwrite``; where it is not ``None`` the folder gets a ``.written.json`` with its
@@ -135,6 +137,8 @@ def atomic_folder(path: PathLike, marker: str, overwrite: Optional[bool] = None)
 
     Args:
         path, marker, overwrite: as of :func:`replaceable_folder`, which it does by itself where the caller has not.
+        contents: remember the files' contents; without it only their names, where hashing would take longer than the
+            work.
 
     Raises:
         ValueError, InUseError, StorageError: as there.
@@ -147,7 +151,7 @@ def atomic_folder(path: PathLike, marker: str, overwrite: Optional[bool] = None)
                 beside.mkdir()
                 yield beside
                 if overwrite is not None or stay:
-                    Manifest.of(beside).save(beside)
+                    Manifest.of(beside, contents).save(beside)
                 _settle(beside)
             with writing(path, any_error=True):
                 if stay:
@@ -196,7 +200,8 @@ def _settle(folder: Path) -> None:
     usual = folder.stat().st_mode & 0o666
     for file in folder.rglob("*"):
         if file.is_file() and not file.is_symlink():
-            os.chmod(file, file.stat().st_mode | usual)
+            if file.stat().st_nlink == 1:  # of a link to somebody's data the permissions are theirs
+                os.chmod(file, file.stat().st_mode | usual)
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())
 

@@ -18,7 +18,7 @@ class Manifest(NamedTuple):
     """Files of a folder.
 
     Args:
-        files: relative name -> a hash of the content.
+        files: relative name -> a hash of the content, or the empty string where contents are not compared.
         unfinished: the folder is being refilled and has files of before and after; contents are not compared then.
     """
 
@@ -26,9 +26,9 @@ class Manifest(NamedTuple):
     unfinished: bool = False
 
     @classmethod
-    def of(cls, folder: Path) -> Manifest:
-        """List a folder as it is; a second or so per GB."""
-        return cls({name: hash_file(folder / name) for name in _names(folder)})
+    def of(cls, folder: Path, contents: bool = True) -> Manifest:
+        """List a folder as it is; with contents a second or so per GB."""
+        return cls({name: hash_file(folder / name) if contents else "" for name in _names(folder)})
 
     @classmethod
     def load(cls, folder: Path) -> Optional[Manifest]:
@@ -61,7 +61,8 @@ class Manifest(NamedTuple):
         return [
             name
             for name in _names(folder)
-            if name not in self.files or (not self.unfinished and hash_file(folder / name) != self.files[name])
+            if name not in self.files
+            or (self.files[name] and not self.unfinished and hash_file(folder / name) != self.files[name])
         ]
 
 

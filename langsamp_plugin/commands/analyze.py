@@ -12,13 +12,13 @@ from langsamp_plugin.atomic import atomic_folder, atomic_write
 from langsamp_plugin.commands.app import (
     LANGS,
     OVERWRITE,
+    OVERWRITE_FILES,
     analyze_app,
     finite,
     numbers,
     replaces,
     split_list,
-    writes_file,
-    writes_folder,
+    writes_own,
 )
 
 
@@ -53,7 +53,7 @@ def analyze_embeddings(
 
 
 @analyze_app.command("neutrality")
-@writes_folder
+@writes_own("neutrality.csv", "neutrality.json", "neutrality.png", "neutrality.svg", begin="one,other,")
 def analyze_neutrality(
     model: Path = typer.Argument(..., help="Hugging Face folder of any encoder, or checkpoint of fairseq."),
     data: Path = typer.Option(..., help="Parallel sentences: <tag>.txt with id<tab>text, or <tag>/test.tsv (SIB-200)."),
@@ -67,6 +67,7 @@ def analyze_neutrality(
     langs: str = typer.Option(
         "", help="Tags, separated by commas; by default the paper's ten, as far as they are there."
     ),
+    overwrite: bool = OVERWRITE_FILES,
 ) -> None:
     """Measure how alike parallel sentences are between languages.
 
@@ -100,7 +101,7 @@ def analyze_neutrality(
 
 
 @analyze_app.command("sources")
-@writes_folder
+@writes_own("sources.tsv", begin="target\tsource\t")
 def analyze_sources(
     model: Path = typer.Argument(..., help="Checkpoint or exported folder, with tables."),
     task: str = typer.Option(..., help="Task that is fine-tuned: taxi1500, sib200, ner or pos."),
@@ -116,6 +117,7 @@ def analyze_sources(
     lr: Optional[float] = typer.Option(None, min=0, callback=finite, help="Learning rate."),
     limit: int = typer.Option(0, min=0, help="At most N sentences of each file; 0 takes all."),
     langs: str = LANGS,
+    overwrite: bool = OVERWRITE_FILES,
 ) -> None:
     """Choose a source language for each target by its embedding.
 
@@ -146,7 +148,7 @@ def analyze_sources(
 
 
 @analyze_app.command("tags")
-@writes_file
+@writes_own(begin='{\n "checkpoint": ')
 def analyze_tags(
     checkpoint: Path = typer.Argument(..., help="LangSAMP checkpoint of fairseq."),
     out: Path = typer.Option(..., help="JSON file to write."),
@@ -154,6 +156,7 @@ def analyze_tags(
     split: str = typer.Option("valid", help="Split of the data."),
     blocks: int = typer.Option(0, min=0, help="At most N blocks of text of each tag; 0 takes all."),
     device: str = typer.Option("", help="cpu, cuda or cuda:N; a GPU by default where there is one."),
+    overwrite: bool = OVERWRITE_FILES,
 ) -> None:
     """Measure the held-out loss with right and wrong tags.
 

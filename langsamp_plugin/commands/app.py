@@ -7,12 +7,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Optional
 
 import typer
 from typer.core import TyperGroup
 
 from langsamp_plugin.atomic import replaceable_folder
+from langsamp_plugin.own_files import begins_with, refuse_foreign
 from langsamp_plugin.place import claim_file, claim_folder
 
 ORDER = (
@@ -51,6 +53,9 @@ TABLES = typer.Option(
 )
 OVERWRITE = typer.Option(
     False, "--overwrite", help="Replace a folder that this command wrote, also where files were added or changed."
+)
+OVERWRITE_FILES = typer.Option(
+    False, "--overwrite", help="Replace files of these names, also where something else wrote them."
 )
 WORKERS = typer.Option(1, min=1, help="Processes; the output is the same for any number.")
 
@@ -107,7 +112,9 @@ def _of_share(options: dict[str, Any]) -> AbstractContextManager[Any]:
 
 def _of_corpus(options: dict[str, Any]) -> AbstractContextManager[Any]:
     """Hold a corpus; the demo is written as a whole."""
-    return (replaceable_folder if str(options["source"]) == "django" else claim_folder)(options["out"])
+    if str(options["source"]) == "django":
+        return replaceable_folder(options["out"], "aligned", options["overwrite"])
+    return claim_folder(options["out"])
 
 
 def _of_part(options: dict[str, Any]) -> AbstractContextManager[Any]:
@@ -116,23 +123,30 @@ def _of_part(options: dict[str, Any]) -> AbstractContextManager[Any]:
     return claim_folder(options["out"], part=blake2b(repr(told).encode(), digest_size=4).hexdigest())
 
 
-def _of_ending(options: dict[str, Any]) -> AbstractContextManager[Any]:
-    """Hold a checkpoint, ``.pt``, or else a folder."""
-    return (claim_file if str(options["out"]).endswith(".pt") else replaceable_folder)(options["out"])
-
-
 writes_file = writes(lambda options: claim_file(options["out"]))
 """Of a command whose ``--out`` is a file."""
-writes_folder = writes(lambda options: claim_folder(options["out"]))
-"""Of a command that writes files into a folder, and alone."""
 joins_folder = writes(_of_part)
 """Of a command that may run several times in one folder, each time with other options."""
 writes_share = writes(_of_share)
 """Of ``binarize``."""
 writes_corpus = writes(_of_corpus)
 """Of ``corpus``."""
-replaces_folder = writes(lambda options: replaceable_folder(options["out"]))
-"""Of a command that replaces a folder as a whole, and checks by itself whether it may."""
+
+
+def writes_own(*names: str, begin: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator of a command with ``--overwrite`` that replaces its own files alone.
+
+    Args:
+        names: of files in the folder that ``--out`` is; without any ``--out`` is a file itself.
+        begin: what the first of them begins with.
+    """
+
+    def claim(options: dict[str, Any]) -> AbstractContextManager[Any]:
+        paths = [Path(options["out"]) / name for name in names] or [Path(options["out"])]
+        refuse_foreign(paths, options["overwrite"], own=begins_with(paths[0], begin))
+        return (claim_folder if names else claim_file)(options["out"])
+
+    return writes(claim)
 
 
 def replaces(marker: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -140,5 +154,12 @@ def replaces(marker: str) -> Callable[[Callable[..., None]], Callable[..., None]
     return writes(lambda options: replaceable_folder(options["out"], marker, options["overwrite"]))
 
 
-writes_either = writes(_of_ending)
-"""Of a command that writes a checkpoint or a Hugging Face folder."""
+def writes_either(marker: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return the decorator of a command that writes a checkpoint, ``.pt``, or replaces a folder."""
+
+    def claim(options: dict[str, Any]) -> AbstractContextManager[Any]:
+        if str(options["out"]).endswith(".pt"):
+            return claim_file(options["out"])
+        return replaceable_folder(options["out"], marker, options["overwrite"])
+
+    return writes(claim)

@@ -7,7 +7,7 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import TABLES, app, replaces_folder, split_list, writes_file
+from langsamp_plugin.commands.app import TABLES, app, replaces, split_list, writes_file
 
 DEFAULT_INIT = "parts"
 """That of convert.vocabulary_rows, which would import torch."""
@@ -142,7 +142,7 @@ def import_(
 
 
 @app.command()
-@replaces_folder
+@replaces("config.json")
 def export(
     checkpoint: Path = typer.Argument(..., help="Checkpoint of fairseq: LangSAMP, roberta or xlmr."),
     out: Path = typer.Option(..., help="Hugging Face folder to write."),

@@ -10,6 +10,7 @@ import typer
 from langsamp_plugin.commands.app import (
     COLUMN,
     LANGS,
+    OVERWRITE_FILES,
     SPLIT,
     STRICT,
     WORKERS,
@@ -17,7 +18,7 @@ from langsamp_plugin.commands.app import (
     finite,
     split_list,
     writes_corpus,
-    writes_file,
+    writes_own,
 )
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def corpus(
     longest_line: int = LONGEST,
     prune: bool = typer.Option(False, "--prune", help="Remove languages in OUT that the source has no longer."),
     overwrite: bool = typer.Option(
-        False, "--overwrite", help="Of django: replace a folder to which somebody added something."
+        False, "--overwrite", help="Replace files, and of django a folder, that something else wrote or added to."
     ),
     strict: bool = STRICT,
     workers: int = WORKERS,
@@ -111,6 +112,7 @@ def corpus(
         longest=longest_line,
         strict=strict,
         prune=prune,
+        overwrite=overwrite,
     )
     lines, characters, size, duplicates = (
         sum(row[name] for row in written.rows) for name in ("lines", "characters", "bytes", "duplicates")
@@ -132,7 +134,7 @@ def corpus(
 
 
 @app.command()
-@writes_file
+@writes_own(begin="tag\tlines\tempty\t")
 def check(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt, or any other that `langsamp corpus` reads."),
     out: Optional[Path] = typer.Option(None, help="TSV to write, too."),
@@ -165,6 +167,7 @@ def check(
     split: str = SPLIT,
     workers: int = WORKERS,
     langs: str = LANGS,
+    overwrite: bool = OVERWRITE_FILES,
 ) -> None:
     """Check that each text is in its declared script and language.
 

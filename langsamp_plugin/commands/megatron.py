@@ -7,7 +7,7 @@ from typing import Optional
 
 import typer
 
-from langsamp_plugin.commands.app import megatron_app, replaces_folder, writes_either
+from langsamp_plugin.commands.app import megatron_app, replaces, writes_either
 from langsamp_plugin.commands.convert import DICT, OVERWRITE
 
 VERIFY = typer.Option(
@@ -19,7 +19,7 @@ SPM = typer.Option(None, help="SentencePiece model; by default the one beside th
 
 
 @megatron_app.command(name="import")
-@replaces_folder
+@replaces("langsamp.json")
 def import_(
     source: Path = typer.Argument(
         ..., help="Hugging Face folder, or checkpoint of fairseq: LangSAMP, roberta or xlmr."
@@ -56,7 +56,7 @@ def import_(
 
 
 @megatron_app.command()
-@writes_either
+@writes_either("config.json")
 def export(
     source: Path = typer.Argument(..., help="Checkpoint folder of Megatron-Core, or that of one iteration."),
     out: Path = typer.Option(..., help="File ending in .pt for fairseq, else a Hugging Face folder."),
@@ -85,11 +85,12 @@ def export(
 
 
 @megatron_app.command()
-@replaces_folder
+@replaces("megatron.txt")
 def index(
     data: Path = typer.Argument(..., help="Data folder of `langsamp binarize`; with --check an indexed one."),
     out: Optional[Path] = typer.Option(None, help="Folder to write: indexes, and links to the .bin files."),
     check: bool = typer.Option(False, "--check", help="Only check that each index of a folder is of its .bin."),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Write the indexes that Megatron reads over the same .bin.
 
@@ -104,5 +105,5 @@ def index(
         return
     if out is None:
         raise ValueError("--out must name a folder to write, or --check be given")
-    found = index_data(data, out)
+    found = index_data(data, out, overwrite)
     print(f"{out}: {found.languages} languages, {found.sentences:,} sentences, {found.tokens:,} tokens, nothing copied")

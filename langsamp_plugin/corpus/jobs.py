@@ -18,6 +18,9 @@ from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 from langsamp_plugin.source_files import FIELD, describe
 
+FINISHED = ".finished"
+"""The folder of records, in that of a corpus."""
+
 
 class Job(NamedTuple):
     """One language to write.
@@ -56,7 +59,7 @@ class Job(NamedTuple):
     @property
     def record(self) -> Path:
         """What is left when it is finished."""
-        return self.out / ".finished" / f"{self.tag}.json"
+        return self.out / FINISHED / f"{self.tag}.json"
 
     @property
     def parts(self) -> Path:

@@ -16,13 +16,13 @@ from typing import IO, Any, Optional
 from langsamp_plugin.atomic import atomic_write, read_record
 from langsamp_plugin.corpus.decisions import DROPPED, DecisionCounts
 from langsamp_plugin.corpus.identification import home_tag
-from langsamp_plugin.corpus.jobs import Job, run_jobs, save_record, write_lines
+from langsamp_plugin.corpus.jobs import FINISHED, Job, run_jobs, save_record, write_lines
 from langsamp_plugin.corpus.judging import judge
 from langsamp_plugin.corpus.left_out import LeftOut
 from langsamp_plugin.progress import parallel
 from langsamp_plugin.source_files import are_unedited
 
-JOINED = ".finished/joined.json"
+JOINED = f"{FINISHED}/joined.json"
 STREAMS = 256  # parts that are open at a time
 
 
@@ -137,6 +137,6 @@ def remove_earlier(out: Path, names: Iterable[str]) -> None:
     """Remove the files that an earlier run made, except those that are written again: moved lines would stay there."""
     joined = read_record(out / JOINED, ("rows",))
     earlier = {row["tag"] for row in joined["rows"]} if joined else set()
-    earlier |= {path.stem for path in (out / ".finished").glob("*.json")} - {Path(JOINED).stem}
+    earlier |= {path.stem for path in (out / FINISHED).glob("*.json")} - {Path(JOINED).stem}
     for name in earlier - set(names):
         (out / f"{name}.txt").unlink(missing_ok=True)

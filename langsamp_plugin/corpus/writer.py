@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from langsamp_plugin.atomic import PathLike, atomic_write, read_record
 from langsamp_plugin.corpus.decisions import Rules, at_home, save_decisions
 from langsamp_plugin.corpus.identification import load_identifier
-from langsamp_plugin.corpus.jobs import Job, run_jobs, save_record, write_lines
+from langsamp_plugin.corpus.jobs import FINISHED, Job, run_jobs, save_record, write_lines
 from langsamp_plugin.corpus.left_out import LeftOut, refuse_if_strict
 from langsamp_plugin.corpus.parts import JOINED, remove_earlier, write_judged
 from langsamp_plugin.corpus.readers import LONGEST_LINE
 from langsamp_plugin.corpus.sources import find_sources
+from langsamp_plugin.own_files import refuse_foreign
+from langsamp_plugin.place import making
 from langsamp_plugin.progress import parallel
 from langsamp_plugin.source_files import are_unedited
 
@@ -56,6 +58,7 @@ def write_corpus(
     longest: int = LONGEST_LINE,
     strict: bool = False,
     prune: bool = False,
+    overwrite: bool = False,
 ) -> Written:
     """Write ``<out>/<tag>.txt`` and ``counts.tsv``; called again it resumes after the last language that was finished.
 
@@ -73,6 +76,7 @@ def write_corpus(
         longest: bytes of the longest line that is taken.
         strict: what would be left out is an error.
         prune: remove languages of earlier runs that the source has no longer; without it they are named.
+        overwrite: replace files of these names that something else wrote.
 
     Raises:
         ValueError: a file is damaged, nothing is left, ``out`` is the source itself, or something would be left out and
@@ -88,24 +92,19 @@ def write_corpus(
         load_identifier(rules.model)  # fails here, and the workers, forks of this process, have it already
     found = find_sources(source, langs, split, column=column)
     refuse_if_strict(found.left_out, strict)
-    out.mkdir(parents=True, exist_ok=True)
+    own = (out / FINISHED).is_dir()
+    refuse_foreign([*(out / f"{tag}.txt" for tag in found.found), out / "counts.tsv"], overwrite, own=own)
     jobs = [Job(tag, files, column, dedup, longest, rules, out) for tag, files in found.found.items()]
     jobs.sort(key=lambda job: -sum(path.stat().st_size for path in job.files))
     earlier: list[str] = []
-    if rules.active:
-        rows, records = write_judged(out, jobs, workers)
-    else:
-        if (out / JOINED).is_file():  # of a run with rules
-            remove_earlier(out, [])
-            shutil.rmtree(out / ".finished")
-        earlier = [] if langs else _earlier(out, jobs)
-        if prune:
-            for name in earlier:
-                (out / f"{name}.txt").unlink(missing_ok=True)
-                (out / ".finished" / f"{name}.json").unlink()
-        with parallel(workers) as run:
-            records = run_jobs(run, _write_language, jobs)
-        rows = [record["row"] for record in records if record["row"]["lines"]]
+    with making(out / FINISHED):  # from here on the folder is this command's
+        if rules.active:
+            rows, records = write_judged(out, jobs, workers)
+        else:
+            earlier = _remove_stale(out, jobs, all_languages=not langs, prune=prune)
+            with parallel(workers) as run:
+                records = run_jobs(run, _write_language, jobs)
+            rows = [record["row"] for record in records if record["row"]["lines"]]
     left_out = [*found.left_out, *(LeftOut(*entry) for record in records for entry in record["left_out"])]
     refuse_if_strict(left_out, strict)
     if not rows:
@@ -117,9 +116,21 @@ def write_corpus(
     return Written(rows, left_out, found.merged, found.by_text, decisions, [] if prune else earlier)
 
 
+def _remove_stale(out: Path, jobs: list[Job], *, all_languages: bool, prune: bool) -> list[str]:
+    """Remove what a run with rules left, and with ``prune`` languages that are gone; return the names of these."""
+    if (out / JOINED).is_file():
+        remove_earlier(out, [])
+        shutil.rmtree(out / FINISHED)
+    earlier = _earlier(out, jobs) if all_languages else []
+    for name in earlier if prune else ():
+        (out / f"{name}.txt").unlink(missing_ok=True)
+        (out / FINISHED / f"{name}.json").unlink()
+    return earlier
+
+
 def _earlier(out: Path, jobs: list[Job]) -> list[str]:
     """Return the languages that earlier runs wrote and that are none of the source's."""
-    finished = {path.stem for path in (out / ".finished").glob("*.json")} - {Path(JOINED).stem}
+    finished = {path.stem for path in (out / FINISHED).glob("*.json")} - {Path(JOINED).stem}
     return sorted(finished - {str(job.tag) for job in jobs})
 
 

@@ -28,6 +28,7 @@ HEADER = struct.Struct("<9sQBQQ")
 CODES = {"uint8": 1, "int8": 2, "int16": 3, "int32": 4, "int64": 5, "uint16": 8, "uint32": 4, "uint64": 5}
 """Megatron's codes. It has no uint32 and no uint64: ids are far below 2 ** 31, where both signs are the same bytes."""
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 8: 2}
+MARKER = "megatron.txt"
 BESIDE = ("dict.txt", LanguageTable.filename, ScriptTable.filename, SPM_FILENAME)
 
 
@@ -44,13 +45,14 @@ class IndexResult(NamedTuple):
     tokens: int
 
 
-def index_data(data: PathLike, out: PathLike) -> IndexResult:
+def index_data(data: PathLike, out: PathLike, overwrite: bool = False) -> IndexResult:
     """Write a folder in which Megatron's ``IndexedDataset`` reads every split of every language.
 
     Args:
         data: a binarized data folder; a split without a token is left out.
         out: the folder to write, ``<tag>/<split>.{bin,idx}`` like the data folder; a ``.bin`` is a hard link to the
             data's, or a symbolic one where that is on another disk.
+        overwrite: replace an earlier folder of this kind though files were added to it.
 
     Raises:
         FileNotFoundError: there is no data.
@@ -62,7 +64,8 @@ def index_data(data: PathLike, out: PathLike) -> IndexResult:
             f"--out must be another folder than the data, but both are {out}: the names of indexes are the same"
         )
     count = sentences = tokens = 0
-    with atomic_folder(out, marker="megatron.txt") as folder:
+    # Of contents nothing is to be known: the .bin files, all of the text, are the data's own.
+    with atomic_folder(out, MARKER, overwrite, contents=False) as folder:
         for tag, sources in progress(data_languages(data).items(), desc="index", unit="language"):
             for number, source in enumerate(sources):
                 # Several folders of one tag stay apart: zho_Hani and zho_Hani.1.
@@ -79,7 +82,7 @@ def index_data(data: PathLike, out: PathLike) -> IndexResult:
         for name in BESIDE:
             if (data / name).is_file():
                 shutil.copyfile(data / name, folder / name)
-        (folder / "megatron.txt").write_text("indexes of Megatron-Core over linked .bin files\n", encoding="utf-8")
+        (folder / MARKER).write_text("indexes of Megatron-Core over linked .bin files\n", encoding="utf-8")
     return IndexResult(count, sentences, tokens)
 
 

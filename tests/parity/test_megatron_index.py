@@ -69,6 +69,21 @@ def test_an_index_of_another_buffer_is_refused(data, tmp_path):
         check_megatron_index(other / "train")
 
 
+def test_what_was_added_is_kept_and_permissions_are_the_data_s(data, tmp_path):
+    buffer = next(path for path in sorted(data.glob("*/train.bin")) if path.stat().st_size)
+    buffer.chmod(0o440)
+    out = tmp_path / "out"
+    for _ in range(2):  # its own is replaced
+        index_data(data, out)
+        assert buffer.stat().st_mode & 0o777 == 0o440 and os.path.samefile(buffer, out / buffer.relative_to(data))
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"added or changed since it was written \(notes.txt\)"):
+        index_data(data, out)
+    assert (out / "notes.txt").read_text() == "mine"
+    index_data(data, out, overwrite=True)
+    assert not (out / "notes.txt").exists() and check_indexed(out) == 94
+
+
 def test_the_data_folder_itself_is_not_written_into(data):
     with pytest.raises(ValueError, match="must be another folder than the data"):
         index_data(data, data)

@@ -1,9 +1,12 @@
 """The command line: help for everything, one line for every mistake."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
-from support import run
+from support import ROOT, run
 
 COMMANDS = [
     "corpus",
@@ -165,3 +168,71 @@ def test_tables_have_one_set_of_values():
     help_ = [" ".join(run("langsamp", command, "--help").split()) for command in ("init", "binarize")]
     for text in help_:
         assert all(word in text for word in ("auto (", "data (", "glot500 (", "languages.tsv and scripts.tsv"))
+
+
+REPLACING = {
+    "export x.pt": "config.json", "megatron export x": "config.json", "megatron import x.pt": "langsamp.json",
+    "megatron index x": "megatron.txt", "report x": "report.md", "analyze embeddings x.pt": "map.html",
+    "pairs x": "counts.tsv", "corpus django": "aligned",
+}  # fmt: skip
+"""Commands that replace a folder, and what theirs has in it."""
+
+
+def test_the_folder_is_looked_at_before_anything_heavy_is_loaded(tmp_path):
+    """Somebody else's is refused where torch, fairseq and transformers cannot be imported at all."""
+    (tmp_path / "of_another_kind").mkdir()
+    (tmp_path / "of_another_kind" / "thesis.tex").touch()
+    for command, marker in REPLACING.items():
+        folder = tmp_path / command.replace(" ", "_")
+        folder.mkdir()
+        (folder / marker).touch()
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("torch", "fairseq", "transformers", "numpy"), None))
+from langsamp_plugin import cli
+for command in {list(REPLACING)}:
+    for out in ("of_another_kind", command.replace(" ", "_")):
+        sys.argv = ["langsamp", *command.split(), "--out", out]
+        try:
+            cli.main()
+        except SystemExit as end:
+            print(end.code, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    lines = done.stderr.splitlines()
+    assert lines[1::2] == ["2"] * 2 * len(REPLACING), done.stderr
+    for (command, marker), foreign, other in zip(REPLACING.items(), lines[::4], lines[2::4]):
+        assert f"of_another_kind exists and has no {marker} in it, so it is not replaced" in foreign, command
+        assert "was not written by this command (it has no .written.json), so it is not replaced" in other, command
+
+
+OWN_FILES = {
+    "check corpus --out {out}/check.tsv": "check.tsv",
+    "analyze tags x.pt --out {out}/tags.json": "tags.json",
+    "analyze neutrality x --data x --out {out}": "neutrality.png",
+    "analyze sources x --task sib200 --data x --out {out}": "sources.tsv",
+    "corpus corpus --out {out}": "deu_Latn.txt",
+}
+"""Commands that write files into a folder, and one of them."""
+
+
+@pytest.mark.parametrize("command", OWN_FILES)
+def test_a_file_of_somebody_else_is_kept(tmp_path, command):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "deu_Latn.txt").write_text("Guten Morgen\n")
+    out = tmp_path / "out"
+    out.mkdir()
+    path = out / OWN_FILES[command]
+    path.write_text("mine")
+    arguments = command.replace("corpus ", f"{tmp_path}/corpus ").format(out=out).split()
+    if command.startswith("corpus"):
+        arguments[0] = "corpus"
+    assert f"{path} was not written by this command, so it is not replaced" in wrong(*arguments)
+    assert path.read_text() == "mine" and [found.name for found in out.iterdir()] == [path.name]
+    if command.startswith(("corpus", "check")):
+        run("langsamp", *arguments, "--overwrite")
+        run("langsamp", *arguments)  # now it is its own
+        assert path.read_text() != "mine"

@@ -13,7 +13,18 @@ NAME = "langsamp_plugin"
 # comes after checkpoint, because it checks and mends checkpoint files; criterion and task hear from it when a run shall
 # end.
 LAYERS = [
-    ("code_tables", "errors", "interruption", "lock", "manifest", "source_files", "place", "temporary", "atomic"),
+    (
+        "code_tables",
+        "errors",
+        "interruption",
+        "lock",
+        "manifest",
+        "source_files",
+        "place",
+        "temporary",
+        "atomic",
+        "own_files",
+    ),
     ("lang_script", "progress", "spelling"),
     ("corpus",),
     ("vocabulary",),
