@@ -15,6 +15,10 @@ from langsamp_plugin.evaluation.tasks import RETRIEVAL
 CHARACTERS_PER_TOKEN = 3.6
 MEASURED = 8_000_000
 """Parameters whose update is timed: more than fit into a processor's cache."""
+WORDS = 1000
+"""Rows of the timed model, whose embeddings cost nothing."""
+READING = 200e6
+"""Bytes of weights that are hashed, read and checked in a second."""
 
 
 class Cost(NamedTuple):
@@ -85,38 +89,38 @@ class Speed(NamedTuple):
     updated: float
 
 
-def measured_speed(size: ModelSize, compute: Compute, seconds: float = 0.7) -> Speed:
-    """Measure this machine in blocks of a model's width, for about two seconds."""
+def measured_speed(folder: Path, size: ModelSize, compute: Compute, seconds: float = 0.7) -> Speed:
+    """Measure this machine in one block of a model's own kind and width, for about two seconds."""
     import torch
+    from transformers import AutoConfig, AutoModel
 
     device = compute.where()
-    heads = next(number for number in range(max(1, size.width // 64), 0, -1) if size.width % number == 0)
-    layer = torch.nn.TransformerEncoderLayer(
-        size.width, heads, size.inner, activation="gelu", batch_first=True, device=device
-    )
-    tokens_BTC = torch.randn(16, 32, size.width, device=device)
-    work = tokens_BTC.shape[0] * tokens_BTC.shape[1] * ModelSize(0, 1, size.width, size.inner).blocks
+    config = AutoConfig.from_pretrained(folder)
+    config.num_hidden_layers, config.vocab_size = 1, WORDS
+    model = AutoModel.from_config(config).float().to(device)
+    work = size.blocks / size.layers
+    many_BT, few_BT = (torch.randint(5, WORDS, (count, 32), device=device) for count in (64, 16))
     words = torch.nn.Embedding(MEASURED // 64, 64, device=device)
     optimizer = torch.optim.AdamW(words.parameters(), lr=1e-5)
-    ids = torch.arange(512, device=device)
 
     def forward() -> None:
         with torch.inference_mode():
-            layer.eval()(tokens_BTC)
+            model.eval()(many_BT, attention_mask=torch.ones_like(many_BT))
 
     def train() -> None:
-        layer.train()(tokens_BTC).sum().backward()
-        layer.zero_grad()
+        found = model.train()(few_BT, attention_mask=torch.ones_like(few_BT))
+        found.last_hidden_state.sum().backward()
+        model.zero_grad()
 
     def update() -> None:
-        words(ids).sum().backward()
+        words(few_BT).sum().backward()
         torch.nn.utils.clip_grad_norm_(words.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
 
     return Speed(
-        work * _rounds_a_second(forward, device, seconds),
-        work * _rounds_a_second(train, device, seconds),
+        work * many_BT.numel() * _rounds_a_second(forward, device, seconds),
+        work * few_BT.numel() * _rounds_a_second(train, device, seconds),
         MEASURED * _rounds_a_second(update, device, seconds),
     )
 
@@ -159,6 +163,7 @@ def plan_cost(
     tokenizer: Any,
     layers: Sequence[int] = (),
     keep_models: bool = False,
+    loading: float = 0.0,
 ) -> Cost:
     """Return what a task takes, as if nothing of it were in the cache.
 
@@ -169,6 +174,7 @@ def plan_cost(
         tokenizer: of the model.
         layers: further blocks that retrieval scores.
         keep_models: whether fine-tuned weights stay.
+        loading: seconds until a model is there, once a task and once a seed.
     """
     settings = plan.settings
     if plan.task.kind == RETRIEVAL:
@@ -179,7 +185,7 @@ def plan_cost(
         main = settings.layer if settings.layer is not None else round(size.layers * 8 / 12)
         share = max([main, *layers]) / size.layers
         kept = sentences * 4.0 * size.width * len({main, *layers})
-        seconds = tokens * size.blocks * share / speed.forward
+        seconds = loading + tokens * size.blocks * share / speed.forward
         return Cost(plan.task.name, 0, len(plan.tags), tokens, 0, kept, kept, seconds)
     train = count_tokens(plan.train.texts, settings.max_length, tokenizer)
     dev = count_tokens(plan.dev.texts, settings.max_length, tokenizer)
@@ -192,7 +198,7 @@ def plan_cost(
     weights = 4.0 * size.parameters
     seconds = size.blocks * (trained / speed.trained + forward / speed.forward)
     # AdamW reads and writes every parameter several times, and of a multilingual encoder most are rows of words.
-    seconds += seeds * updates * size.parameters / speed.updated
+    seconds += seeds * (loading + updates * size.parameters / speed.updated)
     kept = weights * seeds if keep_models else 0.0
     return Cost(
         plan.task.name, seeds, len(plan.tags), forward, trained, max(weights, kept), kept, seconds

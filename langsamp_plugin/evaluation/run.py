@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.evaluation.cache import Cache, hash_model, hash_of
-from langsamp_plugin.evaluation.cost import Cost, measured_speed, model_size, plan_cost
+from langsamp_plugin.evaluation.cost import READING, Cost, measured_speed, model_size, plan_cost
 from langsamp_plugin.evaluation.device import AUTO, BATCH_TOKENS, Compute, check_precision
 from langsamp_plugin.evaluation.encoding import load_tokenizer
 from langsamp_plugin.evaluation.local_models import find_model
@@ -184,10 +185,14 @@ def prepare(
 def reckon(prepared: Evaluation, layers: Sequence[int] = (), keep_models: bool = False) -> list[Cost]:
     """Return what each task takes on this machine."""
     size = model_size(prepared.folder)
-    speed = measured_speed(size, prepared.compute)
+    start = time.perf_counter()
     tokenizer = load_tokenizer(prepared.folder)
+    loading = time.perf_counter() - start + 4 * size.parameters / READING
+    speed = measured_speed(prepared.folder, size, prepared.compute)
     return [
-        plan_cost(plan, size=size, speed=speed, tokenizer=tokenizer, layers=layers, keep_models=keep_models)
+        plan_cost(
+            plan, size=size, speed=speed, tokenizer=tokenizer, layers=layers, keep_models=keep_models, loading=loading
+        )
         for plan in prepared.plans
     ]
 

@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 from measuring import RECORD_HELP, Table, conditions
 
-from langsamp_plugin.evaluation import cost as reckoning
+from langsamp_plugin.evaluation import cost, run
 from langsamp_plugin.evaluation.run import evaluate, prepare, reckon
 
 COLUMNS = {
@@ -66,7 +66,8 @@ def main() -> None:
     parser.add_argument("--record", help=RECORD_HELP)
     args = parser.parse_args()
     clock = time.process_time if args.cpu_time else time.perf_counter
-    reckoning.time = SimpleNamespace(perf_counter=clock)  # type: ignore[attr-defined]
+    for module in (cost, run):
+        module.time = SimpleNamespace(perf_counter=clock)  # type: ignore[attr-defined]
     options = {
         "langs": [lang for lang in args.langs.split(",") if lang], "limit": args.limit, "epochs": args.epochs,
         "seeds": tuple(int(seed) for seed in args.seeds.split(",")) if args.seeds else None,
@@ -74,9 +75,9 @@ def main() -> None:
     table = Table(COLUMNS, args.record)
     for task in args.tasks.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            (cost,) = reckon(prepare(args.model, args.data, folder, [task], **options))
-            row = {"task": task, "languages": cost.languages, "reckoned_s": f"{cost.seconds:.0f}"}
-            row["reckoned_MB"] = f"{cost.disk / 1e6:.1f}"
+            (reckoned,) = reckon(prepare(args.model, args.data, folder, [task], **options))
+            row = {"task": task, "languages": reckoned.languages, "reckoned_s": f"{reckoned.seconds:.0f}"}
+            row["reckoned_MB"] = f"{reckoned.disk / 1e6:.1f}"
             if not args.reckon_only:
                 watch = LargestSize(Path(folder))
                 watch.start()
@@ -87,8 +88,8 @@ def main() -> None:
                 watch.join()
                 most = max(watch.most, size_of(Path(folder)))
                 row |= {
-                    "measured_s": f"{taken:.0f}", "ratio": f"{taken / cost.seconds:.2f}",
-                    "measured_MB": f"{most / 1e6:.1f}", "disk_ratio": f"{most / cost.disk:.2f}",
+                    "measured_s": f"{taken:.0f}", "ratio": f"{taken / reckoned.seconds:.2f}",
+                    "measured_MB": f"{most / 1e6:.1f}", "disk_ratio": f"{most / reckoned.disk:.2f}",
                 }  # fmt: skip
             table.add(**row, conditions=conditions())
 

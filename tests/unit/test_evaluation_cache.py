@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -183,7 +184,9 @@ def test_what_is_reckoned_by_hand(inputs, monkeypatch):
     """Tokens of every pass and parameters of every update, divided by the measured speeds."""
     model, data, out = inputs
     speed = Speed(forward=1e6, trained=1e5, updated=1e7)
-    monkeypatch.setattr(run, "measured_speed", lambda size, compute: speed)
+    monkeypatch.setattr(run, "measured_speed", lambda *model: speed)
+    monkeypatch.setattr(run, "READING", float("inf"))
+    monkeypatch.setattr(run, "time", SimpleNamespace(perf_counter=lambda: 0.0))
     tokens = {}
     for split in ("train", "dev", "test"):
         paths = (data / "sib200").glob(f"*/{split}.tsv")
