@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments, __version__
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 
 from langsamp_plugin.atomic import atomic_write
@@ -19,8 +20,14 @@ from langsamp_plugin.data.tag_losses import group_losses, report_validation, tag
 from langsamp_plugin.hf.data_bin import DataBin
 from langsamp_plugin.modules.ignored import IGNORED
 
+logger = logging.getLogger(__name__)
+
 STATE = "langsamp_data.json"
 """In a checkpoint's folder: how far the run has come in its data, and what data that was."""
+
+
+WEIGHS_BY_TOKENS = hasattr(TrainingArguments, "average_tokens_across_devices")
+"""Whether this transformers divides an update's loss by all of its masked tokens (4.47 and newer)."""
 
 
 class LangSampTrainer(Trainer):
@@ -47,6 +54,11 @@ class LangSampTrainer(Trainer):
         if hasattr(data_collator, "callback"):
             self.add_callback(data_collator.callback)
         self._epochs = args.num_train_epochs
+        if not WEIGHS_BY_TOKENS and args.gradient_accumulation_steps * args.world_size > 1:
+            logger.warning(
+                "transformers %s gives each batch of an update the same weight, however many tokens are masked in it: "
+                "install 4.47 or newer for updates that equal those of one large batch", __version__,
+            )  # fmt: skip
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self.train_dataset, DataBin):
@@ -100,6 +112,13 @@ class LangSampTrainer(Trainer):
                 "weights"
             )
         return int(state["consumed"]) - int(state["updates"]) * self._items_per_update
+
+    def _load_rng_state(self, checkpoint: Any) -> None:
+        # Older versions read the states of the generators with torch's defaults, which know no array of numpy.
+        array = np.random.get_state()[1]  # type: ignore[index]
+        reconstruct = array.__reduce__()[0]
+        with torch.serialization.safe_globals([reconstruct, np.ndarray, np.dtype, type(array.dtype)]):
+            super()._load_rng_state(checkpoint)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         result = super()._save_checkpoint(*args, **kwargs)

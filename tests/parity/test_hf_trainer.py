@@ -14,7 +14,9 @@ from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.convert.hf_folder import read_hf_folder
 from langsamp_plugin.convert.import_hf import import_hf
+from langsamp_plugin.hf.trainer import WEIGHS_BY_TOKENS
 
+by_tokens = pytest.mark.skipif(not WEIGHS_BY_TOKENS, reason="this transformers gives each batch the same weight")
 NO_DROPOUT = ("--dropout", 0, "--attention-dropout", 0, "--activation-dropout", 0)
 
 
@@ -72,6 +74,7 @@ def test_epsilon_stands_where_fairseq_has_it(demo, fairseqs, tmp_path, monkeypat
     assert max(abs(one - other) for one, other in zip(ours, fairseqs[0])) > 1e-4
 
 
+@by_tokens
 def test_two_processes_equal_one(demo, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -88,13 +91,22 @@ def test_two_processes_equal_one(demo, tmp_path):
     assert max(float((weights[name] - one[name]).abs().max()) for name in one) < 1e-4
 
 
+@by_tokens
 def test_accumulated_batches_equal_one(demo, finished, tmp_path):
     made, losses = trainer(demo, tmp_path, batch=4, gradient_accumulation_steps=4)
     assert furthest(made.model, finished[1].model) < 1e-4
     assert max(abs(one - other) for one, other in zip(losses, finished[2])) < 1e-4
 
 
-@pytest.mark.parametrize("batch, accumulation, most", ((16, 1, 0.0), (4, 4, 1e-4)))
+def test_a_version_without_weights_by_tokens_is_said(demo, tmp_path, monkeypatch, caplog):
+    for weighs, said in ((True, False), (False, True)):
+        monkeypatch.setattr("langsamp_plugin.hf.trainer.WEIGHS_BY_TOKENS", weighs)
+        caplog.clear()
+        trainer(demo, tmp_path / str(weighs), max_steps=1, gradient_accumulation_steps=2)
+        assert ("gives each batch of an update the same weight" in caplog.text) == said
+
+
+@pytest.mark.parametrize("batch, accumulation, most", ((16, 1, 0.0), pytest.param(4, 4, 1e-4, marks=by_tokens)))
 def test_a_resumed_run_ends_as_the_uninterrupted_one(demo, finished, tmp_path, batch, accumulation, most):
     folder = finished[0] / "checkpoint-25"
     assert json.loads((folder / "langsamp_data.json").read_text())["consumed"] == 25 * 16
