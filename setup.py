@@ -16,7 +16,8 @@ INIT = (ROOT / "langsamp_plugin" / "__init__.py").read_text(encoding="utf-8")
 VERSION = re.findall(r'^__version__ = "(.+)"$', INIT, re.M)[0]
 # pyarrow before 14.0.1 could be made to run code by a file.
 DATA = ["pyarrow>=14.0.1", "fonttools>=4.40", "fasttext-predict>=0.9.2.2", "protobuf>=3.20", "gensim>=4.3"]
-HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19"]
+# transformers reads a SentencePiece model with protobuf, but does not ask for it.
+HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19", "protobuf>=3.20"]
 EVAL = [*HF, "scikit-learn>=1.0", "scipy>=1.7", "seqeval>=1.2", "matplotlib>=3.5", "textalloc>=1.1"]
 ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "textalloc>=1.1", "scikit-learn>=1.0", "umap-learn>=0.5.4"]
 MEGATRON = ["megatron-core>=0.16"]  # the newest wheel for Python 3.11 is 0.16.1

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Optional
 # Which extra brings a package that a command could miss.
 EXTRAS = {
     "gensim": "data",
-    **dict.fromkeys(("transformers", "safetensors", "tokenizers"), "hf"),
+    **dict.fromkeys(("transformers", "safetensors", "tokenizers", "google.protobuf"), "hf"),
     **dict.fromkeys(("sklearn", "scipy", "seqeval"), "eval"),
     **dict.fromkeys(("matplotlib", "textalloc", "umap"), "analysis"),
     "megatron": "megatron",
@@ -25,8 +25,9 @@ EXTRAS = {
 
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "umap": "umap-learn", "megatron": "megatron-core", "django": "Django",
+    "google.protobuf": "protobuf",
 }  # fmt: skip
-"""What pip calls the packages that are imported under another name; metadata tells it from Python 3.11 on only."""
+"""Distribution names that differ from the import name; metadata has this mapping only from Python 3.11 on."""
 
 FAIRSEQ = (
     "Python 3.9 or 3.10: pip install fairseq==0.12.2 with pip < 24.1; Python 3.11 or 3.12: pip install --no-deps "
@@ -154,7 +155,7 @@ def _torchaudio() -> Iterator[CheckResult]:
 
 def _extra(extra: str) -> CheckResult:
     packages = [package for package, its in EXTRAS.items() if its == extra]
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    missing = [package for package in packages if not _installed(package)]
     if missing:
         return CheckResult(
             "note", f"extra {extra}: without {', '.join(missing)}", f"pip install 'langsamp-plugin[{extra}]'"
@@ -162,6 +163,13 @@ def _extra(extra: str) -> CheckResult:
     return CheckResult(
         "ok", f"extra {extra}: {_versions(*(DISTRIBUTIONS.get(package, package) for package in packages))}"
     )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the package that it is in is missing
+        return False
 
 
 def _machine() -> Iterator[CheckResult]:

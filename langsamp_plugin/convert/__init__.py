@@ -1,1 +1,1 @@
-"""Between fairseq's checkpoints and Hugging Face folders, and from one vocabulary to another."""
+"""Conversion between fairseq checkpoints and Hugging Face folders, and from one vocabulary to another."""

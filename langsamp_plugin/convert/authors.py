@@ -1,4 +1,4 @@
-"""The layout of the published model: both tables among the weights of an XLM-R, their rows known by position alone.
+"""The layout of the published model: both tables are weights of an XLM-R, and rows are identified by position alone.
 
 The class in ``modeling_xlmr_decoupled.py`` of cisnlp/LangSAMP keeps the tables in its embedding module, has no token
 types, and reads sizes and switches from ``config.json``.
@@ -16,11 +16,11 @@ from langsamp_plugin.checkpoint.tables import TagTables
 from langsamp_plugin.lang_script import CODE_TABLES, CodeTable, Tables
 
 AUTHORS_TABLES = tuple(f"roberta.embeddings.{kind.short}_type_embeddings.weight" for kind in CODE_TABLES)
-"""What their class calls the two tables."""
+"""Names of the two tables in the authors' class."""
 
 
 def is_authors_layout(names: Iterable[str]) -> bool:
-    """Return whether weights have a table under one of the authors' names."""
+    """Return whether the weights include a table under one of the authors' names."""
     return not set(AUTHORS_TABLES).isdisjoint(names)
 
 
@@ -32,14 +32,14 @@ def authors_tables(
     Args:
         weights: all tensors of the folder.
         config: its ``config.json``.
-        inventory: what the rows are; by default the published 610 languages and 30 scripts, in their order.
+        inventory: the codes of the rows; by default the published 610 languages and 30 scripts, in order.
 
     Raises:
-        ValueError: the tables are at the input, or have another shape than the inventory and the model.
+        ValueError: the tables are at the input, or their shape does not match the inventory and the model.
     """
     if config.get("decouple_at_input_embeddings"):
         raise ValueError(
-            "config.json has decouple_at_input_embeddings: a model with its tables at the input has no place here"
+            "config.json has decouple_at_input_embeddings: a model with its tables at the input cannot be converted"
         )
     width = config.get("hidden_size")
     codes: list[CodeTable] = []
@@ -67,20 +67,20 @@ def authors_tables(
 def to_authors_layout(
     tensors: dict[str, Tensor], config: dict[str, Any], tables: Optional[TagTables]
 ) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-    """Return weights and configuration as the authors' class reads them, and what a user must know.
+    """Return weights and configuration as the authors' class reads them, and notes for the user.
 
-    Rows go to the positions that the published inventory gives their codes; a published code that the model lacks gets
-    zeros, which its head ignores.
+    Each row goes to the position of its code in the published inventory. A published code that the model lacks gets a
+    row of zeros, which leaves the head's output unchanged.
 
     Args:
         tensors, config: of a Hugging Face XLM-R.
         tables: the two tables.
 
     Raises:
-        ValueError: the model has no tables, is an XL, or has codes that the published inventory lacks.
+        ValueError: the model has no tables, is an XL model, or has codes that the published inventory lacks.
     """
     if tables is None:
-        raise ValueError("--layout authors needs a checkpoint with tables, and this one has none")
+        raise ValueError("--layout authors needs a checkpoint with tables, but this one has none")
     if config["model_type"] != "xlm-roberta":
         raise ValueError(f"--layout authors is for xlm-roberta, but this model is {config['model_type']}")
     tensors = {name: tensor for name, tensor in tensors.items() if "token_type_embeddings" not in name}

@@ -1,4 +1,4 @@
-"""What a user says about an exported model for its card, and the card's head, which a hub reads."""
+"""User-supplied fields of a model card, and the YAML header that model hubs read."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, LangScript
 
 UNKNOWN_LICENSE = "unknown"
-"""What hubs call the licence of a model whose card does not say it."""
+"""The hub's word for an unspecified licence."""
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,95}")
 _MODEL = re.compile(r"(?:[A-Za-z0-9][\w.-]{0,95}/)?[A-Za-z0-9][\w.-]{0,95}")
 
 
 class CardFields(NamedTuple):
-    """What a card says and a checkpoint does not know.
+    """Fields of a model card that the checkpoint does not contain.
 
     Args:
-        license_id: a hub's word for the licence, such as ``mit`` or ``cc-by-4.0``.
-        base_model: a hub's name of the model that training started from; by default an XLM-R that the checkpoint's
-            options name.
-        scores: a folder of ``langsamp report``, whose tables are shown.
+        license_id: the hub's identifier of the licence, such as ``mit`` or ``cc-by-4.0``.
+        base_model: name on the hub of the model that training started from; by default the XLM-R model that the
+            checkpoint's options name.
+        scores: a folder written by ``langsamp report``; the card shows its tables.
     """
 
     license_id: str = UNKNOWN_LICENSE
@@ -31,20 +31,20 @@ class CardFields(NamedTuple):
     scores: Optional[PathLike] = None
 
     def check(self) -> None:
-        """Look at all of it before the work.
+        """Validate all fields before any work begins.
 
         Raises:
             FileNotFoundError: ``scores`` has no report.
-            ValueError: a hub would not take the licence or the name.
+            ValueError: a hub would reject the licence or the name.
         """
         if not _LICENSE.fullmatch(self.license_id):
             raise ValueError(
-                f"--license must be a hub's word for a licence, such as mit, apache-2.0, cc-by-4.0 or other, but is "
-                f"{self.license_id!r}"
+                "--license must be a licence identifier of the hub, such as mit, apache-2.0, cc-by-4.0 or other, but "
+                f"is {self.license_id!r}"
             )
         if self.base_model is not None and not _MODEL.fullmatch(self.base_model):
             raise ValueError(
-                f"--base-model must be a hub's name of a model, such as FacebookAI/xlm-roberta-base, but is "
+                f"--base-model must be the name of a model on the hub, such as FacebookAI/xlm-roberta-base, but is "
                 f"{self.base_model!r}"
             )
         self.score_tables()
@@ -60,7 +60,7 @@ class CardFields(NamedTuple):
 
 
 def card_head(state: dict[str, Any], tags: Sequence[str], fields: CardFields) -> list[str]:
-    """Return the lines of YAML at the head of a card.
+    """Return the lines of the YAML header of a card.
 
     Args:
         state: the fairseq checkpoint.
@@ -82,14 +82,15 @@ def card_head(state: dict[str, Any], tags: Sequence[str], fields: CardFields) ->
 
 
 def _languages(tags: Sequence[str]) -> list[str]:
-    """Return the list of languages as a hub reads it: ISO 639 codes, quoted, as YAML takes ``no`` for a number."""
+    """Return the list of languages as a hub reads it: quoted ISO 639 codes, because YAML reads a bare ``no`` as
+    false."""
     codes = dict.fromkeys(LangScript.parse(tag).language for tag in tags)
     codes.pop(UNKNOWN_LANGUAGE, None)
     return ["language:", *(f'- "{code}"' for code in codes)] if codes else []
 
 
 def _named_xlmr(state: dict[str, Any]) -> Optional[str]:
-    """Return the name of the XLM-R that training started from, as far as the options name one."""
+    """Return the name of the XLM-R model that training started from, if the options name one."""
     options = (state.get("cfg") or {}).get("checkpoint")
     values = options if isinstance(options, dict) else vars(options) if options is not None else {}
     name = str(values.get("finetune_from_model") or "").lower()

@@ -1,11 +1,11 @@
-"""A normaliser for Hugging Face's fast tokenizer that does what SentencePiece does.
+"""A normaliser for Hugging Face's fast tokenizer that matches SentencePiece exactly.
 
-The ``tokenizers`` library applies SentencePiece's rules grapheme by grapheme: where a grapheme of less than six bytes
-begins with a key, all of it becomes the replacement of the shortest one, so that combining marks are lost (the second
-of two marks, as Yoruba and Vietnamese have them when text is decomposed, or any mark after a no-break space, a ligature
-or an Arabic presentation form); in longer ones keys of several characters are not found. Here U+0001, which the rules
-remove, first separates what SentencePiece does not take together. Then Unicode's composition and the library's rules
-agree with SentencePiece's, which is checked for every rule.
+The ``tokenizers`` library applies SentencePiece's rules grapheme by grapheme: if a grapheme of fewer than six bytes
+begins with a key, the complete grapheme becomes the replacement of the shortest such key. This drops combining marks:
+the second of two marks, as in decomposed Yoruba and Vietnamese, or any mark after a no-break space, a ligature or an
+Arabic presentation form. In longer graphemes, keys of several characters are not found. This module first inserts
+U+0001, which the rules remove, between characters that SentencePiece treats separately. Unicode's composition and the
+library's rules then agree with SentencePiece's; this is checked for every rule.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ MOST_EXCEPTIONS = 30
 SYLLABLE_AND_FINAL = (
     "[\\x{ac00}-\\x{d7a3}\\x{326e}-\\x{327b}]\\K(?=[\\x{11a8}-\\x{11c2}\\x{3131}-\\x{3163}\\x{ffa1}-\\x{ffdc}])"
 )
-"""Between a Hangul syllable and a letter that composition would add to it, and the rules do not."""
+"""Matches between a Hangul syllable and a letter that composition would join to it although the rules do not."""
 NONCHARACTER = 0xFDD0
-"""The first of 32 code points that no text has; they stand for characters that composition would change."""
+"""The first of 32 noncharacters; they temporarily replace characters that composition would change."""
 
 
 def exact_normalizer(charsmap: bytes, inner: Any) -> Optional[Any]:
-    """Return a normaliser of the ``tokenizers`` library, ``None`` where rules are of a kind that it cannot follow.
+    """Return a normaliser of the ``tokenizers`` library, ``None`` if it cannot express the rules.
 
     Args:
         charsmap: the rules of the SentencePiece model.
@@ -43,7 +43,7 @@ def exact_normalizer(charsmap: bytes, inner: Any) -> Optional[Any]:
     if rules.get(SEPARATOR) != "":
         return None
     compose = normalizers.NFKC()
-    # What composition changes and the rules do not: a few characters that are younger than the rules, or left out.
+    # Characters that composition changes and the rules do not: a few that are newer than the rules, or excluded.
     shielded = [
         letter
         for letter in map(chr, range(0x80, 0x30000))
@@ -54,7 +54,7 @@ def exact_normalizer(charsmap: bytes, inner: Any) -> Optional[Any]:
     if len(shielded) > MOST_EXCEPTIONS:
         return None
     normalizer = _sequence(rules, shielded, [], inner)
-    # The other way round: keys that are younger than the library's composition. Compatibility letters of that age, such
+    # Conversely, keys that are newer than the library's composition. Compatibility letters of that age, such
     # as the outlined capitals of Unicode 16, become their plain letters and do not combine with a mark after them.
     young = [
         key
@@ -86,13 +86,13 @@ def _sequence(rules: dict[str, str], shielded: Sequence[str], young: Sequence[st
 
 
 def _boundaries(rules: dict[str, str]) -> str:
-    """Return a regular expression of the places, empty matches, after a character or a key that a mark follows."""
+    """Return a regular expression with empty matches after each character or key that a mark follows."""
     bases: dict[str, set[str]] = defaultdict(set)
     for key in rules:
         if len(key) > 1:
             bases[key[1:]].add(key[0])
     marks = "[\\p{M}" + "".join(map(_escape, JOINERS)) + "]"
-    followed = f"(?=(?m:.){marks})"  # looked at first: most characters have no mark
+    followed = f"(?=(?m:.){marks})"  # checked first: most characters have no mark
     if not bases:
         return f"{followed}(?m:.)\\K|{SYLLABLE_AND_FINAL}"
     keys = [_class(letters) + "".join(map(_escape, tail)) for tail, letters in bases.items()]
@@ -103,7 +103,7 @@ def _boundaries(rules: dict[str, str]) -> str:
 
 
 def _class(letters: Iterable[str]) -> str:
-    """Return the regular expression of a set of characters, neighbours as ranges."""
+    """Return the regular expression of a set of characters, with adjacent ones merged into ranges."""
     codes = sorted(map(ord, letters))
     parts: list[str] = []
     start = 0

@@ -1,4 +1,4 @@
-"""A fairseq checkpoint to a Hugging Face folder that loads without this package."""
+"""Exports a fairseq checkpoint to a Hugging Face folder that loads without this package."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from langsamp_plugin.progress import progress
 
 LAYOUTS = ("stock", "authors")
 MARKER = "config.json"
-"""What every Hugging Face folder has in it, so that no other kind of folder is replaced."""
+"""A file that every Hugging Face folder contains; a folder without it is never replaced."""
 
 
 class ExportResult(NamedTuple):
-    """What an export found.
+    """Result of an export.
 
     Args:
-        verification: the comparison of both sides, ``None`` without one.
-        notes: what a user must know, a sentence each.
+        verification: the comparison of both models, ``None`` without one.
+        notes: notes for the user, one sentence each.
     """
 
     verification: Optional[Verification]
@@ -43,7 +43,7 @@ class ExportResult(NamedTuple):
 
 
 class _Heads(NamedTuple):
-    """What folding did: the bias of each tag, the tag that went into the model, and the bias that was there before."""
+    """Result of folding: the bias of each tag, the tag that was folded into the model, and the bias before folding."""
 
     folded: dict[LangScript, Tensor]
     into_model: Optional[str]
@@ -70,25 +70,28 @@ def export(
         checkpoint: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
         out: the folder to write; see ``overwrite``.
         spm: the SentencePiece model; by default the one in the data folder that the checkpoint was trained on.
-        dictionary: the ``dict.txt`` that the rows follow; by default the one in that folder, or next to the checkpoint.
-        fold: tags whose embeddings go into the bias of the head's first layer, so that a stock masked LM predicts as
-            LangSAMP does for that tag: ``dense(h + e) = W h + (b + W e)``. One tag goes into the model itself; of
-            several each gets its bias as ``heads/<tag>.safetensors``.
-        half: ``float16`` or ``bfloat16`` stores all weights so.
-        layout: ``stock``, or ``authors``: the tables among the weights, as the published model's class reads them.
-        card: what the model card says and the checkpoint does not know.
-        overwrite: replace a Hugging Face folder that somebody else wrote, or added to; without it only one of ours.
-        verify: compare the folder with fairseq's model before it takes its place.
-        text: a folder of ``<tag>.txt`` whose every line is tokenized on both sides then, too.
+        dictionary: the ``dict.txt`` that defines the order of rows; by default the one in that folder, or next to the
+            checkpoint.
+        fold: tags whose embeddings are folded into the bias of the head's first layer, so that a stock masked LM
+            predicts as LangSAMP does for that tag: ``dense(h + e) = W h + (b + W e)``. A single tag is folded into the
+            model itself; each of several tags gets a bias file ``heads/<tag>.safetensors``.
+        half: store all weights as ``float16`` or ``bfloat16``.
+        layout: ``stock``, or ``authors``: the tables are stored as weights of the model, as the published model's class
+            reads them.
+        card: fields of the model card that the checkpoint does not contain.
+        overwrite: also replace a Hugging Face folder that another program wrote or changed; by default only unchanged
+            output of this command is replaced.
+        verify: compare the folder with fairseq's model before it replaces ``out``.
+        text: with ``verify``, a folder of ``<tag>.txt``; every line is also tokenized by both tokenizers and compared.
 
     Raises:
         ModuleNotFoundError: transformers or safetensors is not installed.
         FileNotFoundError: the checkpoint, the SentencePiece model or the dictionary is missing.
-        ValueError: ``out`` is somebody else's; or the checkpoint is damaged, has weights without a place, or another
-            vocabulary than the tokenizer.
-        VerificationError: the two sides differ.
+        ValueError: ``out`` was not written by this command; or the checkpoint is damaged, has weights with no
+            counterpart, or does not match the tokenizer's vocabulary.
+        VerificationError: the two models differ.
     """
-    # Before anything heavy is read.
+    # Fail before anything heavy is read.
     dtype = _check_arguments(fold=fold, half=half, layout=layout, card=card, text=text)
     with replaceable_folder(out, MARKER, overwrite):
         model = read_model(checkpoint, spm=spm, dictionary=dictionary, dtype=dtype)
@@ -121,7 +124,7 @@ def _check_arguments(
 
 
 def _fold(model: OutgoingModel, fold: Sequence[str], checkpoint: PathLike) -> _Heads:
-    """Fold tags into biases, and a single one into the model."""
+    """Fold tags into biases, and a single tag into the model."""
     unfolded = model.tensors[DENSE_BIAS]
     folded = {tag: folded_bias(model, tag, checkpoint) for tag in map(LangScript.from_spelling, fold)}
     into_model = None
@@ -156,7 +159,7 @@ def _write(model: OutgoingModel, heads: _Heads, folder: Path, *, layout: str, ca
 def _verify(
     model: OutgoingModel, heads: _Heads, folder: Path, *, dtype: Optional[torch.dtype], text: Optional[PathLike]
 ) -> Verification:
-    # In half precision the folded bias is rounded, all else is exact.
+    # In half precision the folded bias is rounded; everything else is exact.
     rounded = dtype is not None and heads.into_model is not None
     limit = torch.finfo(dtype).eps if rounded and dtype is not None else LIMIT
     found = verify_folder(model.state, model.trained_with, folder, fold=heads.into_model, text=text, logits_limit=limit)

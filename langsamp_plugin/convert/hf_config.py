@@ -1,4 +1,4 @@
-"""A fairseq model's options as Hugging Face's ``config.json``; what XLM-R's class cannot compute is refused."""
+"""Converts a fairseq model's options to Hugging Face's ``config.json``; refuses what XLM-R's class cannot compute."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ FIXED: dict[str, tuple[Any, str]] = {
     "no_scale_embedding": (True, "Hugging Face's XLM-R does not multiply embeddings by the root of their width"),
     "no_token_positional_embeddings": (False, "Hugging Face's XLM-R always adds positions"),
     "encoder_learned_pos": (True, "Hugging Face's XLM-R has learned positions"),
-    "adaptive_input": (False, "Hugging Face's XLM-R has one embedding for all words"),
+    "adaptive_input": (False, "Hugging Face's XLM-R has a single word embedding"),
     "quant_noise_scalar": (0, "Hugging Face's XLM-R does not quantize"),
-    "encoder_layers_to_keep": (None, "train or save a model of these layers first"),
+    "encoder_layers_to_keep": (None, "train or save a model with only these layers first"),
 }
-"""Options that change what a model computes and have no place in ``config.json``: the value XLM-R has, and why."""
+"""Options that change what a model computes but have no field in ``config.json``: XLM-R's value, and the reason."""
 
 
 def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
@@ -28,15 +28,15 @@ def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, 
         weights: the model's.
 
     Raises:
-        ValueError: the model is of a kind that XLM-R's class cannot compute.
+        ValueError: XLM-R's class cannot compute this model.
     """
     xl = is_xl(weights)
     if bool(options.get("encoder_normalize_before")) != xl:
-        raise ValueError("this model has its LayerNorms elsewhere than XLM-R and XLM-R XL, and no Hugging Face form")
-    if options.get("embed_tags_at", "output") == "input":
         raise ValueError(
-            "a model with its tables at the input needs ids to compute anything and has no Hugging Face form"
+            "the LayerNorms must be placed as in XLM-R or XLM-R XL, but are not: Hugging Face has no such class"
         )
+    if options.get("embed_tags_at", "output") == "input":
+        raise ValueError("a model with its tables at the input cannot run without ids, so it has no Hugging Face form")
     for name, (wanted, why) in FIXED.items():
         value = options.get(name)
         if (value or None) != (wanted or None) and name in options and value is not None:

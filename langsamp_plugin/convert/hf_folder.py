@@ -1,4 +1,4 @@
-"""Reading a Hugging Face folder of XLM-R's architecture: XLM-R, Glot500-m, the published LangSAMP, one of our own."""
+"""Reads Hugging Face folders of XLM-R's architecture: XLM-R, Glot500-m, the published LangSAMP, our own exports."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ SIZES = {
     "vocab_size": 10**8, "hidden_size": 10**6, "intermediate_size": 10**7, "num_hidden_layers": 1000,
     "num_attention_heads": 10**4, "max_position_embeddings": 10**7,
 }  # fmt: skip
-"""Numbers of a configuration, and what none of them exceeds."""
+"""Numeric fields of a configuration, and an upper limit for each."""
 SHARES = ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob")
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 
 class HFFolder(NamedTuple):
-    """What is stored in a folder.
+    """Contents of a model folder.
 
     Args:
         path: the folder.
         config: ``config.json``.
-        weights: all tensors by their names in the file, mapped from it and not copied.
+        weights: all tensors by their names in the file; they are memory-mapped, not copied.
     """
 
     path: Path
@@ -42,12 +42,12 @@ def read_hf_folder(path: PathLike, allow_pickle: bool = False) -> HFFolder:
 
     Args:
         path: the folder.
-        allow_pickle: also read ``pytorch_model.bin``. Torch then builds tensors and plain containers only
-            (``weights_only=True``), but a pickle is still a program, so it must be asked for.
+        allow_pickle: also read ``pytorch_model.bin``. Torch then builds only tensors and plain containers
+            (``weights_only=True``). A pickle is still a program, so reading one is opt-in.
 
     Raises:
         FileNotFoundError: the folder, ``config.json`` or the weights are missing.
-        ValueError: the model is of another architecture, or a file is damaged or carries code.
+        ValueError: the model has another architecture, or a file is damaged or carries code.
     """
     path = Path(path)
     config = read_config(path)
@@ -64,15 +64,15 @@ def read_hf_folder(path: PathLike, allow_pickle: bool = False) -> HFFolder:
     if weights is None:
         if _files(path, PICKLED):
             raise ValueError(
-                f"{path} has its weights only as {PICKLED}, a pickle: add --allow-pickle if you trust where it comes "
-                "from, or convert it to safetensors"
+                f"{path} has its weights only as {PICKLED}, a pickle: add --allow-pickle if you trust its source, or "
+                "convert it to safetensors"
             )
         raise FileNotFoundError(f"{path} has no {SAFE} and no {PICKLED}")
     return HFFolder(path, config, weights)
 
 
 def read_weights(folder: Path, allow_pickle: bool = False) -> Optional[dict[str, Tensor]]:
-    """Read all tensors of a folder; ``None`` where it has no safetensors, and no pickle that may be opened.
+    """Read all tensors of a folder; ``None`` if it has neither safetensors nor a pickle that may be opened.
 
     Raises:
         ValueError: a file is damaged, or carries code.
@@ -88,11 +88,11 @@ def read_weights(folder: Path, allow_pickle: bool = False) -> Optional[dict[str,
 
 
 def read_config(folder: PathLike) -> dict[str, Any]:
-    """Read ``config.json`` and check what this package takes from it, as far as it is there.
+    """Read ``config.json`` and check those fields that are present and that this package uses.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is not a JSON object, or a value is of another type or beyond all sizes.
+        FileNotFoundError: the file does not exist.
+        ValueError: the content is not a JSON object, or a value has the wrong type or is out of range.
     """
     path = Path(folder) / "config.json"
     if not path.is_file():
@@ -120,7 +120,7 @@ def read_config(folder: PathLike) -> dict[str, Any]:
 
 
 def _files(folder: Path, name: str) -> list[Path]:
-    """Return the one file, or those that an index lists."""
+    """Return the single weight file, or the files that an index lists."""
     if (folder / name).is_file():
         return [folder / name]
     index = folder / f"{name}.index.json"
@@ -137,7 +137,7 @@ def _files(folder: Path, name: str) -> list[Path]:
 
 
 def check_weights(folder: PathLike) -> None:
-    """Open a folder's safetensors, which tells whether they are whole.
+    """Open a folder's safetensors files to check that they are complete.
 
     Raises:
         ValueError: a file is damaged or cut off.
@@ -147,11 +147,11 @@ def check_weights(folder: PathLike) -> None:
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file, mapped from it.
+    """Return the memory-mapped tensors of a file.
 
     Raises:
         ValueError: the file is damaged or cut off.
-        PermissionError: it may not be read, which the library calls a missing file.
+        PermissionError: the file is not readable; the library would report it as missing.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -1,4 +1,4 @@
-"""A Hugging Face folder to the state of a fairseq checkpoint."""
+"""Converts a Hugging Face folder to the state of a fairseq checkpoint."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PAD = 1
 
 
 class ImportResult(NamedTuple):
-    """What an import made.
+    """Result of an import.
 
     Args:
         state: a fairseq checkpoint at the start of its first epoch.
-        notes: what a user must know, a sentence each.
+        notes: notes for the user, one sentence each.
         new_head: the folder had no masked-LM head.
-        folded: the tag that was folded into it, and is taken out again; ``None`` if none was.
+        folded: the tag that had been folded into the head and was removed again; ``None`` if there was none.
     """
 
     state: dict[str, Any]
@@ -45,7 +45,8 @@ class ImportResult(NamedTuple):
 
 
 class _Tables(NamedTuple):
-    """The tables of a folder: their weights by fairseq's names, the codes, and a bias that had a tag folded into it."""
+    """The tables of a folder: weights under fairseq's names, codes, and the head's bias before a tag was folded into
+    it."""
 
     weights: dict[str, Tensor]
     found: Optional[TagTables]
@@ -65,12 +66,12 @@ def import_hf(
     Args:
         folder: what :func:`~langsamp_plugin.convert.hf_folder.read_hf_folder` read.
         data: the folder in which ``dict.txt`` and the SentencePiece model will be.
-        pieces: those of that model, in its order, for the hash in the checkpoint.
-        inventory: what the rows of tables in the authors' layout are; by default the published one.
-        seed: of a masked-LM head, where the folder has none.
+        pieces: the pieces of that model, in its order, for the hash in the checkpoint.
+        inventory: codes of the rows of tables in the authors' layout; by default the published inventory.
+        seed: seed of a new masked-LM head, used if the folder has none.
 
     Raises:
-        ValueError: weights are missing, have no place, or have another shape than the configuration says; the message
+        ValueError: weights are missing, have no counterpart, or differ in shape from the configuration; the message
             lists all of them.
     """
     config = folder.config
@@ -82,7 +83,7 @@ def import_hf(
             weights[f"{HEAD}dense.bias"] = tables.unfolded_bias
             _check_shapes(weights, _shapes(config))
             folded = config.get("langsamp_folded")
-            notes.append(f"the embeddings of {folded}, which were folded into the head, are taken out of it again")
+            notes.append(f"the embeddings of {folded}, which had been folded into the head, were removed from it")
     weights.update(tables.weights)
     weights[VERSION] = torch.tensor([3.0])
     task_state: dict[str, Any] = {"tags": list(config.get("langsamp_tags") or [])}
@@ -92,7 +93,7 @@ def import_hf(
         task_state.update(languages=list(tables.found.languages), scripts=list(tables.found.scripts))
     args = _options(config, data, tables.found.embed_tags if tables.found is not None else "both")
     if flags := training_flags(args):
-        notes.append(f"it is built otherwise than XLM-R base: train with {flags}")
+        notes.append(f"its sizes differ from XLM-R base: train with {flags}")
     return ImportResult(fresh_checkpoint({"args": args, "task_state": task_state}, weights), notes, new_head, folded)
 
 
@@ -107,10 +108,12 @@ def check_folder(folder: HFFolder) -> None:
 
 
 def _check_authors(folder: HFFolder) -> None:
-    """Look at the tables of the authors' layout; how many rows they have is for the import to judge."""
+    """Check the tables of the authors' layout; the import itself checks the number of rows."""
     for name in AUTHORS_TABLES:
         if name in folder.weights and folder.weights[name].shape[1:] != (folder.config["hidden_size"],):
-            raise ValueError(f"{name} must have the width of the model, but is {tuple(folder.weights[name].shape)}")
+            raise ValueError(
+                f"{name} must have the width of the model, but has shape {tuple(folder.weights[name].shape)}"
+            )
 
 
 def _read_tables(folder: HFFolder, inventory: Optional[Tables]) -> _Tables:
@@ -124,7 +127,7 @@ def _read_tables(folder: HFFolder, inventory: Optional[Tables]) -> _Tables:
         unfolded = rows.get(UNFOLDED_BIAS)
     elif any(f"{kind.short}_embedding." in name for kind in CODE_TABLES for name in folder.weights):
         raise ValueError(
-            f"it must have {TABLES_FILENAME} next to its weights, but has not: save the model again with "
+            f"it must have {TABLES_FILENAME} next to its weights, but does not: save the model again with "
             "LangSampForMaskedLM.save_pretrained"
         )
     else:
@@ -138,7 +141,7 @@ def _read_tables(folder: HFFolder, inventory: Optional[Tables]) -> _Tables:
 
 
 def _backbone(folder: HFFolder, seed: int) -> tuple[dict[str, Tensor], list[str], bool]:
-    """Return embeddings, blocks and head by fairseq's names, what to say of them, and whether the head is new."""
+    """Return embeddings, blocks and head under fairseq's names, notes about them, and whether the head is new."""
     config, source = folder.config, folder.weights
     notes = []
     names = fairseq_names((name for name in source if name not in AUTHORS_TABLES), _is_xl(config))
@@ -153,7 +156,7 @@ def _backbone(folder: HFFolder, seed: int) -> tuple[dict[str, Tensor], list[str]
     if new_head:
         types, width = weights[EMBEDDING].shape
         weights.update(_new_head(types, width, weights[EMBEDDING].dtype, seed))
-        notes.append("the folder has no masked-LM head: a new one was drawn, as a fresh model has it")
+        notes.append("the folder has no masked-LM head: a new one was initialised at random")
     weights[f"{HEAD}weight"] = weights[EMBEDDING]
     if _fold_token_type(source, weights):
         notes.append("the token-type row is folded into the positions")
@@ -164,17 +167,19 @@ def _backbone(folder: HFFolder, seed: int) -> tuple[dict[str, Tensor], list[str]
 
 
 def _check_tied(source: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
-    """Take the second names of the head's projection and bias, which must equal the first."""
+    """Remove the duplicate names of the head's projection and bias after checking that they are equal."""
     for name in ("lm_head.decoder.weight", "lm_head.decoder.bias"):
         target = EMBEDDING if name.endswith("weight") else f"{HEAD}bias"
         if name in source:
             weights.setdefault(target, source[name])
             if source[name].dtype != weights[target].dtype or not torch.equal(source[name], weights[target]):
-                raise ValueError(f"{name} is not tied to what it must equal, which fairseq cannot hold")
+                raise ValueError(
+                    f"{name} must be tied to its duplicate, but differs from it, which fairseq cannot represent"
+                )
 
 
 def _fold_token_type(source: dict[str, Tensor], weights: dict[str, Tensor]) -> bool:
-    """Add the token-type row, which fairseq has no place for, to the positions; return whether it was not zero."""
+    """Add the token-type row, which fairseq lacks, to the positions; return whether it was nonzero."""
     token_types = next((tensor for name, tensor in source.items() if name.endswith(TOKEN_TYPE)), None)
     if token_types is None:
         return False
@@ -227,7 +232,7 @@ def _new_head(types: int, width: int, dtype: torch.dtype, seed: int) -> dict[str
 
 
 def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return fairseq's names and the shapes that a configuration asks for."""
+    """Return fairseq's names and the shapes that a configuration implies."""
     return roberta_shapes(
         types=config["vocab_size"],
         positions=config["max_position_embeddings"],
@@ -240,6 +245,6 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
 
 def _check_shapes(weights: dict[str, Tensor], shapes: dict[str, tuple[int, ...]]) -> None:
     wrong = misfits(weights, shapes)
-    wrong += [f"{name}, which config.json has no layer for" for name in sorted(weights.keys() - shapes.keys())]
+    wrong += [f"{name}, which belongs to no layer of config.json" for name in sorted(weights.keys() - shapes.keys())]
     if wrong:
-        raise ValueError(f"weights do not fit config.json: {first_faults(wrong)}")
+        raise ValueError(f"weights do not match config.json: {first_faults(wrong)}")

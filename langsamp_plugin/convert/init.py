@@ -1,4 +1,5 @@
-"""What training starts from: a Hugging Face folder or a checkpoint, with another vocabulary and inventory if wanted."""
+"""Makes starting checkpoints from a Hugging Face folder or a checkpoint, optionally with another vocabulary or
+inventory."""
 
 from __future__ import annotations
 
@@ -30,11 +31,12 @@ class NewVocabulary(NamedTuple):
     """Another vocabulary for a checkpoint.
 
     Args:
-        spm: a SentencePiece model to train with; rows follow their pieces. Without it the vocabulary stays.
-        old_spm: the source's own; by default the one in the folder, or in the checkpoint's data folder.
+        spm: the SentencePiece model to train with; rows are matched by piece. Without it the vocabulary does not
+            change.
+        old_spm: the source's SentencePiece model; by default the one in the folder, or in the checkpoint's data folder.
         dictionary: the ``dict.txt`` of a checkpoint; by default the one in its data folder, or next to it.
-        new_pieces: how rows of new pieces start, see :mod:`~langsamp_plugin.convert.vocabulary_rows`.
-        corpus: folder of ``<tag>.txt`` from which ``neighbours`` learns which pieces are alike.
+        new_pieces: initial values of rows of new pieces, see :mod:`~langsamp_plugin.convert.vocabulary_rows`.
+        corpus: folder of ``<tag>.txt`` from which ``neighbours`` learns the similarity of pieces.
     """
 
     spm: Optional[PathLike] = None
@@ -48,10 +50,11 @@ class NewInventory(NamedTuple):
     """Another inventory of languages and scripts for a checkpoint.
 
     Args:
-        tables: the inventory that the checkpoint shall have: ``auto`` (the one it has, if any), ``data`` (that of the
-            data folder it was trained on), ``glot500``, or a folder with both tables.
-        new_rows: how rows start that the source lacks: ``random``, N(0, 0.02), or the ``mean`` of its rows.
-        donors: ``NEW=OLD``, codes that the source lacks and whose row to copy, such as ``gsw=deu`` or ``Copt=Grek``.
+        tables: the inventory of the new checkpoint: ``auto`` (unchanged), ``data`` (that of the data folder it was
+            trained on), ``glot500``, or a folder with both tables.
+        new_rows: initial values of rows that the source lacks: ``random``, N(0, 0.02), or the ``mean`` of its rows.
+        donors: pairs ``NEW=OLD``: a code that the source lacks and the code whose row it copies, such as ``gsw=deu`` or
+            ``Copt=Grek``.
     """
 
     tables: str = "auto"
@@ -60,12 +63,12 @@ class NewInventory(NamedTuple):
 
 
 class InitResult(NamedTuple):
-    """What was made.
+    """Result of making a starting checkpoint.
 
     Args:
-        notes: what a user must know, a sentence each.
-        verification: what the comparison found, ``None`` without one.
-        extension: what another vocabulary changed, ``None`` without one.
+        notes: notes for the user, one sentence each.
+        verification: result of the comparison, ``None`` without one.
+        extension: changes due to another vocabulary, ``None`` without one.
     """
 
     notes: list[str]
@@ -88,28 +91,28 @@ def import_checkpoint(
     """Write a Hugging Face folder as a checkpoint of fairseq, ``dict.txt`` and the SentencePiece model next to it.
 
     Args:
-        folder: XLM-R, Glot500-m, the published LangSAMP, an exported folder, or another of that architecture; or the
-            name of one in the local Hugging Face cache.
+        folder: XLM-R, Glot500-m, the published LangSAMP, an exported folder, or any other folder of that architecture;
+            or the name of a model in the local Hugging Face cache.
         out: the checkpoint, for ``--restore-file`` or ``--finetune-from-model``.
         spm: the SentencePiece model; by default the one in the folder.
-        tables: a folder with the codes of the rows, for a model in the authors' layout with another inventory than the
+        tables: a folder with the codes of the rows, for a model in the authors' layout whose inventory is not the
             published one.
-        allow_pickle: take weights that are only there as a pickle.
-        drop_added: leave out tokens that were added to the vocabulary.
-        overwrite: replace a checkpoint of a training, or another file.
-        verify: compare both sides before anything is written.
-        text: a folder of ``<tag>.txt`` whose every line is tokenized on both sides then, too.
+        allow_pickle: read weights that exist only as a pickle.
+        drop_added: drop tokens that were added to the vocabulary.
+        overwrite: also replace a checkpoint of a training run, or a file of another kind.
+        verify: compare both models before anything is written.
+        text: with ``verify``, a folder of ``<tag>.txt``; every line is also tokenized by both tokenizers and compared.
 
     Raises:
         FileNotFoundError: a file of the folder is missing.
-        ValueError: a file is damaged, weights and configuration do not fit, or ``out`` is somebody else's.
-        VerificationError: the two sides differ.
+        ValueError: a file is damaged, weights and configuration do not match, or ``out`` must not be replaced.
+        VerificationError: the two models differ.
     """
     out = Path(out)
     check_out(out, overwrite)
     inventory = Tables.load(tables) if tables is not None else None
     if text is not None:
-        corpus_files(text)  # fail early: what comes next takes minutes
+        corpus_files(text)  # fail early: the next steps take minutes
     folder = find_folder(folder)
     with progress(total=2 + verify, desc="import", unit="step") as bar:
         imported, tokenizer = read_folder(
@@ -132,7 +135,7 @@ def _verify_import(
 ) -> Verification:
     """Compare what was read with its folder, and raise ``VerificationError`` where they differ."""
     dtype = imported.state["model"][EMBEDDING].dtype
-    # A bias that was folded in half precision is a rounded one.
+    # Folding in half precision rounds the bias.
     limit = torch.finfo(dtype).eps if imported.folded and dtype != torch.float32 else LIMIT
     found = verify_folder(
         imported.state,
@@ -163,20 +166,20 @@ def init_checkpoint(
     """Write a checkpoint to start training from.
 
     Args:
-        source: a Hugging Face folder or the name of one in the local cache, or a LangSAMP, ``roberta`` or ``xlmr``
+        source: a Hugging Face folder, the name of a model in the local cache, or a LangSAMP, ``roberta`` or ``xlmr``
             checkpoint of fairseq.
         out: the checkpoint to write, for ``--finetune-from-model`` or ``--restore-file``.
         vocabulary: the one it shall have.
         inventory: the languages and scripts it shall have.
-        allow_pickle: take weights that are only there as a pickle.
-        drop_added: leave out tokens that were added to a folder's vocabulary.
-        overwrite: replace a checkpoint of a training, or another file.
+        allow_pickle: read weights that exist only as a pickle.
+        drop_added: drop tokens that were added to a folder's vocabulary.
+        overwrite: also replace a checkpoint of a training run, or a file of another kind.
         verify: compare features before and after on sentences without new pieces.
-        seed: of new rows, and of the vectors of ``neighbours``.
+        seed: seed of new rows, and of the vectors of ``neighbours``.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or source and vocabulary do not fit.
+        ValueError: a file is damaged, or source and vocabulary do not match.
         VerificationError: features changed.
     """
     out, notes = Path(out), []

@@ -1,4 +1,4 @@
-"""The names of the same weights in fairseq and in Hugging Face: one table, read in both directions."""
+"""Names of the same weights in fairseq and in Hugging Face: one table that serves both directions."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ FAIRSEQ_TO_HF_XL = _key_map(_NORMS_XL)
 
 HF_DROPPED = {
     r"roberta\.pooler\.dense\.(weight|bias)": "XLM-R's pooler was never trained",
-    r"roberta\.embeddings\.(position_ids|token_type_ids)": "constants, no weights",
-    r"roberta\.embeddings\.token_type_embeddings\.weight": "fairseq has none; its one row is added to the positions",
-    r"roberta\.(lang|script)_embedding\.(weight|codes)": "the tables, which are read from langsamp.safetensors",
-    r"lm_head\.decoder\.(weight|bias)": "second names of the word embedding and of the head's bias",
+    r"roberta\.embeddings\.(position_ids|token_type_ids)": "constants, not weights",
+    r"roberta\.embeddings\.token_type_embeddings\.weight": "fairseq has none; its single row is added to the positions",
+    r"roberta\.(lang|script)_embedding\.(weight|codes)": "the tables, read from langsamp.safetensors instead",
+    r"lm_head\.decoder\.(weight|bias)": "duplicate names of the word embedding and of the head's bias",
 }
-"""What an import leaves out on purpose, and why."""
+"""Weights that an import deliberately drops, and why."""
 
 _LAYER = re.compile(r"(?<=layers\.)\d+(?=\.)")
 _HF_LAYER = re.compile(r"(?<=layer\.)\d+(?=\.)")
@@ -67,10 +67,10 @@ def hf_names(fairseq_names: Iterable[str]) -> dict[str, str | None]:
     """Map the names of a fairseq state dict.
 
     Returns:
-        fairseq name -> Hugging Face name, ``None`` for what is dropped on purpose; :data:`TABLE_KEYS` left out.
+        fairseq name -> Hugging Face name, ``None`` for weights dropped on purpose; without :data:`TABLE_KEYS`.
 
     Raises:
-        ValueError: names that the table does not have; the message lists all of them.
+        ValueError: names that are not in the table; the message lists all of them.
     """
     names = list(fairseq_names)
     table = FAIRSEQ_TO_HF_XL if is_xl(names) else FAIRSEQ_TO_HF
@@ -87,7 +87,7 @@ def hf_names(fairseq_names: Iterable[str]) -> dict[str, str | None]:
         target = table[pattern]
         mapped[name] = target.format(n=layer.group()) if target is not None and layer is not None else target
     if unknown:
-        raise ValueError(f"these weights have no place in a Hugging Face XLM-R: {' '.join(sorted(unknown))}")
+        raise ValueError(f"these weights have no counterpart in a Hugging Face XLM-R: {' '.join(sorted(unknown))}")
     return mapped
 
 
@@ -96,13 +96,13 @@ def fairseq_names(hf_names: Iterable[str], xl: bool = False) -> dict[str, str | 
 
     Args:
         hf_names: the names.
-        xl: they are of ``xlm-roberta-xl``.
+        xl: whether the names are of ``xlm-roberta-xl``.
 
     Returns:
         Hugging Face name -> fairseq name, ``None`` for what :data:`HF_DROPPED` lists.
 
     Raises:
-        ValueError: names that neither table has; the message lists all of them.
+        ValueError: names that are in neither table; the message lists all of them.
     """
     table = {target: name for name, target in (FAIRSEQ_TO_HF_XL if xl else FAIRSEQ_TO_HF).items() if target is not None}
     mapped: dict[str, str | None] = {}
@@ -119,5 +119,5 @@ def fairseq_names(hf_names: Iterable[str], xl: bool = False) -> dict[str, str | 
         else:
             unknown.append(name)
     if unknown:
-        raise ValueError(f"these weights have no place in a fairseq RoBERTa: {' '.join(sorted(unknown))}")
+        raise ValueError(f"these weights have no counterpart in a fairseq RoBERTa: {' '.join(sorted(unknown))}")
     return mapped

@@ -1,4 +1,4 @@
-"""The README.md of an exported folder: the model card of a hub."""
+"""The README.md of an exported folder: its model card."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def model_card(
         state: the fairseq checkpoint.
         config: the exported ``config.json``.
         tables: the two tables, or ``None``.
-        folded: the tags that were folded: one into the head, several into biases of their own.
-        layout: ``stock`` or ``authors``, as of the export.
-        fields: what the user says about the model.
+        folded: the folded tags: a single one is in the head, several have separate bias files.
+        layout: ``stock`` or ``authors``, as in the export.
+        fields: user-supplied fields.
     """
     tags = (state.get("task_state") or {}).get("tags") or []
     scores = fields.score_tables()
@@ -111,8 +111,8 @@ def _how_to_use(layout: str) -> list[str]:
             'model = LangSampForMaskedLM.from_pretrained("THIS-FOLDER")',
             "```",
             "",
-            "Or with the class `XLMRobertaDecoupledForMaskedLM` of the paper's authors. There is no token-type row: a "
-            "stock class draws one at random.",
+            "The class `XLMRobertaDecoupledForMaskedLM` of the paper's authors also loads it. The folder has no "
+            "token-type row: a stock class initialises one at random.",
         ]
     return _section("Use", lines)
 
@@ -121,26 +121,26 @@ def _about_tables(tables: TagTables, folded: Sequence[str], layout: str) -> list
     if layout == "authors":
         return [
             "",
-            "The weights have the language table and the script table that are added to the output before the "
-            "masked-LM head; their rows are those of the published inventory, by position.",
+            "The weights include the language table and the script table, which are added to the output before the "
+            "masked-LM head. Their rows follow the published inventory by position.",
         ]
     return [
         "",
-        f"`langsamp.safetensors` has the language table ({len(tables.languages)} rows, named in `languages.tsv`) "
-        f"and the script table ({len(tables.scripts)} rows, `scripts.tsv`) that were added to the output before "
-        "the masked-LM head in pretraining.",
+        f"`langsamp.safetensors` contains the language table ({len(tables.languages)} rows, named in `languages.tsv`) "
+        f"and the script table ({len(tables.scripts)} rows, `scripts.tsv`), which pretraining added to the output "
+        "before the masked-LM head.",
         f"The masked-LM head predicts for `{folded[0]}`: its embeddings are folded into the bias of the first layer."
         if len(folded) == 1
-        else "The stock masked-LM head here works without them, as for text of unknown language; export with "
-        "`--fold TAG` makes it predict for one language.",
+        else "The stock masked-LM head ignores them and predicts as for text of unknown language. Export with `--fold "
+        "TAG` to make it predict for one language.",
     ]
 
 
 def _about_heads(folded: Sequence[str]) -> list[str]:
     return [
         "",
-        f"`heads/` has the bias of that layer for {len(folded)} tags, such as `{folded[0]}`; with one of them the "
-        "stock masked LM predicts as LangSAMP does for that tag:",
+        f"`heads/` contains the bias of that layer for {len(folded)} tags, such as `{folded[0]}`. With one of them, "
+        "the stock masked LM predicts as LangSAMP does for that tag:",
         "",
         "```python",
         "from safetensors.torch import load_file",
@@ -156,7 +156,7 @@ def _about_pairs(state: dict[str, Any]) -> list[str]:
     tags = (state.get("task_state") or {}).get("pair_tags") or []
     if not tags:
         return []
-    said = f"Pairs of translations in {len(tags)} languages were trained on, so that middle layers agree across them:"
+    said = f"Training also used pairs of translations in {len(tags)} languages, to align middle layers:"
     return _section("Parallel text", [said, "", " ".join(tags)])
 
 

@@ -1,8 +1,8 @@
-"""Which old pieces a new one is like, by vectors of pieces that are trained on the user's own text.
+"""Finds the old pieces that are most similar to a new piece, by piece vectors trained on the user's text.
 
-The way of OFA (Liu et al. 2024) and FOCUS (Dobler and de Melo 2023): a new row is a sparse weighted mean of old rows,
-the weights from the similarity of vectors in a space that has both. Theirs comes with downloads; this one is trained on
-the corpus, split once by the new model, so that pieces that both vocabularies have stand next to new ones.
+Follows OFA (Liu et al. 2024) and FOCUS (Dobler and de Melo 2023): a new row is a sparse weighted mean of old rows,
+weighted by the similarity of vectors in a shared space. OFA and FOCUS download these vectors. Here they are trained on
+the corpus, tokenized once with the new model, so that shared pieces occur in the context of new ones.
 """
 
 from __future__ import annotations
@@ -19,38 +19,41 @@ from langsamp_plugin.progress import progress
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 Weights = list[tuple[int, float]]
-"""Rows and their shares, which add up to 1."""
+"""Rows and their weights, which sum to 1."""
 
 NEIGHBOURS = 10
 TEMPERATURE = 0.1
-"""Of the softmax over cosines; both as in OFA."""
+"""Temperature of the softmax over cosines; both constants as in OFA."""
 WIDTH, WINDOW, EPOCHS, MIN_COUNT = 100, 5, 5, 3
 LINES = 200_000
-"""Most lines that vectors are trained on, spread over all languages."""
+"""Maximum number of lines to train vectors on, over all languages."""
 
 
 def neighbour_weights(row: Mapping[str, int], new: Tokenizer, corpus: PathLike, seed: int = 42) -> dict[str, Weights]:
-    """Return for new pieces the old rows whose pieces are used alike.
+    """Return, for each new piece, the old rows whose pieces are used similarly.
 
     Args:
         row: the row of each old piece.
         new: the tokenizer that has the new pieces.
         corpus: folder of ``<tag>.txt``.
-        seed: of the vectors; with one thread they are the same each time.
+        seed: seed of the vectors; with one thread they are reproducible.
 
     Returns:
-        Rows and shares by new piece; pieces that the text has less than three times are left out.
+        Rows and weights by new piece, without pieces that occur fewer than three times in the text.
 
     Raises:
         ModuleNotFoundError: gensim is not installed.
-        ValueError: the text has no piece that both vocabularies have.
+        ValueError: the text contains no piece of both vocabularies.
     """
     pieces, vectors = _train(new, corpus, seed)
     old = [number for number, piece in enumerate(pieces) if piece in row]
-    own = set(new.pieces)  # a character that the model does not know comes as itself and has no row to be made
+    own = set(new.pieces)  # an unknown character is returned as itself and needs no row
     fresh = [number for number, piece in enumerate(pieces) if piece in own and piece not in row]
     if not old:
-        raise ValueError(f"{corpus} has no text with pieces that both vocabularies have: --new-pieces parts needs none")
+        raise ValueError(
+            f"{corpus} must contain pieces of both vocabularies, but has none: use --new-pieces parts, which needs "
+            "no text"
+        )
     unit = torch.nn.functional.normalize(torch.from_numpy(vectors), dim=1)
     known = unit[old]
     found: dict[str, Weights] = {}

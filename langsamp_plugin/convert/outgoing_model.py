@@ -1,4 +1,4 @@
-"""A checkpoint on its way to a Hugging Face folder: its weights by Hugging Face's names, in its tokenizer's order."""
+"""Prepares a checkpoint for export: weights under Hugging Face's names, rows in the tokenizer's order."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ DENSE_BIAS = "lm_head.dense.bias"
 
 
 class OutgoingModel(NamedTuple):
-    """What an export writes.
+    """The contents of an export.
 
     Args:
-        state: the checkpoint as it was read.
-        tensors: all weights but the tables, by Hugging Face's names.
+        state: the checkpoint as read.
+        tensors: all weights except the tables, under Hugging Face's names.
         config: ``config.json``.
         tables: the two tables.
-        trained_with: what turns text into the checkpoint's rows.
-        tokenizer: the same in the order of its SentencePiece model, which Hugging Face's rows follow.
-        notes: what a user must know, a sentence each.
+        trained_with: the tokenizer that maps text to the checkpoint's rows.
+        tokenizer: the same tokenizer in the order of its SentencePiece model, which Hugging Face's rows follow.
+        notes: notes for the user, one sentence each.
     """
 
     state: dict[str, Any]
@@ -68,7 +68,7 @@ def read_model(
         config = hf_config(architecture(state), weights)
         head = weights.get(f"{HEAD}weight")
         if head is not None and not torch.equal(head, weights[EMBEDDING]):
-            raise ValueError("it was trained with --untie-weights-roberta, which Hugging Face's XLM-R cannot hold")
+            raise ValueError("it was trained with --untie-weights-roberta, which Hugging Face's XLM-R cannot represent")
     trained_with = checkpoint_tokenizer(state, checkpoint, spm=spm, dictionary=dictionary)
     tensors = {target: weights[name].contiguous() for name, target in names.items() if target is not None}
     notes: list[str] = []
@@ -79,9 +79,9 @@ def read_model(
         tensors[WORDS], tensors["lm_head.bias"] = tensors[WORDS][rows], tensors["lm_head.bias"][rows]
         config["vocab_size"] = len(rows)
     width = weights[EMBEDDING].shape[1]
-    # Hugging Face adds an embedding of the token type, of which XLM-R has one; fairseq has none.
+    # Hugging Face adds a token-type embedding, with a single row in XLM-R; fairseq has none.
     tensors["roberta.embeddings.token_type_embeddings.weight"] = torch.zeros(1, width, dtype=weights[EMBEDDING].dtype)
-    # The head's bias under its second name too: transformers 4 treats a projection without a stored bias as newly
+    # Store the head's bias under its second name too: transformers 4 treats a projection without a stored bias as newly
     # initialised and sets the bias, which both names share, to zero.
     tensors["lm_head.decoder.bias"] = tensors["lm_head.bias"].clone()
     config["langsamp_tags"] = list((state.get("task_state") or {}).get("tags") or [])
@@ -89,16 +89,16 @@ def read_model(
 
 
 def model_order(trained_with: OrderedTokenizer) -> tuple[Tensor, list[str]]:
-    """Return the row of each token in the order of the SentencePiece model, int64, and what a user must know."""
+    """Return the row of each token in the order of the SentencePiece model, int64, and notes for the user."""
     row = {piece: number for number, piece in enumerate(trained_with.pieces, 4)}
     rows = [0, 1, 2, 3, *(row.get(piece, UNK) for piece in trained_with.model_pieces), trained_with.vocab_size - 1]
     lacking = len(set(trained_with.model_pieces) - row.keys())
     padding = len(row.keys() - set(trained_with.model_pieces))
-    notes = ["rows were put into the order of the SentencePiece model: the dictionary has another one"]
+    notes = ["rows were reordered to follow the SentencePiece model: the order of the dictionary differs"]
     if lacking:
-        notes.append(f"{lacking:,} pieces that the dictionary lacks have the row of <unk>, which they were in training")
+        notes.append(f"{lacking:,} pieces that the dictionary lacks get the row of <unk>, as in training")
     if padding:
-        notes.append(f"{padding:,} rows that only fill up the dictionary are left out")
+        notes.append(f"{padding:,} rows that only pad the dictionary are dropped")
     return torch.tensor(rows), notes
 
 
@@ -106,7 +106,7 @@ def half_dtype(name: str) -> torch.dtype:
     """Return the dtype that ``--half`` names.
 
     Raises:
-        ValueError: it is none of half precision.
+        ValueError: the name is not a half-precision dtype.
     """
     dtypes = {"float16": torch.float16, "fp16": torch.float16, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
     if name not in dtypes:
@@ -117,6 +117,6 @@ def half_dtype(name: str) -> torch.dtype:
 def folded_bias(model: OutgoingModel, tag: LangScript, checkpoint: PathLike) -> Tensor:
     """Return the bias of the head's first layer with a tag's embeddings folded into it."""
     if model.tables is None:
-        raise ValueError(f"--fold {tag} needs a checkpoint with tables, and {checkpoint} has none")
+        raise ValueError(f"--fold {tag} needs a checkpoint with tables, but {checkpoint} has none")
     weight, bias = model.tensors["lm_head.dense.weight"], model.tensors[DENSE_BIAS]
     return (bias.float() + weight.float() @ model.tables.embedding(tag).float()).to(bias.dtype)

@@ -1,4 +1,4 @@
-"""The sentences that go through both sides of a conversion."""
+"""Sentences that both models of a conversion encode for verification."""
 
 SENTENCES = {
     "eng_Latn": "The water in the lake was cold this morning, and nobody went in.",

@@ -1,4 +1,4 @@
-"""A Hugging Face folder as a source of weights: found by path or name, its rows matched with its own tokenizer."""
+"""Reads a Hugging Face folder as a source of weights; matches its rows with its own tokenizer."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from langsamp_plugin.vocabulary.dictionary import read_dictionary
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 
 ROWS = ("embeddings.word_embeddings.weight", "lm_head.bias", "lm_head.decoder.weight", "lm_head.decoder.bias")
-"""Ends of the names of all weights with a row per token."""
+"""Suffixes of the names of all weights with one row per token."""
 
 
 def find_folder(source: PathLike) -> Path:
-    """Return a folder: the one of that path, or a model of that name in the local Hugging Face cache.
+    """Return the folder at a path, or of a model with that name in the local Hugging Face cache.
 
     Raises:
         FileNotFoundError: there is neither; the message says how to get the model.
@@ -86,7 +86,7 @@ def read_folder(
 
 
 def _check_order(path: Path, tokenizer: Tokenizer) -> None:
-    """Raise ``ValueError`` where a folder's tokenizer numbers pieces in another way than its SentencePiece model."""
+    """Raise ``ValueError`` if a folder's tokenizer and its SentencePiece model number pieces differently."""
     if not path.is_file():
         return
     try:
@@ -102,7 +102,7 @@ def _check_order(path: Path, tokenizer: Tokenizer) -> None:
 
 
 def _without_extra_rows(folder: HFFolder, tokenizer: Tokenizer, drop_added: bool) -> tuple[HFFolder, list[str]]:
-    """Leave out the rows behind ``<mask>``: padding to a multiple, and with ``drop_added`` tokens that were added."""
+    """Drop the rows after ``<mask>``: padding, and with ``drop_added`` also added tokens."""
     rows, wanted = folder.config["vocab_size"], tokenizer.vocab_size
     if rows < wanted:
         raise ValueError(
@@ -114,9 +114,9 @@ def _without_extra_rows(folder: HFFolder, tokenizer: Tokenizer, drop_added: bool
     added = [token for token, number in sorted(_added_tokens(folder.path).items()) if number >= wanted]
     if added and not drop_added:
         raise ValueError(
-            f"{folder.path} has {rows:,} word embeddings, but {tokenizer.path} makes {wanted:,} tokens; the others are "
-            f"added tokens ({' '.join(added[:5])}{' ...' if len(added) > 5 else ''}), which fairseq's numbering has no "
-            "place for: leave them out with --drop-added-tokens, or name another SentencePiece model, --spm"
+            f"{folder.path} has {rows:,} word embeddings, but {tokenizer.path} makes {wanted:,} tokens; the rest are "
+            f"added tokens ({' '.join(added[:5])}{' ...' if len(added) > 5 else ''}), which fairseq cannot number: "
+            "drop them with --drop-added-tokens, or name another SentencePiece model, --spm"
         )
     if not added and rows - wanted >= 1024:
         raise ValueError(
@@ -128,7 +128,7 @@ def _without_extra_rows(folder: HFFolder, tokenizer: Tokenizer, drop_added: bool
         for name, tensor in folder.weights.items()
     }
     what = f"added tokens ({' '.join(added[:5])}) and padding" if added else "padding"
-    note = f"{rows - wanted:,} rows after <mask> are left out: {what}"
+    note = f"{rows - wanted:,} rows after <mask> are dropped: {what}"
     return HFFolder(folder.path, {**folder.config, "vocab_size": wanted}, weights), [note]
 
 
@@ -150,14 +150,14 @@ def _added_tokens(folder: Path) -> dict[str, int]:
 
 
 def check_beside(folder: Path, tokenizer: Tokenizer) -> None:
-    """Raise ``ValueError`` where the ``dict.txt`` of a folder is of another vocabulary."""
+    """Raise ``ValueError`` if the ``dict.txt`` of a folder has another vocabulary."""
     dictionary = folder / "dict.txt"
     if dictionary.is_file() and read_dictionary(dictionary) != tokenizer.pieces:
-        raise ValueError(f"{dictionary} is of another vocabulary: choose a folder of its own for --out")
+        raise ValueError(f"{dictionary} has another vocabulary: choose a different folder for --out")
 
 
 def write_beside(folder: Path, tokenizer: Tokenizer) -> None:
-    """Write ``dict.txt`` and the SentencePiece model, as XLM-R is published; others that are there are not touched."""
+    """Write ``dict.txt`` and the SentencePiece model, as XLM-R is published; existing other files are not touched."""
     folder.mkdir(parents=True, exist_ok=True)
     dictionary, model = folder / "dict.txt", folder / SPM_FILENAME
     check_beside(folder, tokenizer)

@@ -1,4 +1,4 @@
-"""The two tables of a starting checkpoint: rows follow their codes, new ones are drawn or copied."""
+"""The two tables of a starting checkpoint: rows are matched by code, new ones are drawn or copied."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langsamp_plugin.modules.tag_embedding import INIT_STD, decode_codes, encode
 
 
 def chosen_inventory(tables: str, state: dict[str, Any]) -> Optional[Tables]:
-    """Return the inventory that ``--tables`` names, ``None`` for the one that is there.
+    """Return the inventory that ``--tables`` names, ``None`` for the existing one.
 
     Raises:
         FileNotFoundError: a folder has no tables.
@@ -52,7 +52,7 @@ def parse_donors(pairs: Sequence[str]) -> dict[str, str]:
 def with_tables(
     weights: dict[str, Any], tables: Tables, *, new_rows: str, donors: dict[str, str], seed: int
 ) -> dict[str, Any]:
-    """Return the weights with tables of this inventory, existing rows carried over by code."""
+    """Return the weights with tables of this inventory; existing rows are carried over by code."""
     weights = dict(weights)
     embedding = weights[EMBEDDING]
     for codes in tables:

@@ -1,4 +1,4 @@
-"""The two trained tables beside an exported model, and one reader for tables of either form."""
+"""Stores the two trained tables next to an exported model, and reads tables of every form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from langsamp_plugin.lang_script import CODE_TABLES, Tables
 TABLES_FILENAME = "langsamp.safetensors"
 TENSORS = tuple(f"{kind.short}_embedding.weight" for kind in CODE_TABLES)
 UNFOLDED_BIAS = "lm_head.dense.bias"
-"""In that file only where a tag was folded into the head: the bias without it, so that nothing is lost."""
+"""Present in that file only if a tag was folded into the head: the original bias, so that nothing is lost."""
 
 
 def save_tables(tables: TagTables, folder: PathLike, unfolded_bias: Optional[Tensor] = None) -> None:
@@ -28,7 +28,7 @@ def save_tables(tables: TagTables, folder: PathLike, unfolded_bias: Optional[Ten
     Args:
         tables: what to write.
         folder: where to.
-        unfolded_bias: the bias of the head's first layer, where the model in the folder has a tag folded into it.
+        unfolded_bias: the original bias of the head's first layer, if a tag was folded into the model in the folder.
     """
     from safetensors.torch import save
 
@@ -36,7 +36,7 @@ def save_tables(tables: TagTables, folder: PathLike, unfolded_bias: Optional[Ten
     tensors = {name: weight.contiguous() for name, (_, weight) in zip(TENSORS, tables.both())}
     if unfolded_bias is not None:
         tensors[UNFOLDED_BIAS] = unfolded_bias.contiguous()
-    # Not save_file, which makes a file that only its owner can read.
+    # Not save_file, which creates a file that only its owner can read.
     with atomic_write(folder / TABLES_FILENAME, "wb") as stream:
         stream.write(save(tensors, metadata={"format": "pt"}))
     for codes, _ in tables.both():
@@ -47,7 +47,7 @@ def load_tables(model: PathLike) -> TagTables:
     """Read the tables of a checkpoint file or an exported folder.
 
     Raises:
-        FileNotFoundError: there is no such model.
+        FileNotFoundError: the model does not exist.
         ValueError: the model has no tables, or a file is damaged.
     """
     path = Path(model)
@@ -84,15 +84,15 @@ def load_tables(model: PathLike) -> TagTables:
 def read_authors_tables(
     folder: Path, inventory: Optional[Tables] = None, allow_pickle: bool = False
 ) -> Optional[TagTables]:
-    """Read the tables of a folder in the authors' layout, float32; ``None`` where it is in another one.
+    """Read the tables of a folder in the authors' layout, float32; ``None`` if the folder has another layout.
 
     Args:
         folder: a Hugging Face folder.
-        inventory: what the rows are; by default the published 610 languages and 30 scripts.
-        allow_pickle: also look into ``pytorch_model.bin``, which runs no code.
+        inventory: codes of the rows; by default the published 610 languages and 30 scripts.
+        allow_pickle: also read ``pytorch_model.bin``, without running code from it.
 
     Raises:
-        ValueError: the tables are of another shape than the inventory.
+        ValueError: the shape of the tables does not match the inventory.
     """
     weights = read_weights(folder, allow_pickle)
     if weights is None or not is_authors_layout(weights):
@@ -103,10 +103,10 @@ def read_authors_tables(
 
 
 def read_table_tensors(path: PathLike) -> dict[str, Tensor]:
-    """Read ``langsamp.safetensors`` as it is stored.
+    """Read ``langsamp.safetensors`` unchanged.
 
     Raises:
-        ValueError: it is damaged, or lacks a table.
+        ValueError: the file is damaged, or lacks a table.
     """
     tensors = read_safetensors(Path(path))
     for name in TENSORS:

@@ -1,4 +1,4 @@
-"""Whether a checkpoint and a Hugging Face folder make the same rows of the same text."""
+"""Compares how a checkpoint and a Hugging Face folder map the same text to rows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from langsamp_plugin.vocabulary.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
 
 def token_rows(tokenizer: Tokenizer, fast: Any) -> Tensor:
-    """Return the checkpoint's row for each id of a Hugging Face tokenizer, matched by the piece: int64.
+    """Return the checkpoint's row for each id of a Hugging Face tokenizer, matched by piece, int64.
 
-    A piece that the checkpoint lacks is ``<unk>`` there.
+    A piece that the checkpoint lacks maps to its ``<unk>``.
     """
     row = {piece: number for number, piece in enumerate(tokenizer.pieces, 4)}
     row.update({"<s>": BOS, "<pad>": PAD, "</s>": EOS, "<unk>": UNK, "<mask>": tokenizer.vocab_size - 1})
@@ -31,7 +31,7 @@ def token_rows(tokenizer: Tokenizer, fast: Any) -> Tensor:
 
 
 def compare_tokenizers(tokenizer: Tokenizer, fast: Any, text: Optional[PathLike]) -> list[Comparison]:
-    """Compare ids line by line: those of a folder of ``<tag>.txt``, a row per tag and one for all, or fixed ones."""
+    """Compare ids line by line, for fixed sentences or a folder of ``<tag>.txt`` (one row per tag and one for all)."""
     numbers = token_rows(tokenizer, fast)
     rows = [Comparison("row of <mask>", abs(int(numbers[fast.mask_token_id]) - (tokenizer.vocab_size - 1)), 0)]
     if text is None:

@@ -1,4 +1,4 @@
-"""The files from which Hugging Face makes a tokenizer."""
+"""Writes the files from which Hugging Face loads a tokenizer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOKENIZER_OPTIONS = (
     *(f"{name}_token" for name in ("bos", "cls", "eos", "mask", "pad", "sep", "unk")),
     "model_max_length",
 )
-# XLM-R's own class would put its usual normaliser into the place of the one in tokenizer.json.
+# XLM-R's own class would replace the normaliser in tokenizer.json by its usual one.
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"
 INPUTS = ["input_ids", "attention_mask"]
 
@@ -23,12 +23,12 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     """Write the SentencePiece model and Hugging Face's fast tokenizer.
 
     Args:
-        tokenizer: in the order of its SentencePiece model.
+        tokenizer: the tokenizer, in the order of its SentencePiece model.
         folder: where to.
         max_length: most tokens of a text.
 
     Raises:
-        ValueError: the fast tokenizer numbers the pieces in another way, or cannot normalise as the model does.
+        ValueError: the fast tokenizer numbers the pieces differently, or cannot normalise as the model does.
     """
     from transformers import XLMRobertaTokenizerFast
 
@@ -46,7 +46,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
         )
     backend.normalizer = exact
     fast.save_pretrained(str(folder))
-    # What transformers 5 also writes here (a list of extra tokens, how the folder was opened) stops transformers 4.
+    # Fields that transformers 5 adds here (a list of extra tokens, how the folder was opened) break transformers 4.
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     kept = {name: config[name] for name in TOKENIZER_OPTIONS if name in config}

@@ -1,4 +1,4 @@
-"""The flags that fairseq-train needs for a model of another shape than XLM-R base."""
+"""The flags that fairseq-train needs for a model whose sizes differ from XLM-R base."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ARCHITECTURES = {(24, 1024, 4096, 16): "langsamp_roberta_large", (36, 2560, 1024
 
 
 def training_flags(args: Namespace) -> str:
-    """Return what fairseq-train must be told besides ``--arch langsamp_roberta``.
+    """Return the flags that fairseq-train needs in addition to ``--arch langsamp_roberta``.
 
     Args:
         args: the options of a checkpoint.

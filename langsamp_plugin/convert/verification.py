@@ -1,4 +1,4 @@
-"""Proof of a conversion: the same sentences through both sides, every layer compared."""
+"""Verifies a conversion: both models encode the same sentences, and every layer is compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from langsamp_plugin.lang_script import UNKNOWN_ID, LangScript
 from langsamp_plugin.vocabulary.tokenizer import BOS, PAD, Tokenizer
 
 LENGTH = 64
-"""Most tokens of a sentence that are compared."""
+"""Maximum number of tokens compared per sentence."""
 
 
 def verify_folder(
@@ -35,18 +35,18 @@ def verify_folder(
 ) -> Verification:
     """Compare a fairseq checkpoint with a Hugging Face folder, in float32.
 
-    Either side takes the same strings to features by its own files: the checkpoint by its dictionary, the folder by its
-    tokenizer. Nothing here assumes that both number pieces in the same way.
+    Each side maps the same strings to features with its own files: the checkpoint with its dictionary, the folder with
+    its tokenizer. The comparison does not assume that both number pieces in the same way.
 
     Args:
         state: the checkpoint.
-        tokenizer: what turns text into its rows.
+        tokenizer: maps text to its rows.
         folder: the Hugging Face folder.
-        fold: the tag that is folded into the folder's head; without it unknown tags are compared.
-        text: a folder of ``<tag>.txt`` whose lines are tokenized on both sides; without it the fixed sentences.
-        compare_logits: compare the masked-LM head, too.
-        with_pickle: the folder may have its weights as a pickle only.
-        logits_limit: largest difference of logits.
+        fold: the tag that was folded into the folder's head; without it, the logits for unknown tags are compared.
+        text: a folder of ``<tag>.txt`` whose lines both sides tokenize; without it, the fixed sentences.
+        compare_logits: also compare the masked-LM head.
+        with_pickle: allow a folder that has its weights only as a pickle.
+        logits_limit: largest difference of logits that passes.
 
     Returns:
         A row for the embedding, each layer, the logits and the tokenizers.
@@ -59,10 +59,10 @@ def verify_folder(
     tokens, real, masked = _padded(ours), _padded(ours).ne(PAD), _padded(ours).eq(tokenizer.vocab_size - 1)
     notes = []
     with torch.no_grad():
-        # One model after the other, so that only one of them is in memory.
+        # One model at a time, so that only one of them is in memory.
         model = build_model(state, tokenizer)
         hidden_ours = layers(model, tokens)
-        # At the masked positions alone: a row of logits is as long as the vocabulary.
+        # Only at the masked positions: a row of logits is as long as the vocabulary.
         logits_ours = logits(model, tokens, masked, fold)
         del model
         model = _load_folder(folder, with_pickle)
@@ -94,7 +94,7 @@ def _same_length(ours: list[list[int]], theirs: list[list[int]]) -> tuple[list[l
     """Leave out sentences that the two sides split differently, which the comparison of tokenizers reports."""
     pairs = [(left, right) for left, right in zip(ours, theirs) if len(left) == len(right)]
     if not pairs:
-        raise VerificationError("the two tokenizers split every sentence in another way, nothing was written")
+        raise VerificationError("the two tokenizers split every sentence differently, nothing was written")
     return [left for left, _ in pairs], [right for _, right in pairs]
 
 
@@ -102,7 +102,7 @@ def _load_folder(folder: PathLike, with_pickle: bool) -> Any:
     from transformers import AutoModelForMaskedLM
 
     options = {"use_safetensors": False} if with_pickle else {}
-    with _quiet():  # what is missing in the folder, the import says itself
+    with _quiet():  # the import itself reports what the folder lacks
         model, info = AutoModelForMaskedLM.from_pretrained(str(folder), output_loading_info=True, **options)
     if any(name.endswith("token_type_embeddings.weight") for name in info["missing_keys"]):
         model.roberta.embeddings.token_type_embeddings.weight.zero_()  # the authors' layout has none
@@ -110,11 +110,11 @@ def _load_folder(folder: PathLike, with_pickle: bool) -> Any:
 
 
 def verify_extension(before: dict[str, Any], old: Tokenizer, after: dict[str, Any], new: Tokenizer) -> Verification:
-    """Compare a checkpoint with one of another vocabulary, on the fixed sentences in pieces that both have.
+    """Compare a checkpoint with one of another vocabulary, on the fixed sentences, using only pieces that both have.
 
     Args:
         before, after: the checkpoints.
-        old, new: what turns text into their rows.
+        old, new: the tokenizers that map text to their rows.
     """
     number = {piece: place for place, piece in enumerate(new.pieces, 4)}
     moved = torch.tensor([0, 1, 2, 3, *(number.get(piece, -1) for piece in old.pieces), new.vocab_size - 1])
@@ -135,7 +135,7 @@ def verify_extension(before: dict[str, Any], old: Tokenizer, after: dict[str, An
 
 
 def encode_sentences(tokenizer: Tokenizer) -> Tensor:
-    """Return the fixed sentences, a ``<mask>`` in each, padded: int64 (B, T)."""
+    """Return the fixed sentences, padded, with one ``<mask>`` in each: int64 (B, T)."""
     return _padded(_sentence_ids(tokenizer))
 
 
@@ -158,7 +158,7 @@ def _padded(rows: list[list[int]]) -> Tensor:
 def layers(model: Any, tokens: Tensor) -> list[Tensor]:
     """Return a fairseq model's embedding output and the output of every block, float32 (B, T, C) each."""
     features, extra = model(tokens, features_only=True, return_all_hiddens=True)
-    # The last one as Hugging Face counts it, after the LayerNorm that XLM-R XL has there.
+    # The last one as Hugging Face defines it: after the final LayerNorm of XLM-R XL.
     return [*(state.transpose(0, 1) for state in extra["inner_states"][:-1]), features]
 
 
@@ -200,5 +200,6 @@ def _layer_rows(one: Sequence[Tensor], other: Sequence[Tensor], real: Tensor) ->
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
-    """Return the largest difference, in units of the largest value where that is above 1: rounding grows with it."""
+    """Return the largest difference, relative to the largest value if that is above 1, because rounding grows with
+    it."""
     return (one - other).abs().max().item() / max(1.0, other.abs().max().item())

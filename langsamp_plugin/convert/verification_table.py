@@ -1,4 +1,4 @@
-"""What a comparison of two models found, as a table."""
+"""Result of a comparison of two models, as a table."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 from langsamp_plugin.errors import VerificationError
 
 LIMIT = 1e-5
-"""Tolerance for another order of summation in float32, relative to the largest value where that is above 1."""
+"""Tolerance for a different order of summation in float32, relative to the largest value if that is above 1."""
 
 LINE_SHARE = 1e-3
 """Share of lines that the two tokenizers may split differently: the ``tokenizers`` library breaks ties between equally
-good splits otherwise, and normalises grapheme by grapheme. On XLM-R and the 47,543 lines of UDHR these are 6."""
+good splits differently and normalises grapheme by grapheme. With XLM-R, 6 of the 47,543 lines of UDHR differ."""
 
 
 class Comparison(NamedTuple):
@@ -20,7 +20,7 @@ class Comparison(NamedTuple):
     Args:
         what: what was compared.
         difference: the largest absolute difference; for tokenizers the share of lines that differ.
-        limit: the largest that passes.
+        limit: the largest difference that passes.
         detail: in words, for tokenizers.
     """
 
@@ -31,7 +31,7 @@ class Comparison(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """What a comparison found."""
+    """Result of a comparison."""
 
     rows: list[Comparison]
     notes: list[str]
@@ -49,11 +49,11 @@ class Verification(NamedTuple):
 
     def check(self) -> None:
         """Raise ``VerificationError`` if anything differs by more than its limit."""
-        # Not "greater": a difference that is not a number has passed nothing.
+        # Not "greater": NaN must not pass.
         wrong = [row for row in self.rows if not row.difference <= row.limit]
         if wrong:
             raise VerificationError(
-                f"the conversion does not compute what it was made from, nothing was written: {len(wrong)} of "
+                f"the converted model differs from its source, nothing was written: {len(wrong)} of "
                 f"{len(self.rows)} comparisons differ, first {wrong[0].what} by {wrong[0].difference:.1e} (limit "
                 f"{wrong[0].limit:.0e})"
             )

@@ -1,12 +1,12 @@
-"""A starting checkpoint for another vocabulary: rows of old pieces kept, rows of new ones made from them.
+"""Makes a starting checkpoint for another vocabulary: keeps rows of shared pieces and derives rows of new ones.
 
-A new piece starts as one of :data:`INITS`:
+The row of a new piece is initialised by one of :data:`INITS`:
 
-* ``neighbours``: the weighted mean of the old rows whose pieces are used alike in a corpus, by vectors that are trained
-  on it (OFA: Liu et al. 2024; FOCUS: Dobler and de Melo 2023);
-* ``parts``: the mean of the old pieces that it splits into;
+* ``neighbours``: the weighted mean of old rows whose pieces are used similarly, by vectors trained on a corpus (OFA:
+  Liu et al. 2024; FOCUS: Dobler and de Melo 2023);
+* ``parts``: the mean of the old pieces that the new piece splits into;
 * ``mean``: the mean of all old rows;
-* ``random``: drawn with mean and covariance of the old rows (Hewitt 2021), as transformers does;
+* ``random``: drawn with the mean and covariance of the old rows (Hewitt 2021), as in transformers;
 * ``normal``: drawn from N(0, 0.02).
 """
 
@@ -33,13 +33,13 @@ DEFAULT_INIT = "parts"
 
 
 class Extension(NamedTuple):
-    """What :func:`extend_vocabulary` did.
+    """Result of :func:`extend_vocabulary`.
 
     Args:
-        kept: pieces that both vocabularies have.
+        kept: pieces in both vocabularies.
         new: pieces that got a row.
         dropped: pieces of the checkpoint that the new vocabulary lacks.
-        parameters: numbers in the model before and after.
+        parameters: number of parameters before and after.
     """
 
     kept: int
@@ -49,12 +49,12 @@ class Extension(NamedTuple):
 
 
 def check_init(init: str, corpus: Optional[PathLike]) -> None:
-    """Raise ``ValueError`` unless new rows can start so."""
+    """Raise ``ValueError`` unless the initialisation is known and has what it needs."""
     if init not in INITS:
         raise ValueError(f"--new-pieces must be one of {', '.join(INITS)}, but is {init!r}")
     if init == "neighbours" and corpus is None:
         raise ValueError(
-            "--new-pieces neighbours learns from text which pieces are alike: name it with --corpus FOLDER"
+            "--new-pieces neighbours learns the similarity of pieces from text: name it with --corpus FOLDER"
         )
     if corpus is not None:
         corpus_files(corpus)
@@ -69,24 +69,24 @@ def extend_vocabulary(
     corpus: Optional[PathLike] = None,
     seed: int = 42,
 ) -> tuple[dict[str, Any], Extension]:
-    """Make a checkpoint whose embedding and head fit another SentencePiece model.
+    """Make a checkpoint whose embedding and head match another SentencePiece model.
 
-    Rows are matched by piece, so the order of the new model does not matter; ``<mask>``, the last row of either
-    vocabulary, moves with its meaning. Optimizer and place in the data are left out: training starts anew from it.
+    Rows are matched by piece, so the order of the new model does not matter; ``<mask>`` stays the last row. The
+    optimizer state and the position in the data are dropped, because training starts over.
 
     Args:
         state: a LangSAMP, ``roberta`` or ``xlmr`` checkpoint of fairseq.
-        old: what turns text into the checkpoint's rows.
-        new: the one to train with.
-        init: how new pieces start; the output bias of a piece is made like its row, or the mean.
+        old: the tokenizer that maps text to the checkpoint's rows.
+        new: the tokenizer to train with.
+        init: initialisation of new pieces; the output bias of a piece is derived like its row, or is the mean.
         corpus: text for ``neighbours``.
-        seed: of random rows, and of the vectors of ``neighbours``.
+        seed: seed of random rows, and of the vectors of ``neighbours``.
 
     Returns:
-        The new checkpoint, and how many pieces were kept, new and dropped.
+        The new checkpoint, and the numbers of kept, new and dropped pieces.
 
     Raises:
-        ValueError: the checkpoint does not have the vocabulary of ``old``, or ``init`` is another word.
+        ValueError: the checkpoint's vocabulary is not that of ``old``, or ``init`` is unknown.
     """
     check_init(init, corpus)
     weights: dict[str, Tensor] = dict(state["model"])
@@ -114,14 +114,14 @@ def extend_vocabulary(
 
 
 def _parameters(weights: dict[str, Tensor]) -> int:
-    """Return how many numbers a model has, the tied projection counted once."""
+    """Return the number of parameters; the tied projection counts once."""
     return sum(tensor.numel() for name, tensor in weights.items() if name != HEAD_WEIGHT and tensor.is_floating_point())
 
 
 def _sources(
     old: Tokenizer, new: Tokenizer, init: str, corpus: Optional[PathLike], seed: int
 ) -> list[Optional[Weights]]:
-    """Return the old rows, and their shares, that each new row is made of: itself, others, or ``None``."""
+    """Return the old rows and weights that make up each new row: itself, others, or ``None``."""
     row = {piece: number for number, piece in enumerate(old.pieces, NUM_SPECIAL)}
     alike: dict[str, Weights] = {}
     if init == "neighbours":
@@ -142,7 +142,7 @@ def _sources(
 def _parts(piece: str, old: Tokenizer, row: dict[str, int]) -> Optional[Weights]:
     parts = old.processor.encode(piece.replace("\u2581", " "), out_type=str)
     if parts[:1] == ["\u2581"] and not piece.startswith("\u2581"):
-        parts = parts[1:]  # SentencePiece put a space before a piece that stands inside a word
+        parts = parts[1:]  # SentencePiece put a space before a word-internal piece
     known = [row[part] for part in parts if part in row]
     return [(number, 1 / len(known)) for number in known] or None
 

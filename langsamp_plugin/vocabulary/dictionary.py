@@ -12,18 +12,18 @@ OVERWRITE = " #fairseq:overwrite"
 
 
 def read_dictionary(path: PathLike) -> list[str]:
-    """Return the pieces of a dictionary, those that fairseq would read.
+    """Return the pieces of a dictionary as fairseq would read them.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not UTF-8, empty, or has a line that is no ``piece count`` or comes twice; the message
-            names file and line.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not UTF-8, empty, or has a line that is malformed or a piece that occurs twice; the
+            message names file and line.
     """
     try:
         with open(path, encoding="utf-8") as stream:
             lines = stream.readlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 and so no dictionary of fairseq: {error}") from error
+        raise ValueError(f"{path} is not UTF-8, so it cannot be a fairseq dictionary: {error}") from error
     if not lines:
         raise ValueError(f"{path} is empty: put the right dictionary back, or binarize again")
     pieces: dict[str, None] = {}
@@ -34,11 +34,13 @@ def read_dictionary(path: PathLike) -> list[str]:
         if not space or not count.isdecimal():
             raise ValueError(f"{path}, line {number}: must be a piece and its count, but is {text[:60]!r}")
         if (piece in pieces or piece in SPECIAL) and not again:
-            raise ValueError(f"{path}, line {number}: {piece!r} is there twice: the file is damaged, or not fairseq's")
+            raise ValueError(
+                f"{path}, line {number}: {piece!r} occurs twice: the file is damaged or was not written by fairseq"
+            )
         pieces[piece] = None
     return list(pieces)
 
 
 def dictionary_digest(pieces: Iterable[str]) -> str:
-    """Return a hash of the pieces in their order, by which a checkpoint knows what its rows are."""
+    """Return a hash of the pieces in order; a checkpoint stores it to identify its rows."""
     return blake2b("\n".join(pieces).encode(), digest_size=8).hexdigest()

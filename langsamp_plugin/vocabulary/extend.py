@@ -1,4 +1,4 @@
-"""More pieces for a SentencePiece model, behind those it has: old ids stay, as Glot500 did it for XLM-R."""
+"""Appends pieces to a SentencePiece model and keeps the existing ids, as Glot500 did with XLM-R."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer, train_tokenizer
 
-NORMAL = 1  # of SentencePiece's piece types: a piece of text, neither control nor byte nor unknown
+NORMAL = 1  #  of SentencePiece's piece types: a piece of text, neither control nor byte nor unknown
 
 
 def extend_tokenizer(
@@ -27,20 +27,20 @@ def extend_tokenizer(
 ) -> tuple[Tokenizer, int]:
     """Train a model on a corpus and append the pieces that the old one lacks, with their log probabilities.
 
-    Normalisation and everything else stays the old model's, so that text is split with both kinds of pieces.
+    Normalisation and all other settings come from the old model. Text is split with old and new pieces alike.
 
     Args:
         base: the model to extend, such as XLM-R's.
         corpus: folder of ``<tag>.txt``.
         out: the ``.model`` file to write.
-        vocab_size: pieces to train on the corpus; those that the old model has already are not counted as new.
+        vocab_size: pieces to train on the corpus; pieces that the old model already has do not count as new.
         alpha, coverage, max_lines, langs, strict: see :func:`~langsamp_plugin.vocabulary.tokenizer.train_tokenizer`.
 
     Returns:
         The extended tokenizer, and how many pieces are new.
 
     Raises:
-        ValueError: the old model is of another kind, or the text is too little.
+        ValueError: the old model is not a unigram model, or there is too little text.
     """
     old = Tokenizer(base)
     options: dict[str, Any] = {"alpha": alpha, "coverage": coverage, "max_lines": max_lines}
@@ -49,9 +49,7 @@ def extend_tokenizer(
         trained = train_tokenizer(corpus, Path(folder, "new.model"), vocab_size, **options)
         merged, source = read_model_proto(old), read_model_proto(trained)
         if merged.trainer_spec.model_type != source.trainer_spec.model_type:
-            raise ValueError(
-                f"{base} must be a unigram model to be extended, since only those have scores that can be put together"
-            )
+            raise ValueError(f"{base} must be a unigram model: only unigram scores can be merged")
         known = {piece.piece for piece in merged.pieces}
         new = [piece for piece in source.pieces if piece.type == NORMAL and piece.piece not in known]
         merged.pieces.extend(new)
@@ -62,7 +60,7 @@ def extend_tokenizer(
 
 
 def read_model_proto(tokenizer: Tokenizer) -> Any:
-    """Return the protobuf message of a model, for a changed one to be written from it.
+    """Return the protobuf message of a model, to derive a changed model from.
 
     Raises:
         ModuleNotFoundError: protobuf is missing or too old.

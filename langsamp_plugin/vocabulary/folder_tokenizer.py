@@ -1,7 +1,7 @@
-"""Tokenizers of transformers that are not SentencePiece models: ids and special tokens as they are.
+"""Transformers tokenizers that are not SentencePiece models; their ids and special tokens stay unchanged.
 
-Data that is made with one has no ``dict.txt``, whose numbering is fairseq's, but ``tokenizer_ids.json``, which says
-what its special ids are, and the tokenizer itself in ``tokenizer/``. Trainings in transformers read it.
+Data made with one has no ``dict.txt``, since that implies fairseq's numbering. It has ``tokenizer_ids.json`` with the
+special ids, and the tokenizer in ``tokenizer/``. Training in transformers reads both.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 IDS_FILENAME = "tokenizer_ids.json"
 FOLDER = "tokenizer"
-"""In a data folder: the tokenizer's files."""
+"""Name of the tokenizer's folder in a data folder."""
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt")
 ROLES = {"bos": ("cls", "bos"), "eos": ("sep", "eos"), "pad": ("pad",), "mask": ("mask",)}
-"""What training needs, and the names of transformers for it, the first one that is there."""
+"""The special tokens that training needs, and transformers' names for each, in order of preference."""
 
 
 class TokenIds(NamedTuple):
@@ -32,8 +32,8 @@ class TokenIds(NamedTuple):
 
     Args:
         size: number of ids.
-        bos, eos, pad, mask: what begins and ends a sentence, fills up a batch, and is predicted.
-        special: all ids that are neither masked nor drawn.
+        bos, eos, pad, mask: ids of the tokens that begin a sentence, end it, pad a batch and mark masked positions.
+        special: all ids that are never masked and never drawn.
         digest: hash of the tokenizer.
     """
 
@@ -55,7 +55,7 @@ class FolderTokenizer:
     Attributes:
         path: the folder.
         ids: its numbering.
-        unk_id: of what it does not know, -1 where it has none.
+        unk_id: id of the unknown token, -1 if there is none.
 
     Raises:
         FileNotFoundError: the folder has no ``tokenizer.json``.
@@ -84,8 +84,8 @@ class FolderTokenizer:
         missing = [ROLES[role][0] for role, number in found.items() if number is None]
         if missing:
             raise ValueError(
-                f"{self.path} must have tokens for {' '.join(missing)}, but has none: masked LMs need them, so take "
-                "the tokenizer of one"
+                f"{self.path} must have tokens for {' '.join(missing)}, but has none: masked LMs need them, so use the "
+                "tokenizer of a masked LM"
             )
         unknown = self._tokenizer.unk_token_id
         self.unk_id = -1 if unknown is None else int(unknown)
@@ -109,10 +109,10 @@ class FolderTokenizer:
         return blake2b((self.path / FILES[0]).read_bytes(), digest_size=8).hexdigest()
 
     def encode(self, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Encode lines, the separator after each.
+        """Encode lines, each followed by the separator.
 
         Returns:
-            ``(tokens, sizes)``: all tokens in a row, and how many each line has, both int64.
+            ``(tokens, sizes)``: the concatenated tokens, and the number of tokens of each line, both int64.
         """
         if not lines:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -147,7 +147,7 @@ def read_token_ids(path: PathLike) -> TokenIds:
         if type(found.size) is not int or any(type(number) is not int for number in numbers):
             raise ValueError("an id is not a whole number")
         if not all(0 <= number < found.size for number in numbers):
-            raise ValueError(f"an id is beyond the {found.size:,} that it has")
+            raise ValueError(f"an id is not below the vocabulary size {found.size:,}")
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({str(error)[:100]}): binarize again") from error
     return found

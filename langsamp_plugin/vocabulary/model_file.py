@@ -1,7 +1,7 @@
-"""What a SentencePiece model file says of itself, and the kinds that Hugging Face's XLM-R tokenizer can do.
+"""Reads the settings of a SentencePiece model file and refuses models that Hugging Face cannot reproduce.
 
-The file is a protobuf message. It is read here with a few lines instead of the protobuf package, so that every command
-can look at it first.
+The file is a protobuf message. A few lines parse it here, so that every command can check a model without the protobuf
+package.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class ModelFile(NamedTuple):
         dummy_prefix: a space is put before each line.
         collapse_spaces: spaces at both ends, and further ones between words, are removed.
         escape_spaces: a space becomes U+2581.
-        complete: the normaliser, which comes after all pieces, is there.
-        normalizer: its name, empty where the model has none.
+        complete: the file has a normaliser, which follows all pieces.
+        normalizer: its name, empty if the model has none.
         charsmap: its rules, see :mod:`~langsamp_plugin.vocabulary.normalization_rules`.
     """
 
@@ -52,7 +52,7 @@ def read_model_file(content: bytes) -> ModelFile:
     """Parse a model.
 
     Raises:
-        ValueError: it is no message of this kind.
+        ValueError: the content is not a SentencePiece model.
     """
     pieces: list[tuple[str, int]] = []
     parts: dict[int, dict[int, Union[int, bytes]]] = {}
@@ -113,7 +113,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, Union[int, bytes]]]:
 
 
 def _varint(content: bytes, place: int) -> tuple[int, int]:
-    """Return a number, seven bits a byte, the lowest first, and the place after it."""
+    """Return a varint (seven bits per byte, lowest first) and the position after it."""
     number = shift = 0
     while True:
         byte = content[place]
@@ -124,7 +124,7 @@ def _varint(content: bytes, place: int) -> tuple[int, int]:
 
 
 def unsupported(model: ModelFile) -> Optional[str]:
-    """Return why Hugging Face's XLM-R tokenizer would make other ids than this model, ``None`` where it makes the same.
+    """Return why Hugging Face's XLM-R tokenizer would produce different ids than this model; ``None`` if it would not.
 
     That tokenizer splits at white space, puts U+2581 before each word, and takes the best pieces of a unigram model.
     """
@@ -156,6 +156,6 @@ def check_kind(model: ModelFile, path: PathLike) -> None:
     reason = unsupported(model)
     if reason is not None:
         raise ValueError(
-            f"{path} cannot be used: {reason}, and Hugging Face's XLM-R tokenizer would split text in another way; "
+            f"{path} cannot be used: {reason}, and Hugging Face's XLM-R tokenizer would split text differently; "
             f"{RETRAIN}"
         )

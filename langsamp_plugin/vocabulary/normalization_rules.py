@@ -1,7 +1,7 @@
-"""The rules by which a SentencePiece model normalises text: what is replaced by what.
+"""The replacement rules with which a SentencePiece model normalises text.
 
-They are stored as a double-array trie: its size, its units, then the replacements, each ended by a zero byte.
-At each place of a text the longest key that begins there is replaced; a character that begins none stays.
+They are stored as a double-array trie: its size, its units, then the replacements, each terminated by a zero byte. At
+each position of a text the longest matching key is replaced; a character that starts no key is kept.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from collections.abc import Iterator
 import numpy as np
 
 JOINERS = "\u200c\u200d\uff9e\uff9f"
-"""What joins the character before it like a combining mark and is not one: joiners and halfwidth voicing marks."""
+"""Characters that attach to the preceding one although they are not combining marks: joiners, halfwidth voicing
+marks."""
 
 
 def is_mark(character: str) -> bool:
-    """Return whether a character can belong to the one before it."""
+    """Return whether a character can attach to the one before it."""
     return unicodedata.category(character)[0] == "M" or character in JOINERS
 
 
 def read_rules(charsmap: bytes) -> dict[str, str]:
-    """Return key -> replacement, of keys of one character and of those whose further characters are marks.
+    """Return key -> replacement, for keys of one character and keys whose other characters are marks.
 
-    Left out are 200,000 sequences of Hangul letters: Unicode's composition does all of them alike.
+    The 200,000 sequences of Hangul letters are omitted because Unicode's composition covers all of them.
 
     Args:
-        charsmap: ``precompiled_charsmap`` of a model; empty where the model replaces nothing.
+        charsmap: ``precompiled_charsmap`` of a model; empty if the model replaces nothing.
 
     Raises:
         ValueError: it is damaged.
@@ -66,12 +67,12 @@ def _walk(charsmap: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _offset(unit: int) -> int:
-    """Return how far the children of a node are, as the library darts-clone packs it."""
+    """Return the offset of a node's children, unpacked as the darts-clone library stores it."""
     return (unit >> 10) << ((unit & (1 << 9)) >> 6)
 
 
 def _length(first: int) -> int:
-    """Return how many bytes a character of UTF-8 has, by the first of them."""
+    """Return the length in bytes of a UTF-8 character, from its first byte."""
     return 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 

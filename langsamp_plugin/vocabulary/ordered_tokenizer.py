@@ -1,7 +1,8 @@
-"""A SentencePiece model whose ids follow a ``dict.txt`` in another order.
+"""A SentencePiece model whose ids follow a ``dict.txt`` with a different order.
 
-``fairseq-preprocess`` without ``--srcdict`` sorts the dictionary by frequency, leaves out pieces that the text does not
-have, and fills up to a multiple of 8 with ``madeupword0000``. The rows of a model trained on that data follow it.
+``fairseq-preprocess`` without ``--srcdict`` sorts the dictionary by frequency, drops pieces that do not occur in the
+text, and pads it to a multiple of 8 with ``madeupword0000``. The rows of a model trained on that data follow this
+order.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ class OrderedTokenizer(Tokenizer):
 
     Args:
         path: the SentencePiece model.
-        pieces: those of the dictionary, in id order from 4; a piece of the model that it lacks is ``<unk>``.
+        pieces: the pieces of the dictionary, in id order from 4; a piece of the model that is not among them is
+            ``<unk>``.
 
     Attributes:
         model_pieces: those of the model, in its own order.

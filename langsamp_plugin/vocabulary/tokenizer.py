@@ -27,9 +27,9 @@ BOS, PAD, EOS, UNK = 0, 1, 2, 3
 SPECIAL_PIECES = ("<unk>", "<s>", "</s>")
 XLMR_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 SPACES = "\t\u00a0\u2003\u3000"
-"""White space at which Hugging Face's tokenizer splits, so that a model must take each for a space."""
+"""White space at which Hugging Face's tokenizer splits; a model must treat each of these as a space."""
 SPM_FILENAME = "sentencepiece.bpe.model"
-"""The name under which Hugging Face looks for the model, and under which it lies in a data folder."""
+"""The name under which Hugging Face looks for the model, also used in data folders."""
 
 
 class Tokenizer:
@@ -45,7 +45,7 @@ class Tokenizer:
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: it is not a SentencePiece model, or of a kind that Hugging Face's XLM-R tokenizer cannot reproduce.
+        ValueError: it is not a SentencePiece model, or Hugging Face's XLM-R tokenizer cannot reproduce it.
     """
 
     unk_id = UNK
@@ -70,9 +70,10 @@ class Tokenizer:
             raise ValueError(f"{path} is not a SentencePiece model, or cut off") from error
         pieces = [text for text, _ in model.pieces]
         size = len(pieces)
-        # A file that was cut between two pieces reads like a smaller model; the normaliser comes after all pieces.
+        # A file that was cut between two pieces reads like a smaller model, but lacks the normaliser, which follows all
+        # pieces.
         if size and not model.complete:
-            raise ValueError(f"{path} is cut off: it has pieces, but no normaliser after them; get it again")
+            raise ValueError(f"{path} is cut off: it has pieces, but no normaliser after them; download it again")
         self._check_pieces(pieces)
         check_kind(model, path)
         self._check_spaces()
@@ -86,7 +87,7 @@ class Tokenizer:
         own = [piece for piece in XLMR_TOKENS if piece in pieces[3:]]
         if own and first[:1] == SPECIAL_PIECES[:1]:
             raise ValueError(
-                f"{self.path} has {' '.join(own)} among its pieces, which fairseq adds itself: train it without "
+                f"{self.path} has {' '.join(own)} among its pieces, but fairseq adds these itself: train it without "
                 "--pad_id and --user_defined_symbols"
             )
         if first != SPECIAL_PIECES:
@@ -96,7 +97,7 @@ class Tokenizer:
             )
 
     def _check_spaces(self) -> None:
-        """Refuse a normaliser that leaves white space other than U+0020 as it is."""
+        """Refuse a normaliser that keeps white space other than U+0020."""
         plain = self.processor.encode("a a")
         kept = [space for space in SPACES if self.processor.encode(f"a{space}a") != plain]
         if kept:
@@ -116,10 +117,10 @@ class Tokenizer:
         return blake2b(self.path.read_bytes(), digest_size=8).hexdigest()
 
     def encode(self, lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Encode lines, ``</s>`` after each, as fairseq stores them.
+        """Encode lines, each followed by ``</s>``, as fairseq stores them.
 
         Returns:
-            ``(tokens, sizes)``: all tokens in a row, and how many each line has, both int64.
+            ``(tokens, sizes)``: the concatenated tokens, and the number of tokens of each line, both int64.
         """
         encoded: list[list[int]] = self.processor.encode(list(lines), out_type=int, num_threads=1)
         sizes = np.fromiter((len(ids) + 1 for ids in encoded), dtype=np.int64, count=len(encoded))
@@ -131,13 +132,15 @@ class Tokenizer:
         return tokens, sizes
 
     def save_beside(self, out: PathLike) -> None:
-        """Write the model and its ``dict.txt`` into a data folder; a folder that has the latter is complete."""
+        """Write the model, then its ``dict.txt``, into a data folder; the presence of ``dict.txt`` marks a complete
+        folder."""
         with atomic_write(Path(out) / SPM_FILENAME, "wb") as stream:
             stream.write(self.path.read_bytes())
         self.save_dictionary(Path(out) / "dict.txt")
 
     def save_dictionary(self, path: PathLike) -> None:
-        """Write fairseq's ``dict.txt``: ``piece count`` a line, without special tokens, which fairseq adds itself."""
+        """Write fairseq's ``dict.txt``: one ``piece count`` per line, without the special tokens, which fairseq adds
+        itself."""
         with atomic_write(path) as stream:
             stream.writelines(f"{piece} 1\n" for piece in self.pieces)
 
@@ -153,23 +156,23 @@ def train_tokenizer(
     langs: Iterable[str] = (),
     strict: bool = False,
 ) -> Tokenizer:
-    """Train a unigram model on a corpus, small languages upsampled.
+    """Train a unigram model on a corpus and upsample small languages.
 
     Args:
         corpus: folder of ``<tag>.txt``.
         out: the ``.model`` file to write.
-        vocab_size: pieces wanted; fewer come out where the text has not enough.
-        alpha: languages are drawn by ``p ~ lines ** alpha`` (0.3 in XLM-R).
-        coverage: share of characters that get a piece of their own.
+        vocab_size: number of pieces; the result has fewer if the text is too small.
+        alpha: languages are sampled by ``p ~ lines ** alpha`` (0.3 in XLM-R).
+        coverage: share of characters that get their own piece.
         max_lines: lines to train on, over all languages.
         langs: the tags to take; empty takes all.
-        strict: a file of the corpus that would be left out is an error.
+        strict: raise for a corpus file that would otherwise be skipped.
 
     Returns:
         The trained tokenizer.
 
     Raises:
-        ValueError: the text is too little for any model.
+        ValueError: there is too little text to train a model.
     """
     import sentencepiece
 
@@ -187,7 +190,8 @@ def train_tokenizer(
     def sample() -> Iterator[str]:
         for path, rate in zip(progress(files.values(), desc="sampling", unit="language"), rates.tolist()):
             for number, line in enumerate(read_lines(path)):
-                # Every line floor(rate) times, and once more for as many as the fraction asks for, spread evenly.
+                # Systematic sampling: line i comes floor((i + 1) * rate) - floor(i * rate) times, so repeats are spread
+                # evenly.
                 yield from [line] * (int((number + 1) * rate) - int(number * rate))
 
     out = Path(out)
@@ -202,7 +206,7 @@ def train_tokenizer(
                 sentence_iterator=sample(), model_prefix=os.path.join(folder, "spm"), **options
             )
         except RuntimeError as error:
-            reason = str(error).splitlines()[0].rpartition("] ")[2]  # without its source line and condition
+            reason = str(error).splitlines()[0].rpartition("] ")[2]  # without the C++ source line and condition
             raise ValueError(f"cannot train {vocab_size} pieces on {corpus}: {reason}") from error
         with atomic_write(out, "wb") as stream:
             stream.write(Path(folder, "spm.model").read_bytes())

@@ -1,7 +1,8 @@
-"""A smaller SentencePiece model: the pieces that a corpus needs, so that a few languages do not carry all of XLM-R's.
+"""Trims a SentencePiece model to the pieces that a corpus needs, so that a few languages need not carry XLM-R's
+250,000.
 
-Text is split as before: a unigram model takes the best split, and pieces that no best split has can go without changing
-it. What is kept: the pieces of the corpus, all single characters of its scripts, and the special ones.
+Text is split as before: a unigram model takes the best split, so removing pieces that occur in no best split changes
+nothing. The trimmed model keeps the pieces of the corpus, all single characters of its scripts, and the special pieces.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ SPECIAL = 3  # <unk>, <s>, </s> come first
 
 
 class Trimmed(NamedTuple):
-    """What :func:`trim_tokenizer` did.
+    """Result of :func:`trim_tokenizer`.
 
     Args:
-        tokenizer: the smaller one.
-        before: pieces of the model that was trimmed.
-        tokens: of the corpus, by that model.
-        changed: those of them whose piece is gone, so that their text is split in another way.
-        unknown: tokens of the corpus that the smaller model does not know, by tag; tags without any are left out.
+        tokenizer: the trimmed tokenizer.
+        before: number of pieces of the original model.
+        tokens: tokens of the corpus under the original model.
+        changed: how many of them have a removed piece, so that their text is split differently.
+        unknown: unknown tokens of the corpus under the trimmed model, by tag; tags without any are omitted.
     """
 
     tokenizer: Tokenizer
@@ -45,7 +46,7 @@ class Trimmed(NamedTuple):
 def trim_tokenizer(
     base: PathLike, corpus: PathLike, out: PathLike, *, min_count: int = 1, langs: Iterable[str] = ()
 ) -> Trimmed:
-    """Write a model with the pieces that a corpus has at least ``min_count`` times, in the order of the old one.
+    """Write a model with the pieces that occur at least ``min_count`` times in a corpus, in the original order.
 
     Args:
         base: the model to trim, such as XLM-R's.
@@ -56,11 +57,11 @@ def trim_tokenizer(
 
     Raises:
         FileNotFoundError: the model or the corpus is missing.
-        ValueError: the model is of a kind that cannot be used, or ``out`` is the model itself.
+        ValueError: the model is of an unsupported kind, or ``out`` is the model itself.
     """
     old = Tokenizer(base)
     if Path(out).exists() and Path(out).samefile(base):
-        raise ValueError(f"--out must not be the model that is trimmed, but is {out}: choose another name")
+        raise ValueError(f"--out must differ from the model to trim, but is {out}: choose another name")
     files = corpus_files(corpus, langs)
     counts = np.zeros(old.vocab_size, dtype=np.int64)
     unknown_before = {}
@@ -90,7 +91,7 @@ def trim_tokenizer(
 
 
 def count_tokens(tokenizer: Tokenizer, path: Union[str, Path]) -> np.ndarray:
-    """Return how often each token id comes in a file, int64 ``(vocab_size,)``."""
+    """Return the number of occurrences of each token id in a file, int64 ``(vocab_size,)``."""
     counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
     batch: list[str] = []
     for line in read_lines(Path(path)):
@@ -118,7 +119,7 @@ def _in_scripts(character: str, scripts: set[str]) -> bool:
 
 
 def write_pieces(old: Tokenizer, pieces: Iterable[str], out: PathLike) -> None:
-    """Write a model with some of another's pieces, everything else its own."""
+    """Write a model with a subset of another model's pieces and all of its settings."""
     model = read_model_proto(old)
     wanted = set(pieces)
     kept = [piece for number, piece in enumerate(model.pieces) if number < SPECIAL or piece.piece in wanted]

@@ -93,8 +93,8 @@ def test_card_without_any_of_it(exported):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (CardFields(license_id="My Licence"), "--license must be a hub's word .* but is 'My Licence'"),
-        (CardFields(base_model="/data/models/xlmr"), "--base-model must be a hub's name .* but is '/data/models/xlmr'"),
+        (CardFields(license_id="My Licence"), "--license must be a licence identifier .* but is 'My Licence'"),
+        (CardFields(base_model="/data/models/xlmr"), "--base-model must be the name .* but is '/data/models/xlmr'"),
         (CardFields(scores="absent"), "report.md is missing: --scores takes a folder"),
     ],
 )
