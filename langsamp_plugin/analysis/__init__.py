@@ -1,1 +1,1 @@
-"""What the embeddings know: neighbours and pictures."""
+"""Analyses of trained models: embeddings, neutrality, source languages, tags."""

@@ -1,4 +1,4 @@
-"""Maps of a table: pictures for a paper, and a page to explore."""
+"""Draws maps of a table: pictures for a paper, and an interactive page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE = Path(__file__).with_name("map.html")
 TITLES = {"pca": "principal components", "umap": "UMAP by cosine"}
 COLOURS = {"script": "script", "family": "family", "head": "head and tail"}
 GREY = "#b8b8b8"
-LEGEND_WIDTH = 24  # characters for which there is room beside the map
+LEGEND_WIDTH = 24  # characters that fit next to the map
 
 
 class MapPoint(NamedTuple):
@@ -26,9 +26,9 @@ class MapPoint(NamedTuple):
         code: its ISO code.
         name: its English name.
         tags: the tags that it was trained with.
-        family: its family, empty where it is not known.
-        colours: what it counts as in each colouring, such as ``{"script": "Latn", "head": "tail"}``.
-        nearest: its nearest others and their cosines.
+        family: its family, empty if unknown.
+        colours: its group in each colouring, such as ``{"script": "Latn", "head": "tail"}``.
+        nearest: its nearest neighbours and their cosines.
     """
 
     code: str
@@ -45,7 +45,7 @@ class TableMap(NamedTuple):
     Args:
         noun: ``language`` or ``script``.
         points: its rows.
-        projections: per kind of projection float ``(points, 2)``.
+        projections: float ``(points, 2)`` per kind of projection.
         share: shares of variance of the two principal components.
     """
 
@@ -56,7 +56,7 @@ class TableMap(NamedTuple):
 
 
 def marks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Give each group a colour and a shape, the most frequent first.
+    """Assign each group a colour and a shape, most frequent first.
 
     Twenty colours (matplotlib's tab20, dark ones first) and three shapes: no two of the first 60 groups look alike.
     """
@@ -75,7 +75,7 @@ def marks(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
 def draw_map(table: TableMap, out: Path) -> None:
     """Draw each projection in each colouring, as PNG and SVG.
 
-    Labels never lie on one another: one for which there is no room is left out, and the title says how many are shown.
+    Labels never overlap: labels without room are omitted, and the title gives the number shown.
 
     Raises:
         ModuleNotFoundError: matplotlib or textalloc is not installed.
@@ -108,7 +108,7 @@ def draw_map(table: TableMap, out: Path) -> None:
                 axes.set(xticks=[], yticks=[])
             axes.legend(fontsize=7.5, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
             x, y = positions.T.astype(float)
-            # Of many languages the ones that a reader knows are labelled first.
+            # Well-known languages are labelled first.
             order = sorted(range(len(x)), key=lambda row: table.points[row].colours.get("head") != "head")
             shown = allocate(
                 axes, x[order], y[order], [table.points[row].code for row in order], x_scatter=x, y_scatter=y,
@@ -119,7 +119,7 @@ def draw_map(table: TableMap, out: Path) -> None:
             title = f"{len(x)} {table.noun} embeddings, {TITLES[projection]}"
             title += "" if alone else f", coloured by {COLOURS[colouring]}"
             axes.set_title(title if labelled == len(x) else f"{title} ({labelled} labelled)", fontsize=10)
-            # Text stays text in the SVG; the salt makes its ids, and so the file, the same each time.
+            # Keep text as text in the SVG; a fixed salt makes its ids, and so the file, reproducible.
             with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "langsamp"}):
                 for kind, metadata in (("png", None), ("svg", {"Date": None})):
                     with atomic_write(out / f"{table.noun}_{projection}_{colouring}.{kind}", "wb") as stream:
@@ -127,7 +127,7 @@ def draw_map(table: TableMap, out: Path) -> None:
 
 
 def write_page(tables: Sequence[TableMap], path: Path, title: str) -> None:
-    """Write one HTML file with everything in it: it needs no network and no other file."""
+    """Write one self-contained HTML file."""
     data = []
     for table in tables:
         colourings = {}
@@ -152,7 +152,7 @@ def write_page(tables: Sequence[TableMap], path: Path, title: str) -> None:
                 "colourings": colourings,
             }
         )  # fmt: skip
-    # "<" is written as an escape, so that no name can end the script element.
+    # "<" is escaped, so that no name can end the script element.
     text = json.dumps({"title": title, "tables": data}, ensure_ascii=False).replace("<", "\\u003c")
     page = PAGE.read_text(encoding="utf-8").replace("/*DATA*/ null", text)
     with atomic_write(path) as stream:

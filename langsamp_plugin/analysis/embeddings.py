@@ -1,4 +1,4 @@
-"""What the two tables know: nearest neighbours, cosines, maps, and files for TensorBoard's projector."""
+"""Analyses the two tables: nearest neighbours, cosines, maps, and files for TensorBoard's projector."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from langsamp_plugin.convert.tables_file import load_tables
 from langsamp_plugin.lang_script import SCRIPT_ALIASES, LangScript, head_tags
 
 AT_LEAST = 3
-"""Rows below which a map says nothing."""
+"""Minimum number of rows for a map."""
 
 
 class TrainedRows(NamedTuple):
@@ -41,16 +41,16 @@ class TrainedRows(NamedTuple):
 
 
 def trained_rows(model: PathLike) -> list[TrainedRows]:
-    """Read the rows that a model was trained on; rows never trained are noise and left out.
+    """Read the rows that a model was trained on; untrained rows are noise and are omitted.
 
     Args:
         model: a fairseq checkpoint or an exported folder.
 
     Returns:
-        One entry per table that the model has and that has enough rows, languages first.
+        One entry per table with enough rows, languages first.
 
     Raises:
-        ValueError: the model has no table, does not say what it was trained on, or has fewer than three languages.
+        ValueError: the model has no table, does not record its training languages, or has fewer than three languages.
     """
     tables = load_tables(model)
     tags = [LangScript.parse(name) for name in trained_tags(model)]
@@ -68,7 +68,7 @@ def trained_rows(model: PathLike) -> list[TrainedRows]:
             vectors = weight[[codes.id(code) for code in names]].float().numpy()
             found.append(TrainedRows(noun, names, vectors, {code: by_code[code] for code in names}))
     if not found:
-        raise ValueError(f"{model} has no language table, and fewer than {AT_LEAST} scripts: there is nothing to draw")
+        raise ValueError(f"{model} has no language table, and fewer than {AT_LEAST} scripts, so no map can be drawn")
     return found
 
 
@@ -76,7 +76,7 @@ def trained_tags(model: PathLike) -> list[str]:
     """Return the tags that a checkpoint or an exported folder was trained on.
 
     Raises:
-        ValueError: it does not say so.
+        ValueError: the model does not record them.
     """
     path = Path(model)
     if path.is_file():
@@ -84,7 +84,7 @@ def trained_tags(model: PathLike) -> list[str]:
     else:
         tags = read_config(path).get("langsamp_tags")
     if not tags:
-        raise ValueError(f"{model} does not say which languages it was trained on")
+        raise ValueError(f"{model} does not record which languages it was trained on")
     return list(tags)
 
 
@@ -95,7 +95,7 @@ def cosine(vectors: np.ndarray) -> np.ndarray:
 
 
 def neighbours(codes: Sequence[str], vectors: np.ndarray, count: int = 3) -> dict[str, list[tuple[str, float]]]:
-    """Return the nearest others of each code by cosine, nearest first."""
+    """Return the nearest neighbours of each code by cosine, nearest first."""
     similarity = cosine(vectors)
     np.fill_diagonal(similarity, -np.inf)
     order = np.argsort(-similarity, axis=1)[:, : min(count, len(codes) - 1)]
@@ -108,12 +108,12 @@ def neighbours(codes: Sequence[str], vectors: np.ndarray, count: int = 3) -> dic
 def agreement(
     found: Mapping[str, Sequence[tuple[str, float]]], groups: Mapping[str, Sequence[str]], asked: Sequence[str]
 ) -> tuple[float, float]:
-    """Return how often a code's nearest neighbour shares a group with it, and how often a random one would, in percent.
+    """Return how often a code shares a group with its nearest neighbour and with a random code, in percent.
 
     Args:
         found: from :func:`neighbours`.
-        groups: the groups of each code, such as the scripts of a language; a code may have none.
-        asked: the codes to count, at least one.
+        groups: the groups of each code, such as the scripts of a language; possibly none.
+        asked: the codes to evaluate, at least one.
     """
     hits, chances = [], []
     for code in asked:
@@ -133,12 +133,12 @@ def language_agreement(
     Args:
         found: from :func:`neighbours`.
         scripts: the scripts of each language.
-        families: the families of those that are known.
+        families: the known families.
 
     Returns:
-        ``same_script`` and ``chance`` over all languages; ``same_script_nonlatin`` and ``chance_nonlatin`` over those
-        that are not written in Latin script but have another language in theirs; ``same_family`` and ``chance_family``
-        over those whose family is known and has another language.
+        ``same_script`` and ``chance`` over all languages; ``same_script_nonlatin`` and ``chance_nonlatin`` over
+        languages in a non-Latin script that other languages share; ``same_family`` and ``chance_family`` over languages
+        whose family is known and has another member.
     """
 
     def with_peers(codes: Iterable[str], groups: Mapping[str, Sequence[str]]) -> list[str]:
@@ -172,8 +172,8 @@ def analyze_embeddings(
         families: see :func:`langsamp_plugin.analysis.families.read_families`.
 
     Returns:
-        What is in ``embeddings.json``: the number of languages, :func:`language_agreement`, and the neighbours in both
-        tables (``neighbours`` of languages, ``script_neighbours``).
+        The contents of ``embeddings.json``: the number of languages, :func:`language_agreement`, and the neighbours in
+        both tables (``neighbours`` of languages, ``script_neighbours``).
     """
     out = Path(out)
     known = read_families(families)
@@ -235,7 +235,7 @@ def _table_map(
 
 
 def main_script(language: str, scripts: Sequence[str]) -> str:
-    """Return the script that a language is mostly written in, by CLDR's likely subtags, where it is one of these."""
+    """Return the usual script of a language, by CLDR's likely subtags, if it is among the given scripts."""
     from langcodes import Language
 
     likely = Language.get(language).maximize().script or ""
@@ -256,7 +256,7 @@ def _write_neighbours(
 
 
 def _write_projector(rows: Sequence[TrainedRows], maps: Sequence[TableMap], folder: Path) -> None:
-    """Write what `tensorboard --logdir FOLDER` shows as its projector; the formats are TensorBoard's."""
+    """Write the files for TensorBoard's projector (`tensorboard --logdir FOLDER`)."""
     config = []
     for table, one in zip(rows, maps):
         with atomic_write(folder / f"{table.noun}_vectors.tsv") as stream:

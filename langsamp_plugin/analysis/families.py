@@ -1,4 +1,4 @@
-"""The family of a language: a small list of well-known ones, or the user's own."""
+"""Language families, from a small built-in list or a user's file."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.lang_script import ASSETS
 
 OTHER = "other"
-"""Family of a language that the list does not have."""
+"""Family of a language that is not in the list."""
 
 
 def read_families(path: Optional[PathLike] = None) -> dict[str, str]:
     """Read a list of families.
 
     Args:
-        path: TSV with the columns ``language`` (ISO 639-3) and ``family``; by default the built-in one, whose head
-            names its source. Lines that begin with ``#`` are comments.
+        path: TSV with the columns ``language`` (ISO 639-3) and ``family``; by default the built-in list, whose first
+            lines name its source. Lines that begin with ``#`` are comments.
 
     Raises:
-        ValueError: a column is missing, a line has another number of fields, or a language stands twice with different
+        ValueError: a column is missing, a line has the wrong number of fields, or a language has two different
             families.
     """
     path = ASSETS / "families.tsv" if path is None else path
@@ -35,11 +35,13 @@ def read_families(path: Optional[PathLike] = None) -> dict[str, str]:
         raise ValueError(f"{path} is not UTF-8") from error
     header = rows[0][1] if rows else []
     if "language" not in header or "family" not in header:
-        raise ValueError(f"{path} must begin with a line that names the columns language and family, parted by a tab")
+        raise ValueError(f"{path} must begin with a header of the columns language and family, separated by a tab")
     families: dict[str, str] = {}
     for number, fields in rows[1:]:
         if len(fields) != len(header):
-            raise ValueError(f"{path}, line {number}: {len(fields)} fields where the first line names {len(header)}")
+            raise ValueError(
+                f"{path}, line {number}: must have {len(header)} fields as the header, but has {len(fields)}"
+            )
         language, family = fields[header.index("language")], fields[header.index("family")]
         if families.setdefault(language, family) != family:
             raise ValueError(f"{path}, line {number}: {language} is {family} here and {families[language]} above")
@@ -47,7 +49,8 @@ def read_families(path: Optional[PathLike] = None) -> dict[str, str]:
 
 
 def families_of(languages: Iterable[str], families: dict[str, str], most: int = 19) -> dict[str, str]:
-    """Return the family of each language; all but the ``most`` frequent ones become ``other``: colours are few."""
+    """Return the family of each language; all but the ``most`` frequent become ``other``, because colours are
+    limited."""
     found = {language: families.get(language, OTHER) for language in languages}
     names = [name for name in found.values() if name != OTHER]
     kept = set(sorted(set(names), key=lambda name: (-names.count(name), name))[:most])

@@ -1,8 +1,8 @@
-"""How language-neutral a model is: parallel sentences compared between languages, with the controls that cosine needs.
+"""Measures how language-neutral a model is: similarity of parallel sentences, with the controls that cosine needs.
 
-The paper shows the mean cosine of parallel sentences per pair of languages, relative to the baseline. That alone also
-rises when a space merely collapses, so three more numbers stand beside it: the cosine of sentences that are *not*
-parallel and the margin between both, retrieval, and how well a linear probe can tell the language.
+The paper reports the mean cosine of parallel sentences per pair of languages, relative to the baseline. Cosine alone
+also rises when a space merely collapses, so three controls are reported as well: the cosine of sentences that are *not*
+parallel and the margin between both, retrieval, and the accuracy of a linear probe for the language.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ PAPER = (
 ID_COLUMNS = ("id", "index_id")
 SMALLEST_COSINE = 0.01
 MOST_TEXTS = 30
-"""Languages up to which numbers are written into the cells of the picture."""
+"""Maximum number of languages for which cells show numbers."""
 LARGEST_SIDE = 24.0
-"""Inches of the picture's longer side at most."""
+"""Maximum length of the picture's longer side, in inches."""
 
 ALSO = {"zho_Hani": ("zho_Hans", "cmn_Hani", "zho_Hant"), "swa_Latn": ("swh_Latn",)}
-"""Other tags under which data sets have the paper's languages."""
+"""Alternative tags of the paper's languages in data sets."""
 
 
 class Pair(NamedTuple):
-    """Two languages.
+    """Measurements of two languages.
 
     Args:
         one, other: their tags.
         cosine: mean cosine of parallel sentences.
         unrelated: mean cosine of sentences that are not parallel.
-        margin: the difference of both.
-        top1: share of sentences whose translation is the nearest, the mean of both directions, in percent.
+        margin: the difference between both.
+        top1: share of sentences whose nearest neighbour is their translation, mean of both directions, in percent.
     """
 
     one: str
@@ -76,21 +76,21 @@ def pair_scores(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float
     forth, back = both_ranks(one, other)
     one, other = (side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) for side in (one, other))
     parallel = float(np.einsum("nc,nc->", one, other))
-    # All n * n cosines are the product of the sums; what is not parallel is the rest.
+    # The sum of all n * n cosines is the product of the sums; subtracting the parallel ones leaves the rest.
     unrelated = (float(one.sum(0) @ other.sum(0)) - parallel) / (count * (count - 1))
     top1 = 50.0 * float((forth == 1).mean() + (back == 1).mean())
     return parallel / count, unrelated, parallel / count - unrelated, top1
 
 
 def probe_accuracy(vectors: Sequence[np.ndarray], seed: int = 0) -> float:
-    """Return how well logistic regression tells the language, in percent; chance is 100 / languages.
+    """Return the accuracy of logistic regression for the language, in percent; chance is 100 / languages.
 
-    It is trained on a random half of the sentences and tested on the other, the same sentences in all languages, so
-    that it cannot know a test sentence by its translation.
+    It is trained on a random half of the sentences and tested on the other half. The halves are the same in all
+    languages, so no test sentence has a translation in the training half.
 
     Args:
-        vectors: per language float ``(n, C)``.
-        seed: of the halves.
+        vectors: float ``(n, C)`` per language.
+        seed: seed of the split.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -106,20 +106,20 @@ def probe_accuracy(vectors: Sequence[np.ndarray], seed: int = 0) -> float:
 
 
 def read_parallel(data: PathLike, langs: Iterable[str], limit: int) -> tuple[dict[str, list[str]], list[str]]:
-    """Read sentences that all languages have.
+    """Read the sentences that all languages share.
 
     Args:
         data: folder of ``<tag>.txt`` with lines ``id<tab>text``, or of ``<tag>/test.tsv`` with an id column and a text
             column (SIB-200, FLORES).
-        langs: tags; empty takes the paper's ten, as far as the data have them.
+        langs: tags; empty takes those of the paper's ten languages that the data contain.
         limit: sentences; 0 takes all.
 
     Returns:
-        The sentences of each language, and the paper's languages that the data do not have.
+        The sentences of each language, and the paper's languages that the data lack.
 
     Raises:
-        FileNotFoundError: one of ``langs`` is not there.
-        ValueError: fewer than three languages, or fewer than ten sentences that all of them have.
+        FileNotFoundError: one of ``langs`` is missing.
+        ValueError: fewer than three languages, or fewer than ten shared sentences.
     """
     data = Path(data)
     if not data.is_dir():
@@ -142,15 +142,13 @@ def read_parallel(data: PathLike, langs: Iterable[str], limit: int) -> tuple[dic
             missing.append(tag)
     if len(texts) < 3:
         raise ValueError(
-            f"{data} has {len(texts)} of the languages asked for, and at least 3 are needed: name others by --langs"
+            f"{data} must have at least 3 of the requested languages, but has {len(texts)}: name others with --langs"
         )
     shared = sorted(set.intersection(*(set(rows) for rows in texts.values())))
     if len(shared) < 10:
-        raise ValueError(
-            f"only {len(shared)} sentences of {data} are in all of {' '.join(texts)}, and at least 10 are needed"
-        )
+        raise ValueError(f"{data} must have at least 10 sentences in all of {' '.join(texts)}, but has {len(shared)}")
     if 0 < limit < 10:
-        raise ValueError(f"--limit must be 0 or at least 10, as fewer sentences tell nothing, but is {limit}")
+        raise ValueError(f"--limit must be 0 or at least 10, but is {limit}: fewer sentences are not meaningful")
     rows = evenly_spaced(len(shared), limit)
     shared = shared if rows is None else [shared[row] for row in rows]
     return {tag: [sentences[name] for name in shared] for tag, sentences in texts.items()}, missing
@@ -168,9 +166,9 @@ def measure(
     Args:
         model: a Hugging Face folder.
         texts: parallel sentences per language.
-        cache: where vectors are kept, so that a baseline is encoded once for all models that share the folder.
-        layer: the block whose states are pooled; by default two thirds up, as for retrieval.
-        compute: where it runs.
+        cache: where vectors are stored; models that share the folder encode a common baseline once.
+        layer: the block whose states are pooled; by default two thirds of the depth, as for retrieval.
+        compute: device, precision and batch size.
 
     Returns:
         ``layer``, ``pairs`` (a list of :class:`Pair`), their means, and ``probe``.
@@ -178,7 +176,7 @@ def measure(
     encoder, tokenizer = load_encoder(model, compute.where())
     layer = round(depth(encoder) * 8 / 12) if layer is None else layer
     if not 0 <= layer <= depth(encoder):
-        raise ValueError(f"--layer must lie between 0 and {depth(encoder)}, but is {layer}")
+        raise ValueError(f"--layer must be between 0 and {depth(encoder)}, but is {layer}")
     keep_blocks(encoder, layer)
     with progress(total=sum(map(len, texts.values())), desc=str(Path(model).name), unit="sentence") as bar:
         store = FeatureStore(
@@ -211,10 +209,10 @@ def analyze_neutrality(
         out: the folder to write.
         layer: see :func:`measure`.
         baseline_layer: the same for the baseline; by default ``layer``.
-        cache_folder: where vectors are kept; by default ``<out>/.cache``. Share it between models with one baseline.
+        cache_folder: where vectors are stored; by default ``<out>/.cache``. Models with a common baseline can share it.
 
     Returns:
-        The measurements of both models, the number of sentences, and the languages that were not there.
+        The measurements of both models, the number of sentences, and the missing languages.
     """
     texts, missing = read_parallel(data, langs, limit)
     cache = Cache(Path(out) / ".cache" if cache_folder is None else cache_folder)
@@ -255,8 +253,7 @@ def analyze_neutrality(
 def improvement(pair: Pair, before: Pair) -> float:
     """Return the relative gain of cosine over the baseline in percent, as the paper's figure shows it.
 
-    ``nan`` where the baseline's cosine is below :data:`SMALLEST_COSINE`: a ratio to nearly 0 says nothing, and its sign
-    would be chance.
+    ``nan`` if the baseline's cosine is below :data:`SMALLEST_COSINE`: the ratio to a value near 0 is meaningless.
     """
     if abs(before.cosine) < SMALLEST_COSINE:
         return float("nan")

@@ -1,4 +1,4 @@
-"""Vectors in two dimensions: principal components, and UMAP."""
+"""Projects vectors to two dimensions: principal components and UMAP."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def principal_components(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def umap_points(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """Return UMAP's points ``(n, 2)`` of vectors ``(n, C)`` by cosine; the same seed gives the same points.
 
-    15 neighbours and a distance of 0.1 are the library's defaults (McInnes et al. 2018). It starts from the principal
-    components, because its own start needs more points than a small inventory has.
+    15 neighbours and a distance of 0.1 are the library's defaults (McInnes et al. 2018). It is initialised with the
+    principal components, because its default initialisation needs more points than a small inventory has.
 
     Raises:
         ModuleNotFoundError: umap-learn is not installed.

@@ -1,4 +1,4 @@
-"""A better source language than English: for each target the candidate whose embedding is nearest."""
+"""Chooses source languages: for each target, the candidate whose embedding is nearest."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class SourceChoice(NamedTuple):
 
     Args:
         target, source: their tags.
-        cosine: of their embeddings.
-        english: the cosine of English, for comparison; ``None`` if the table lacks it.
+        cosine: cosine of their embeddings.
+        english: cosine of the target and English, for comparison; ``None`` if the table lacks English.
     """
 
     target: LangScript
@@ -39,13 +39,13 @@ class SourceChoice(NamedTuple):
 
 
 class SourceComparison(NamedTuple):
-    """What :func:`analyze_sources` found.
+    """Result of :func:`analyze_sources`.
 
     Args:
-        choices: a source per target.
+        choices: one source per target.
         unknown: targets that the model was not trained on, or that have no candidate.
-        results: of English and of the nearest source; empty where nothing was run.
-        notes: what a reader must know.
+        results: results of English and of the nearest source; empty without ``run``.
+        notes: notes for readers.
     """
 
     choices: list[SourceChoice]
@@ -61,24 +61,24 @@ def choose_sources(
     with_script: bool = False,
     trained: Optional[Iterable[LangScript]] = None,
 ) -> tuple[list[SourceChoice], list[LangScript]]:
-    """Choose for each target the nearest candidate by cosine; a target is not its own source.
+    """Choose the nearest candidate of each target by cosine; a target is never its own source.
 
-    Of candidates that are equally near, as the scripts of one language are, the target's script comes first, then the
-    script that the language is mostly written in.
+    Candidates can be equally near, such as the scripts of one language. The target's script then takes precedence,
+    followed by the language's usual script.
 
     Args:
-        tables: of a trained model.
-        targets: languages to choose for.
-        candidates: languages that can be fine-tuned on.
-        with_script: compare ``E_lang + E_script`` and not ``E_lang`` alone.
-        trained: the tags that the model was trained on; rows of other languages were never learned and are not
-            compared. ``None`` takes every row.
+        tables: tables of a trained model.
+        targets: languages to choose sources for.
+        candidates: possible source languages.
+        with_script: compare ``E_lang + E_script`` instead of ``E_lang`` alone.
+        trained: the tags that the model was trained on; rows of other languages are untrained and are ignored. ``None``
+            uses every row.
 
     Returns:
-        The choices, and the targets that cannot be compared.
+        The choices, and the targets without one.
 
     Raises:
-        ValueError: the model has no language table, or no candidate was trained.
+        ValueError: the model has no language table, or it was trained on none of the candidates.
     """
     if not len(tables.languages):
         raise ValueError("the model has no language table: it was trained with --embed-tags script or none")
@@ -118,7 +118,7 @@ def choose_sources(
 
 
 def _script_rank(tag: LangScript, target: LangScript, cosines: Iterable[LangScript]) -> tuple[bool, bool]:
-    """Return how well a candidate's script suits: the target's, or the main one of its language."""
+    """Rank a candidate's script: the target's script first, then the usual one of its language."""
     written = sorted(other.script for other in cosines if other.language == tag.language)
     return tag.script == target.script, tag.script == main_script(tag.language, written)
 
@@ -139,17 +139,17 @@ def analyze_sources(
     run: bool = False,
     **options: Any,
 ) -> SourceComparison:
-    """Write ``sources.tsv`` and, with ``run``, results of both ways for ``langsamp report``.
+    """Write ``sources.tsv`` and, with ``run``, results of both sources for ``langsamp report``.
 
     Args:
         model: a checkpoint or an exported folder, with tables.
-        task: one that is fine-tuned.
+        task: a fine-tuned task.
         data: as for ``langsamp evaluate``.
-        out: the folder to write; results of the single sources are below its ``.cache``.
-        candidates: source languages to choose from; empty takes all that have training and dev data, English too.
-        langs: the targets; empty takes all with test data. English, the source of the baseline, is not one of them.
+        out: the folder to write; results of the individual sources are in its ``.cache``.
+        candidates: source languages to choose from; empty takes all with training and dev data, including English.
+        langs: the targets; empty takes all with test data. English, the source of the baseline, is excluded.
         with_script: see :func:`choose_sources`.
-        run: fine-tune on English and on each distinct source, and score every target both ways.
+        run: fine-tune on English and on each distinct source, and score every target with both.
         **options: as for :func:`~langsamp_plugin.evaluation.run.evaluate`.
 
     Raises:
@@ -184,12 +184,12 @@ def analyze_sources(
 
 
 def _targets(files: Files, langs: Iterable[str], folder: Path, run: bool) -> tuple[list[LangScript], list[str]]:
-    """Return the targets; where both ways are run English is none of them, as one way would be supervised."""
+    """Return the targets; with ``run``, English is excluded, because its baseline would be supervised."""
     targets, missing = select_tags([tag for tag, splits in files.items() if "test" in splits], langs, folder)
     notes = [f"{tag} has no test data" for tag in missing]
     if run and ENGLISH in targets:
         targets.remove(ENGLISH)
-        notes.append("eng_Latn is not a target: from English it would be supervised and not zero-shot")
+        notes.append("eng_Latn is not a target: a model fine-tuned on English would be supervised, not zero-shot")
     return targets, notes
 
 
@@ -209,7 +209,7 @@ def _run_both_ways(
     parts: dict[LangScript, Result] = {}
     for source in dict.fromkeys([ENGLISH, *(choice.source for choice in choices)]):
         tags = [str(choice.target) for choice in choices if source in (ENGLISH, choice.source)]
-        # Parts are not results of a model: they stay below the cache, where no report looks for them.
+        # Partial results stay in the cache, where no report looks for them.
         (parts[source],) = evaluate(
             model,
             data,

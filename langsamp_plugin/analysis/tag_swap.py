@@ -1,7 +1,7 @@
-"""What the tables learned: the held-out loss with a sentence's own tag, and with others in its place.
+"""Measures what the tables learned: the held-out loss with the correct tag and with wrong ones.
 
-A model whose tables carry what is specific to a language must get worse when they are told the wrong one. The
-encoder's states do not depend on tags, so they are computed once per batch and only the head runs again.
+If the tables store language-specific information, the loss must rise with a wrong tag. The encoder's states do not
+depend on tags, so they are computed once per batch, and only the head runs again.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def swapped_rows(tags: Sequence[LangScript], rows: np.ndarray, seed: int = 0) ->
         seed: which replacement is drawn.
 
     Returns:
-        For each of :data:`SWAPS` int64 ``(tags, 2)``. A replaced language, script or tag is drawn uniformly from those
-        of the data that differ in language, in script, or in both.
+        An int64 ``(tags, 2)`` array for each of :data:`SWAPS`. Replacements are drawn uniformly from the tags of the
+        data that differ in language, in script, or in both.
 
     Raises:
-        ValueError: the data has one language or one script only, so there is no wrong one.
+        ValueError: the data has only one language or one script, so there is no wrong one.
     """
     languages, scripts = np.unique(rows[:, 0]), np.unique(rows[:, 1])
     if len(languages) < 2 or len(scripts) < 2:
@@ -78,10 +78,10 @@ def tag_swap(
     Args:
         checkpoint: a LangSAMP checkpoint of fairseq.
         data: the data folder; by default the one that it was trained on.
-        split: which split.
-        batch_size: blocks at a time.
-        blocks: at most so many blocks of text of each tag; 0 takes all.
-        device: where it runs; by default a GPU where there is one.
+        split: the split to use.
+        batch_size: blocks per batch.
+        blocks: maximum number of blocks per tag; 0 takes all.
+        device: by default a GPU if there is one.
 
     Returns:
         ``{"loss": {swap: bits per masked token}, "macro": {swap: mean over tags}, "by_tag": {tag: {swap: bits}},
@@ -111,7 +111,7 @@ def tag_swap(
     there = counts > 0
     by_tag = sums[:, there] / counts[there] / math.log(2)
     if not torch.isfinite(by_tag).all():
-        raise ValueError(f"{checkpoint} gives losses that are NaN or infinite: take an earlier checkpoint")
+        raise ValueError(f"{checkpoint} produces losses that are NaN or infinite: use an earlier checkpoint")
     names = [str(tag) for tag, is_there in zip(task.tags, there.tolist()) if is_there]
     total = (sums.sum(1) / counts.sum() / math.log(2)).tolist()
     return {
@@ -133,9 +133,9 @@ def _load(checkpoint: PathLike, data: Optional[PathLike]) -> tuple[Any, Any]:
     from langsamp_plugin.checkpoint.options import training_task
     from langsamp_plugin.convert.tables_file import load_tables
 
-    load_tables(checkpoint)  # a clear error before anything heavy is built
+    load_tables(checkpoint)  # fail early with a clear error
     task_name = training_task(load_checkpoint(checkpoint))
-    if task_name != TASK:  # and fairseq shall build no task that a file asks for
+    if task_name != TASK:  # fairseq must never build a task that a file names
         raise ValueError(f"{checkpoint} must say that it was trained with --task {TASK}, but says {task_name}")
     overrides = {"data": str(data)} if data is not None else {}
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
@@ -143,7 +143,7 @@ def _load(checkpoint: PathLike, data: Optional[PathLike]) -> tuple[Any, Any]:
 
 
 def _first_blocks(tag_ids: torch.Tensor, seen: torch.Tensor, most: int) -> torch.Tensor:
-    """Return which blocks of a batch are among the first of their tag; ``seen`` counts on."""
+    """Return which blocks of a batch are among the first of their tag; updates ``seen``."""
     kept = torch.ones(len(tag_ids), dtype=torch.bool)
     for place, tag in enumerate(tag_ids.tolist()):
         kept[place] = not most or int(seen[tag]) < most
@@ -161,7 +161,7 @@ def _swapped_losses(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return float64 losses (swaps, N) in nats on the CPU, and the tag of each of the N masked tokens.
 
-    The head's logits are never held for more than a block of tokens.
+    At most one block of the head's logits is in memory.
     """
     tag_ids = sample["tag_ids"][kept]
     target_BT = sample["target"][kept]

@@ -1,1 +1,1 @@
-"""Running the zero-shot tasks: reading their data, encoding, fine-tuning, scoring."""
+"""Runs the zero-shot tasks: reads their data, encodes, fine-tunes and scores."""

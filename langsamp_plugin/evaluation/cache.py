@@ -1,4 +1,4 @@
-"""What was computed before, under a hash of what it depends on: inputs, settings, precision, version of the code."""
+"""Caches computed values under a hash of everything they depend on: inputs, settings, precision, code version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from langsamp_plugin.atomic import PathLike, atomic_write
 
 VERSION = 3
-"""Raised when pooling, encoding, fine-tuning or metrics change what they compute: older values are then not found."""
+"""Increment it when pooling, encoding, fine-tuning or metrics change their result; older values are then ignored."""
 
 MODEL_FILES = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt", "*.vocab")
 
@@ -35,7 +35,8 @@ def hash_of(*parts: Any) -> str:
 
 
 def software_key() -> list[Any]:
-    """Return what every cached value depends on besides its inputs: this package's methods and the tokenizers' code."""
+    """Return what every cached value depends on in addition to its inputs: this package's methods and the tokenizers'
+    code."""
     import transformers
 
     return [VERSION, transformers.__version__.split(".")[0]]
@@ -50,7 +51,7 @@ class Cache:
     """A folder of results by hash.
 
     Args:
-        folder: made when something is stored.
+        folder: created when a value is first stored.
     """
 
     def __init__(self, folder: PathLike):
@@ -62,14 +63,14 @@ class Cache:
         Args:
             kind: a folder for values of one kind.
             name: the hash of everything that the value depends on.
-            compute: called where nothing is stored.
+            compute: called if nothing is stored.
         """
         path = self.folder / kind / f"{name}.json"
         if path.is_file():
             try:
                 return json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
-                raise ValueError(f"{path} is damaged: remove it, and it is computed again ({error})") from error
+                raise ValueError(f"{path} is damaged: remove it to compute it again ({error})") from error
         value = compute()
         with atomic_write(path) as stream:
             json.dump(value, stream)
@@ -86,7 +87,7 @@ class Cache:
             try:
                 return np.load(path, allow_pickle=False)
             except (ValueError, EOFError) as error:
-                raise ValueError(f"{path} is damaged: remove it, and it is computed again ({error})") from error
+                raise ValueError(f"{path} is damaged: remove it to compute it again ({error})") from error
         value = compute()
         with atomic_write(path, "wb") as stream:
             np.save(stream, value, allow_pickle=False)

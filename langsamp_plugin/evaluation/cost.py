@@ -1,4 +1,4 @@
-"""What an evaluation will take: disk and seconds, reckoned before anything begins."""
+"""Estimates the disk space and time of an evaluation before it starts."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ READING = 200e6
 
 
 class Cost(NamedTuple):
-    """What a task takes.
+    """Cost of a task.
 
     Args:
         task: its name.
         trainings: fine-tuning runs.
         languages: to score.
-        tokens_forward: tokens that go through the model once, forward.
-        tokens_trained: tokens that are trained on, over all epochs and seeds.
-        disk: bytes on the disk at most, fine-tuned weights among it.
-        kept: bytes that stay.
-        seconds: on this machine.
+        tokens_forward: tokens of forward passes.
+        tokens_trained: tokens trained on, over all epochs and seeds.
+        disk: peak bytes on disk, including fine-tuned weights.
+        kept: bytes that remain afterwards.
+        seconds: estimated time on this machine.
     """
 
     task: str
@@ -46,10 +46,10 @@ class Cost(NamedTuple):
 
 
 class ModelSize(NamedTuple):
-    """What the cost of a model depends on.
+    """The sizes of a model that determine its cost.
 
     Args:
-        parameters: of everything.
+        parameters: total number of parameters.
         layers, width, inner: of the transformer blocks.
     """
 
@@ -60,7 +60,7 @@ class ModelSize(NamedTuple):
 
     @property
     def blocks(self) -> int:
-        """Parameters of the transformer blocks, which every token meets."""
+        """Parameters of the transformer blocks, which process every token."""
         return self.layers * (4 * self.width * self.width + 2 * self.width * self.inner + 9 * self.width + self.inner)
 
 
@@ -143,7 +143,7 @@ def _rounds_a_second(step: Callable[[], None], device: Any, seconds: float) -> f
 
 
 def count_tokens(texts: Sequence[Any], max_length: int, tokenizer: Any = None) -> float:
-    """Return about how many tokens some sentences have, padding left out: counted on a sample of 200."""
+    """Return an estimate of the tokens in some sentences without padding, from a sample of 200."""
     if not texts:
         return 0.0
     sample = [texts[number * len(texts) // min(200, len(texts))] for number in range(min(200, len(texts)))]
@@ -165,15 +165,15 @@ def plan_cost(
     keep_models: bool = False,
     loading: float = 0.0,
 ) -> Cost:
-    """Return what a task takes, as if nothing of it were in the cache.
+    """Return the cost of a task with an empty cache.
 
     Args:
         plan: the task with its data.
         size: of the model.
         speed: of this machine, from :func:`measured_speed`.
         tokenizer: of the model.
-        layers: further blocks that retrieval scores.
-        keep_models: whether fine-tuned weights stay.
+        layers: additional blocks that retrieval scores.
+        keep_models: whether fine-tuned weights are kept.
         loading: seconds until a model is there, once a task and once a seed.
     """
     settings = plan.settings
@@ -206,7 +206,7 @@ def plan_cost(
 
 
 def describe_costs(costs: Sequence[Cost]) -> str:
-    """Return a table of what each task takes and the sum."""
+    """Return a table of the cost of each task and the total."""
     lines = [
         f"{'task':<14}{'trainings':>10}{'languages':>10}{'M tokens':>10}{'disk, GB':>10}{'kept, GB':>10}{'time':>12}"
     ]
@@ -218,12 +218,12 @@ def describe_costs(costs: Sequence[Cost]) -> str:
         )
     disk = max((cost.disk - cost.kept for cost in costs), default=0.0) + sum(cost.kept for cost in costs)
     total = spell_time(sum(cost.seconds for cost in costs))
-    lines.append(f"in all: {disk / 1e9:.3f} GB of disk at most, about {total} on this machine")
+    lines.append(f"total: at most {disk / 1e9:.3f} GB of disk, about {total} on this machine")
     return "\n".join(lines)
 
 
 def spell_time(seconds: float) -> str:
-    """Return a duration in the unit that fits."""
+    """Return a duration in a suitable unit."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Where a model runs and with what precision."""
+"""The device and precision that a model runs with."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ AUTO = "auto"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PRECISIONS = (AUTO, *DTYPES)
 BATCH_TOKENS = 4096
-"""Tokens of a batch, padding included: large enough for a GPU, small enough for a cache."""
+"""Tokens per batch, including padding: large enough for a GPU, small enough for a CPU cache."""
 
 
 class Compute(NamedTuple):
-    """Where and how models run.
+    """Device, precision and batch size.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``cuda:1``; empty takes a GPU where there is one.
+        device: ``cpu``, ``cuda`` or ``cuda:1``; empty selects a GPU if there is one.
         precision: one of :data:`PRECISIONS`; ``auto`` is float32 for features, and for fine-tuning bfloat16 on a GPU
             that has it.
-        batch_tokens: tokens of a batch for encoding and testing, padding included.
+        batch_tokens: tokens per batch for encoding and testing, including padding.
     """
 
     device: str = ""
@@ -32,7 +32,7 @@ class Compute(NamedTuple):
         """Return the device.
 
         Raises:
-            ValueError: the name means no device, or this machine does not have it.
+            ValueError: the name is not a device, or this machine does not have it.
         """
         if not self.device:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -52,10 +52,10 @@ class Compute(NamedTuple):
         return [self.where().type, precision, self.batch_tokens]
 
     def finetuning_precision(self, wanted: str = AUTO) -> str:
-        """Return the precision of fine-tuning: the flag's, else the protocol's, else what the device does best.
+        """Return the precision of fine-tuning: the flag's, else the protocol's, else the best that the device supports.
 
         Args:
-            wanted: the protocol's.
+            wanted: the protocol's precision.
         """
         chosen = self.precision if self.precision != AUTO else wanted
         if chosen != AUTO:
@@ -74,7 +74,7 @@ def check_precision(name: str) -> str:
     """Return a precision.
 
     Raises:
-        ValueError: there is no such precision.
+        ValueError: the precision is unknown.
     """
     if name not in PRECISIONS:
         raise ValueError(f"--precision must be one of {' '.join(PRECISIONS)}, but is {name!r}")
@@ -82,5 +82,5 @@ def check_precision(name: str) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> Any:
-    """Return the context in which a model runs with a precision; weights stay float32."""
+    """Return the autocast context of a precision; weights stay float32."""
     return nullcontext() if precision == "float32" else torch.autocast(device.type, DTYPES[precision])

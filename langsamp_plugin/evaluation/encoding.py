@@ -1,4 +1,4 @@
-"""Sentences to vectors with any Hugging Face encoder."""
+"""Encodes sentences as vectors with any Hugging Face encoder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from langsamp_plugin.convert.hf_folder import read_config
 from langsamp_plugin.evaluation.device import BATCH_TOKENS, Compute, autocast
 from langsamp_plugin.evaluation.finite import check_features, check_weights
 
-# What transformers hands through of the libraries that read a folder's files.
+# Exceptions that transformers passes on from the libraries that read a folder's files.
 FAILURES = (OSError, LookupError, ValueError, RuntimeError, TypeError, AttributeError, UnpicklingError, SafetensorError)
 HEADS = r"(^|\.)(pooler|classifier|score|lm_head|cls|position_ids)\b"
 
 PUBLISHED_TABLES = ("lang_type_embeddings.weight", "script_type_embeddings.weight")
-"""Ends of the names that tell the published model's layout."""
+"""Suffixes of weight names that identify the published model's layout."""
 
 
 def load_encoder(model: PathLike, device: Optional[torch.device] = None) -> tuple[Any, Any]:
@@ -31,14 +31,14 @@ def load_encoder(model: PathLike, device: Optional[torch.device] = None) -> tupl
 
     Args:
         model: the folder.
-        device: where it runs; by default a GPU where there is one.
+        device: by default a GPU if there is one.
 
     Raises:
         ValueError: ``AutoModel`` cannot load the folder, or a weight is not finite.
     """
     from transformers import AutoModel
 
-    # transformers 5 loads the stored type, so that an export in half precision would be scored in it.
+    # transformers 5 loads the stored dtype, so an export in half precision would be scored in half precision.
     encoder = load_model(AutoModel.from_pretrained, model).float()
     check_weights(encoder, model)
     return encoder.to(device or Compute().where()).eval(), load_tokenizer(model)
@@ -56,17 +56,17 @@ def load_tokenizer(model: PathLike) -> Any:
 
 
 def load_with(load: Callable[..., Any], model: PathLike, **options: Any) -> Any:
-    """Call one of transformers' ``from_pretrained`` and turn its errors into one line."""
+    """Call one of transformers' ``from_pretrained`` methods and turn its errors into one line."""
     from transformers.utils import logging
 
-    logging.set_verbosity_error()  # a missing pooler and an unused head are what is wanted here
+    logging.set_verbosity_error()  # a missing pooler and an unused head are expected here
     logging.disable_progress_bar()
     if Path(model).is_dir():
         read_config(model)
     try:
         return load(str(model), trust_remote_code=False, **options)
     except Exception as error:
-        # The tokenizers library raises nothing but bare Exceptions.
+        # The tokenizers library raises bare Exceptions only.
         if not isinstance(error, FAILURES) and type(error) is not Exception:
             raise
         summary = (str(error).splitlines() or [type(error).__name__])[0]
@@ -74,33 +74,33 @@ def load_with(load: Callable[..., Any], model: PathLike, **options: Any) -> Any:
 
 
 def load_model(load: Callable[..., Any], model: PathLike, return_loaded: bool = False, **options: Any) -> Any:
-    """Load a model; heads may be new, but a backbone that the folder does not have completely is refused.
+    """Load a model; heads may be new, but an incomplete backbone is refused.
 
     Args:
-        load: a ``from_pretrained`` of a class with weights.
+        load: a ``from_pretrained`` method of a model class.
         model: the folder.
-        return_loaded: also return what transformers says about the weights, ``missing_keys`` among it as a set.
+        return_loaded: also return transformers' loading information, with ``missing_keys`` as a set.
         **options: of ``load``.
 
     Raises:
-        ValueError: the folder is not a model, or lacks weights that would then be random.
+        ValueError: the folder is not a model, or lacks weights that would be random.
     """
     loaded, found = load_with(load, model, output_loading_info=True, **options)
     mismatched = {key if isinstance(key, str) else key[0] for key in found.get("mismatched_keys", ())}
     absent = set(found["missing_keys"]) | mismatched
-    # What is not below the base model's prefix is a head, whatever it is called.
+    # Every weight outside the base model's prefix belongs to a head, whatever its name.
     prefix = (
         f"{loaded.base_model_prefix}." if getattr(loaded, loaded.base_model_prefix or "-", None) is not None else ""
     )
     missing = sorted(name for name in absent if name.startswith(prefix) and not re.search(HEADS, name))
     if any(name.endswith(PUBLISHED_TABLES) for name in found["unexpected_keys"]):
-        # The published model has no token types, and transformers has drawn some.
+        # The published model has no token types, so transformers has initialised some at random.
         embeddings = getattr(loaded, loaded.base_model_prefix, loaded).embeddings
         embeddings.token_type_embeddings.weight.data.zero_()
         missing = [name for name in missing if not name.endswith("token_type_embeddings.weight")]
     unused = sorted(name for name in found["unexpected_keys"] if re.search(r"\.layer\.\d+\.", name))
     if missing or unused:
-        what = f"lacks {len(missing)} weights" if missing else f"has {len(unused)} weights without a place"
+        what = f"lacks {len(missing)} weights" if missing else f"has {len(unused)} weights without a counterpart"
         raise ValueError(
             f"{model} {what} that config.json {'asks for' if missing else 'lacks'}: {(missing + unused)[0]}"
         )
@@ -108,7 +108,8 @@ def load_model(load: Callable[..., Any], model: PathLike, return_loaded: bool = 
 
 
 def longest_input(model: Any, tokenizer: Any, wanted: int) -> int:
-    """Return how many tokens of a sentence are kept: what is wanted, or less where the model has fewer positions."""
+    """Return how many tokens of a sentence are kept: the requested number, or fewer if the model has fewer
+    positions."""
     positions = getattr(model.config, "max_position_embeddings", None) or wanted
     # RoBERTa's first two positions are padding.
     if getattr(model.config, "model_type", "") in ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert"):
@@ -117,7 +118,8 @@ def longest_input(model: Any, tokenizer: Any, wanted: int) -> int:
 
 
 def batches_by_length(lengths: Sequence[int], tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """Yield row numbers, rows of similar length together, the longest first, at most ``tokens`` with padding."""
+    """Yield batches of row numbers, grouped by length, longest first, with at most ``tokens`` tokens including
+    padding."""
     order = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     start = 0
     while start < len(order):
@@ -127,14 +129,14 @@ def batches_by_length(lengths: Sequence[int], tokens: int = BATCH_TOKENS) -> Ite
 
 
 def keep_blocks(model: Any, layer: int) -> None:
-    """Drop the blocks above a layer, which are then neither computed nor kept in memory; for good.
+    """Permanently drop the blocks above a layer, to save their time and memory.
 
-    Call it before the model is used: transformers 5 notes on first use which blocks there are. A model of unknown build
-    stays whole, as it could normalise what comes after its last block.
+    Call it before the model is used: transformers 5 records the blocks on first use. A model of unknown structure is
+    left unchanged, because it could normalise the output of its last block.
 
     Args:
         model: from :func:`load_encoder`.
-        layer: the highest layer that is asked for.
+        layer: the highest layer that is needed.
     """
     encoder: Any = getattr(model, "encoder", None)
     if type(encoder).__name__ in ("XLMRobertaEncoder", "RobertaEncoder", "BertEncoder"):
@@ -156,21 +158,22 @@ def mean_pooled(
     batch_tokens: int = BATCH_TOKENS,
     precision: str = "float32",
 ) -> tuple[np.ndarray, int]:
-    """Encode sentences as the mean over all tokens, ``<s>`` and ``</s>`` included, of some layers' outputs.
+    """Encode sentences as the mean of layer outputs over all tokens, ``<s>`` and ``</s>`` included.
 
-    One pass for all layers.
+    A single pass serves all layers.
 
     Args:
         sentences: the text.
         model, tokenizer: from :func:`load_encoder`.
-        layers: which transformer blocks' outputs, from 1; 0 is the embedding layer.
-        max_length: tokens that are kept of a sentence.
-        on_batch: called with the number of sentences of each finished batch.
-        batch_tokens: tokens of a batch, padding included.
-        precision: ``float32``, or what the model runs in; means are taken in float32.
+        layers: numbers of the transformer blocks, from 1; 0 is the embedding layer.
+        max_length: number of tokens kept per sentence.
+        on_batch: called with the number of sentences in each finished batch.
+        batch_tokens: tokens per batch, including padding.
+        precision: precision of the model; means are always computed in float32.
 
     Returns:
-        float32 ``(len(layers), len(sentences), C)`` in the order of ``sentences``, and how many were cut.
+        float32 ``(len(layers), len(sentences), C)`` in the order of ``sentences``, and the number of truncated
+        sentences.
 
     Raises:
         ValueError: a vector is not finite.

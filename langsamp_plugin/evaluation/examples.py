@@ -1,4 +1,4 @@
-"""Sentences and words as inputs of a model, with their labels as numbers."""
+"""Converts labelled sentences and words to model inputs with numeric labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from langsamp_plugin.evaluation.reading.labelled import Labelled
 from langsamp_plugin.evaluation.tasks import TAGGING, Recipe
 from langsamp_plugin.modules.ignored import IGNORED
 
-POOL = 50  # batches' worth of sentences that are sorted by length together
-POOLS = 10  # below so many, sorting by length would put the same sentences together in every epoch
+POOL = 50  # number of batches whose sentences are sorted by length together
+POOLS = 10  # in smaller sets, sorting by length would group the same sentences in every epoch
 
 
 class Example(NamedTuple):
@@ -19,8 +19,8 @@ class Example(NamedTuple):
 
     Args:
         ids: token ids with ``<s>`` and ``</s>``.
-        targets: a label number for the sentence, or per token with -100 where there is none.
-        sentence: which sentence it is of; a sentence longer than the model is several.
+        targets: the label number of the sentence, or one per token with -100 for tokens without a label.
+        sentence: index of its sentence; a sentence longer than the model's limit becomes several examples.
     """
 
     ids: list[int]
@@ -33,8 +33,9 @@ class Encoded(NamedTuple):
 
     Args:
         examples: the inputs.
-        long: sentences longer than the model: cut (classification) or split (tagging).
-        unknown: labels that training does not have, and how often.
+        long: number of sentences longer than the model's limit; these are truncated (classification) or split
+            (tagging).
+        unknown: labels that do not occur in training, with counts.
     """
 
     examples: list[Example]
@@ -43,10 +44,10 @@ class Encoded(NamedTuple):
 
 
 class LabelNumbers:
-    """Labels to numbers; those that training does not have become -100 and are counted.
+    """Maps labels to numbers; labels that do not occur in training become -100 and are counted.
 
     Args:
-        labels: those of the training data in the order of their numbers.
+        labels: the labels of the training data, in the order of their numbers.
     """
 
     def __init__(self, labels: Sequence[str]):
@@ -68,10 +69,10 @@ def encode(
     Args:
         data: sentences with a label, or words with labels.
         tokenizer: of the model.
-        labels: those of the training data in the order of their numbers; others become -100 and are listed.
+        labels: the labels of the training data, in the order of their numbers; others become -100 and are listed.
         kind: ``classification`` or ``tagging``.
-        limit: tokens of an input.
-        recipe: whether long tagged sentences are cut, and inputs end in two ``</s>``.
+        limit: maximum tokens per input.
+        recipe: decides whether long tagged sentences are truncated, and whether inputs end in two ``</s>``.
     """
     number = LabelNumbers(labels)
     begin, end = special_tokens(tokenizer)
@@ -89,7 +90,8 @@ def encode(
 def _encode_words(
     data: Labelled, tokenizer: Any, number: LabelNumbers, limit: int, begin: int, ends: list[int], cut: bool
 ) -> tuple[list[Example], int]:
-    """Label the first piece of each word; a sentence longer than the model is split between words, or cut."""
+    """Label the first piece of each word; a sentence longer than the model's limit is split between words or
+    truncated."""
     pieces = word_pieces({word for text in data.texts for word in text}, tokenizer)
     room = limit - 1 - len(ends)
     after = [IGNORED] * len(ends)
@@ -98,7 +100,7 @@ def _encode_words(
     for place, (text, tags) in enumerate(zip(data.texts, data.labels)):
         ids, targets, parts = [begin], [IGNORED], 1
         for word, label in zip(text, tags):
-            # A word of nothing but what the tokenizer drops still has a label, and must not shift the others.
+            # A word that the tokenizer drops completely still has a label, and must not shift the other labels.
             own = (pieces[word] or [tokenizer.unk_token_id])[:room]
             if len(ids) - 1 + len(own) > room:
                 examples.append(Example([*ids, *ends], [*targets, *after], place))
@@ -106,7 +108,7 @@ def _encode_words(
                 if cut:
                     break
             ids += own
-            # An unknown label of a word is still a word to predict: -1 marks it, and training skips it.
+            # A word with an unknown label must still be predicted: -1 marks it, and training skips it.
             known = number(label)
             targets += [known if known != IGNORED else -1, *[IGNORED] * (len(own) - 1)]
         if not (cut and parts > 1):
@@ -116,7 +118,7 @@ def _encode_words(
 
 
 def word_pieces(words: set[str], tokenizer: Any) -> dict[str, list[int]]:
-    """Return the pieces of each word as inside a sentence: byte-level BPE needs the space before it for that."""
+    """Return the pieces of each word as within a sentence; byte-level BPE needs the preceding space for that."""
     if not words:
         return {}
     space = " " if tokenizer.tokenize("x") != tokenizer.tokenize(" x") else ""
@@ -135,13 +137,13 @@ def special_tokens(tokenizer: Any) -> tuple[int, int]:
 def training_batches(
     lengths: Sequence[int], batch_size: int, seed: int, epoch: int, random_order: bool = False
 ) -> list[list[int]]:
-    """Return an epoch's batches in shuffled order; in large sets similar lengths are together, in small ones not.
+    """Return an epoch's batches in shuffled order; only large sets are grouped by length.
 
     Args:
-        lengths: tokens of each example.
+        lengths: number of tokens of each example.
         batch_size: examples per batch.
-        seed, epoch: what the order depends on.
-        random_order: never put similar lengths together.
+        seed, epoch: determine the order.
+        random_order: never group by length.
     """
     shuffle = random.Random(seed * 1000 + epoch)
     order = list(range(len(lengths)))

@@ -1,4 +1,4 @@
-"""Sentence vectors, each computed once: per layer, and for English per sentence."""
+"""Caches sentence vectors: one entry per layer, and for English one per sentence."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class FeatureStore:
     """Vectors of a model in the cache.
 
     Args:
-        cache: where they are kept.
+        cache: where vectors are stored.
         model, tokenizer: from :func:`~langsamp_plugin.evaluation.encoding.load_encoder`.
-        model_hash: of its files.
-        max_length: tokens kept of a sentence.
-        compute: where and how it runs.
-        on_batch: called with the number of sentences of each finished batch.
+        model_hash: hash of its files.
+        max_length: number of tokens kept per sentence.
+        compute: device, precision and batch size.
+        on_batch: called with the number of sentences in each finished batch.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FeatureStore:
     def vectors(
         self, texts: Sequence[str], layers: Sequence[int], found: Optional[int] = None
     ) -> tuple[np.ndarray, int]:
-        """Return float32 ``(len(layers), len(texts), C)``, and how many sentences were cut.
+        """Return float32 ``(len(layers), len(texts), C)``, and the number of truncated sentences.
 
         Args:
             texts: the sentences.
@@ -65,9 +65,9 @@ class FeatureStore:
         return np.stack(arrays), int(stored["cut"])
 
     def english(self, texts: Sequence[str], layers: Sequence[int]) -> tuple[dict[str, int], np.ndarray, int]:
-        """Return the row of each sentence, vectors as for :meth:`vectors`, and how many were cut.
+        """Return the row of each sentence, vectors as in :meth:`vectors`, and the number of truncated sentences.
 
-        Sentences that an earlier run encoded, for other languages, are not encoded again.
+        Sentences that an earlier run encoded for other languages are not encoded again.
         """
         parts = self.folder + "/english"
         known: dict[str, tuple[str, int]] = {}
@@ -79,7 +79,7 @@ class FeatureStore:
         new = [text for text in texts if names[text] not in known]
         if new:
             part = hash_texts(new)
-            self.vectors(new, layers)  # stored by layer, and found there in the next lines
+            self.vectors(new, layers)  # stored by layer; the next lines read it
             sentences = [names[text] for text in new]
             self.cache.json(parts, part, lambda: {"sentences": sentences, "texts": new})
             known.update({sentence: (part, row) for row, sentence in enumerate(sentences)})

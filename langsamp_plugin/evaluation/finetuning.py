@@ -1,7 +1,7 @@
-"""The one fine-tuning loop: classification and tagging, one seed, the best checkpoint by the dev set.
+"""The fine-tuning loop for classification and tagging: one seed, best checkpoint by dev score.
 
-Both are trained as a label per position: a sentence has its one label at ``<s>``, through transformers' own
-classification head; a word has its label at its first piece.
+Both kinds train on labels per position: the label of a sentence is at ``<s>``, through transformers' own classification
+head; the label of a word is at its first piece.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class FineTunedModel(NamedTuple):
 
     Args:
         model: the best checkpoint, in evaluation mode.
-        labels: in the order of their numbers.
-        curve: ``(update, dev score)`` of every look.
+        labels: the labels in the order of their numbers.
+        curve: ``(update, dev score)`` of every dev evaluation.
         best: the best dev score.
     """
 
@@ -41,9 +41,9 @@ class FineTunedModel(NamedTuple):
 
 
 def new_model(folder: str, kind: str, labels: Sequence[str], seed: int) -> Any:
-    """Load an encoder with a fresh head; the seed is set first, because the head is drawn at random.
+    """Load an encoder with a new head; the seed is set first, because the head is initialised at random.
 
-    A head that the folder has, because it was fine-tuned before, is not taken.
+    A head that the folder already has from earlier fine-tuning is discarded.
     """
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
@@ -72,10 +72,10 @@ def new_model(folder: str, kind: str, labels: Sequence[str], seed: int) -> Any:
 
 
 class BestWeights:
-    """The weights with the best dev score so far, the first of equals, on the CPU.
+    """The weights with the best dev score so far, on the CPU; of equal scores, the first wins.
 
     Args:
-        above: a score must be higher than this to count.
+        above: only higher scores count.
     """
 
     def __init__(self, above: float = -1.0):
@@ -83,7 +83,7 @@ class BestWeights:
         self.weights: Optional[dict[str, Tensor]] = None
 
     def offer(self, score: float, model: Any) -> None:
-        """Keep the weights of a model if its score is the best."""
+        """Store the weights of a model if its score is the best."""
         if score > self.score:
             self.score = score
             self.weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
@@ -103,23 +103,23 @@ def finetune(
 ) -> FineTunedModel:
     """Fine-tune an encoder.
 
-    AdamW without weight decay, learning rate falling linearly to 0, gradients clipped at 1; mixed precision on a GPU.
-    An update over ``accumulate`` micro-batches is exactly that of one batch of their size: the loss of each is divided
-    by the number of labels in all of them, and the gradient is reset once an update. ``settings.recipe`` changes each
-    of these to what the authors' scripts do.
+    Uses AdamW without weight decay, a learning rate that falls linearly to 0, gradients clipped at 1, and mixed
+    precision on a GPU. An update over ``accumulate`` micro-batches equals one over a single batch of their total size:
+    each loss is divided by the number of labels in all of them, and the gradient is reset once per update.
+    ``settings.recipe`` changes each of these to the behaviour of the authors' scripts.
 
     Args:
         folder: the encoder.
         tokenizer: its tokenizer.
         kind: ``classification`` or ``tagging``.
-        train, dev: of the source language.
-        settings: learning rate and so on.
-        seed: of the head, the order and dropout.
-        compute: where it runs.
-        description: for the progress bar.
+        train, dev: data of the source language.
+        settings: learning rate, epochs and batch size.
+        seed: determines the head, the order and dropout.
+        compute: device and precision.
+        description: label of the progress bar.
 
     Returns:
-        The checkpoint with the best dev score (the first of equals).
+        The checkpoint with the best dev score; of equal scores, the first.
 
     Raises:
         ValueError: a loss or a weight is not finite.
@@ -165,9 +165,9 @@ def update_groups(lengths: Sequence[int], settings: Settings, seed: int) -> list
     """Return epoch -> update -> micro-batch -> rows.
 
     Args:
-        lengths: tokens of each example.
-        settings: batch size, accumulation, and whether micro-batches left over at an epoch's end are carried.
-        seed: of the order.
+        lengths: number of tokens of each example.
+        settings: batch size, accumulation, and whether an epoch's leftover micro-batches are carried over.
+        seed: determines the order.
     """
     epochs: list[list[list[list[int]]]] = []
     waiting: list[list[int]] = []
@@ -210,7 +210,7 @@ class _Loop:
         self.total = max(total, 1)
 
     def step(self, group: Sequence[Sequence[int]]) -> None:
-        """Do one update over some micro-batches."""
+        """Perform one update over some micro-batches."""
         batches = [[self.examples[row] for row in rows] for rows in group]
         counts = [sum(target >= 0 for example in batch for target in example.targets) for batch in batches]
         passed = self.updates + (1 if self.recipe.decay_first else 0)

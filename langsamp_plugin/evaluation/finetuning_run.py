@@ -1,4 +1,4 @@
-"""A fine-tuned task from plan to result: a model per seed, every language scored with it."""
+"""Runs a fine-tuned task: trains one model per seed and scores every language with it."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ MARKER = "config.json"
 
 
 class SeedRun:
-    """One seed of a fine-tuned task; the model is trained or loaded when the first score needs it.
+    """One seed of a fine-tuned task; the model is trained or loaded when it is first needed.
 
     Args:
         plan: the task with its data.
-        seed: of the run.
-        folder: the model's.
-        tokenizer: the model's.
-        key: the hash of everything that the fine-tuned model depends on.
-        cache: where models, curves and scores are kept.
-        compute: where it runs.
+        seed: seed of the run.
+        folder: the model's folder.
+        tokenizer: the model's tokenizer.
+        key: hash of everything that the fine-tuned model depends on.
+        cache: where models, curves and scores are stored.
+        compute: device and precision.
         samples: folder for predictions, or ``None``.
     """
 
@@ -55,12 +55,12 @@ class SeedRun:
 
     @property
     def weights(self) -> Path:
-        """Where the fine-tuned model is kept while languages are scored."""
+        """Where the fine-tuned model is stored while languages are scored."""
         return self.cache.folder / "finetuned" / self.key
 
     @property
     def model(self) -> FineTunedModel:
-        """The fine-tuned model: what an interrupted run left, or a new one."""
+        """The fine-tuned model, new or left by an interrupted run."""
         if self._model is None:
             self._model = self._load() if (self.weights / MARKER).is_file() else self._train()
         return self._model
@@ -74,7 +74,7 @@ class SeedRun:
         return dict(self.cache.json("scores", name, lambda: self._test(tag, test)))
 
     def curve(self) -> dict[str, Any]:
-        """Return the dev scores of the training and where it ran."""
+        """Return the dev scores of the training and the machine that it ran on."""
         return dict(self.cache.json("curves", self.key, lambda: self._curve_of(self.model)))
 
     def drop(self) -> None:
@@ -140,7 +140,7 @@ class SeedRun:
 
 
 def write_samples(path: Path, test: Labelled, predicted: Sequence[Any]) -> None:
-    """Write a line per sentence: its place, text, label and prediction."""
+    """Write one line per sentence: index, text, label and prediction."""
     with atomic_write(path) as stream:
         for place, (text, label, found) in enumerate(zip(test.texts, test.labels, predicted)):
             row = {"row": place, "text": text, "gold": label, "predicted": found}
@@ -151,18 +151,18 @@ def run_finetuning(
     plan: TaskPlan, *, folder: Path, model_hash: str, revision: str, name: str, cache: Cache, compute: Compute,
     keep_models: bool = False, samples: Optional[PathLike] = None,
 ) -> Result:  # fmt: skip
-    """Fine-tune once per seed and score every language; weights go once the last language of a seed is scored.
+    """Fine-tune once per seed and score every language; weights are removed after a seed's last language.
 
     Args:
         plan: the task with its data.
-        folder: the model's.
-        model_hash: of its files.
-        revision: the commit of a cached model.
-        name: what the result calls the model.
-        cache: where curves and scores are kept.
-        compute: where it runs.
+        folder: the model's folder.
+        model_hash: hash of its files.
+        revision: commit of a cached model.
+        name: name of the model in the result.
+        cache: where curves and scores are stored.
+        compute: device and precision.
         keep_models: keep fine-tuned weights in the cache.
-        samples: folder for a prediction per sentence.
+        samples: folder for predictions per sentence.
     """
     settings, kind = plan.settings, plan.task.kind
     tokenizer = load_tokenizer(folder)
@@ -217,16 +217,19 @@ def _settings(settings: Settings, compute: Compute) -> dict[str, Any]:
 
 
 def _test_notes(plan: TaskPlan, tag: LangScript, test: Labelled, found: dict[str, Any]) -> list[str]:
-    """Return what a reader should know of a language's test set."""
+    """Return notes about a language's test set."""
     notes = []
     if found["long"]:
         split = plan.task.kind == TAGGING and not plan.settings.recipe.cut_long
         notes.append(
             f"{found['long']} of {len(test.texts)} sentences of {tag} are longer than {plan.settings.max_length} "
-            f"tokens and were {'split' if split else 'cut'}"
+            f"tokens and were {'split' if split else 'truncated'}"
         )
     for label, count in sorted(found["unknown"].items()):
-        notes.append(f"{tag} has label {label} {count} times, which {plan.source} does not train; it counts as wrong")
+        notes.append(
+            f"label {label}, {count} times in {tag}, does not occur in the training data of {plan.source} and "
+            "counts as wrong"
+        )
     return notes
 
 

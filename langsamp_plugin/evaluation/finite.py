@@ -1,4 +1,4 @@
-"""Nothing that is not finite is scored: weights, features and losses are checked where they come in."""
+"""Checks that weights, features and losses are finite before anything is scored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_weights(model: Any, folder: object) -> None:
     """Check every weight of a loaded model.
 
     Raises:
-        ValueError: one has NaN or infinity in it; the message names folder and weight, and so the layer.
+        ValueError: a weight contains NaN or infinity; the message names folder and weight, and so the layer.
     """
     broken = [
         name
@@ -23,8 +23,8 @@ def check_weights(model: Any, folder: object) -> None:
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
         raise ValueError(
-            f"{folder} must have finite weights, but {broken[0]}{more} has NaN or infinity in it: the run diverged, "
-            "so take an earlier checkpoint"
+            f"{folder} must have finite weights, but {broken[0]}{more} contains NaN or infinity: the run diverged, so "
+            "use an earlier checkpoint"
         )
 
 
@@ -33,19 +33,19 @@ def check_features(vectors: np.ndarray, layer: int, model: object, sentences: Se
 
     Args:
         vectors: float ``(n, C)``.
-        layer: the block that they come from.
-        model: what to name.
+        layer: the block that produced them.
+        model: name for the message.
         sentences: their texts.
 
     Raises:
-        ValueError: one has NaN or infinity in it.
+        ValueError: a vector contains NaN or infinity.
     """
     finite = np.isfinite(vectors).all(1)
     if not finite.all():
         text = sentences[int(np.argmin(finite))]
         raise ValueError(
-            f"{model} must give finite features, but block {layer} gives NaN or infinity for {text[:40]!r}: run with "
-            "--precision float32, or take an earlier checkpoint"
+            f"{model} must produce finite features, but block {layer} produces NaN or infinity for {text[:40]!r}: run "
+            "with --precision float32, or use an earlier checkpoint"
         )
 
 
@@ -53,7 +53,7 @@ def check_loss(loss: float, update: int, folder: object) -> None:
     """Check a loss.
 
     Raises:
-        ValueError: it is NaN or infinite.
+        ValueError: the loss is NaN or infinite.
     """
     if not np.isfinite(loss):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Models by name: a folder, a fairseq checkpoint, or one that lies in the local Hugging Face cache."""
+"""Finds models by name: a folder, a fairseq checkpoint, or a model in the local Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class LocalModel(NamedTuple):
 
     Args:
         path: its folder, or a checkpoint.
-        name: what results call it unless told otherwise.
-        revision: the commit of a cached model; empty for others.
+        name: its default name in results.
+        revision: commit of a cached model; empty for others.
     """
 
     path: Path
@@ -26,14 +26,15 @@ class LocalModel(NamedTuple):
 
 
 def find_model(model: PathLike, revision: Optional[str] = None) -> LocalModel:
-    """Return where a model lies.
+    """Locate a model.
 
     Args:
-        model: a path, or a name such as ``xlm-roberta-base``, which is looked up in the local cache and not downloaded.
+        model: a path, or a name such as ``xlm-roberta-base``, which is looked up in the local cache and never
+            downloaded.
         revision: branch, tag or commit of a cached model.
 
     Raises:
-        FileNotFoundError: it is neither.
+        FileNotFoundError: the model is neither.
     """
     path = Path(model)
     if path.exists():

@@ -1,4 +1,4 @@
-"""Scores of labelled sentences and words, in percent."""
+"""Metrics of labelled sentences and words, in percent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tagging_scores(
     """Return the scores of tagged sentences.
 
     Args:
-        gold, predicted: a label per word.
+        gold, predicted: one label per word.
         entities: the labels are spans (``B-PER``, ``I-PER``): ``f1`` is then seqeval's entity F1, and else F1 over
             words, which with one label a word is the accuracy.
 

@@ -1,4 +1,4 @@
-"""A user's own task, from a small JSON file."""
+"""User-defined tasks, read from a small JSON file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_task(path: PathLike) -> Task:
 
     Raises:
         FileNotFoundError: the file is missing.
-        ValueError: a field is missing, unknown or has a wrong value.
+        ValueError: a field is missing or unknown, or has an invalid value.
     """
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8-sig"))
@@ -63,7 +63,7 @@ def read_task(path: PathLike) -> Task:
 
 
 def find_tasks(names: list[str]) -> list[Task]:
-    """Return the tasks of ``--tasks``: names of built-in ones, and files of own ones.
+    """Return the tasks of ``--tasks``: built-in ones by name, user-defined ones by file.
 
     Raises:
         ValueError: a name is unknown.

@@ -1,4 +1,4 @@
-"""The language-scripts of the paper's evaluation, per task, and which of them it calls head."""
+"""The language-scripts of the paper's evaluation, per task, with head and tail."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from langsamp_plugin.evaluation.reading.names import PAPER_NAMES, task_tag
 from langsamp_plugin.lang_script import ASSETS
 
 SAME_LANGUAGE = {"cmn": "zho", "swh": "swa", "arb": "ara", "lvs": "lav", "nob": "nor", "pes": "fas", "ydd": "yid"}
-"""Codes of which data sets use the one or the other for the same texts."""
+"""Pairs of codes that data sets use interchangeably for the same texts."""
 
 
 @lru_cache(maxsize=1)
 def paper_languages() -> dict[str, dict[str, bool]]:
-    """Return task -> tag -> whether it is head, for the six tasks of the paper."""
+    """Return task -> tag -> whether the language is head, for the six tasks of the paper."""
     tables: dict[str, dict[str, bool]] = {}
     for line in all_lines(ASSETS / "paper_languages.tsv"):
         if line.startswith("#") or line.startswith("task\t"):
@@ -28,7 +28,7 @@ def paper_languages() -> dict[str, dict[str, bool]]:
 
 
 def paper_tag(task: str, tag: str) -> Optional[str]:
-    """Return the paper's tag for a language of a task, or ``None`` where the paper does not have it."""
+    """Return the paper's tag for a language of a task, or ``None`` if the paper does not have it."""
     known = paper_languages().get(task, {})
     if tag in known:
         return tag
@@ -43,7 +43,7 @@ def wanted_languages(value: str, task: str) -> Optional[set[str]]:
     """Return the tags of ``--languages`` for a task, or ``None`` for all.
 
     Args:
-        value: ``all``, ``paper`` or a file with a tag a line; further columns of the file are comments.
+        value: ``all``, ``paper`` or a file with one tag per line; further columns of the file are comments.
         task: the name of the task.
 
     Raises:
@@ -54,12 +54,12 @@ def wanted_languages(value: str, task: str) -> Optional[set[str]]:
     if value == "paper":
         return set(paper_languages().get(task, {})) or None
     if not Path(value).is_file():
-        raise FileNotFoundError(f"--languages must be all, paper or a file with a tag a line, but is {value!r}")
+        raise FileNotFoundError(f"--languages must be all, paper or a file with one tag per line, but is {value!r}")
     return set(read_language_list(Path(value)))
 
 
 def read_language_list(path: Path) -> list[str]:
-    """Read a file with a tag a line; a first line without tag is a header.
+    """Read a file with one tag per line; a first line without a tag is a header.
 
     Raises:
         ValueError: a line has no tag; the message names file and line.
@@ -79,5 +79,5 @@ def read_language_list(path: Path) -> list[str]:
 
 
 def of_the_paper(task: str, tags: Iterable[str]) -> int:
-    """Return how many of the paper's languages of a task are among some tags."""
+    """Return how many of the paper's languages for a task are among some tags."""
     return len({found for tag in tags if (found := paper_tag(task, tag)) is not None})

@@ -1,4 +1,4 @@
-"""What a task will score: its data read before anything slow begins, and what cannot be scored, with the reason."""
+"""Plans a task: reads its data before anything slow begins, and lists what cannot be scored and why."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ SHOWN = 5
 
 
 class TaskPlan(NamedTuple):
-    """A task whose data were looked at.
+    """A task with its data.
 
     Args:
-        task: which.
-        folder: its data.
-        settings: how it is run.
+        task: the task.
+        folder: folder of its data.
+        settings: settings of the run.
         tags: the languages to score.
-        not_scored: languages that cannot be, and why.
-        notes: what a reader of the scores must know.
-        limit: at most so many sentences of each file; 0 takes all.
-        pairs: for retrieval.
-        train, dev: for fine-tuning, of the source language.
-        tests: for fine-tuning.
+        not_scored: languages that cannot be scored, and why.
+        notes: notes for readers of the scores.
+        limit: maximum number of sentences per file; 0 takes all.
+        pairs: data of a retrieval task.
+        train, dev: data of the source language, for fine-tuning.
+        tests: test data, for fine-tuning.
         source: the language to fine-tune on.
     """
 
@@ -54,10 +54,10 @@ class TaskPlan(NamedTuple):
 
 
 def read_pairs(task: Task, folder: Path) -> PairData:
-    """Read the parallel sentences of a retrieval task, in whichever layout the folder has.
+    """Read the parallel sentences of a retrieval task, in any supported layout.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: the folder has none.
     """
     if task.name == "sr_tatoeba" or any(folder.glob("tatoeba.*")):
         return read_tatoeba(folder)
@@ -79,17 +79,17 @@ def make_plan(
     languages: str,
     limit: int,
 ) -> TaskPlan:
-    """Look at the data of a task.
+    """Read and check the data of a task.
 
     Args:
-        task: which.
-        data: the folder with a folder per task.
-        unpacked: where archives are unpacked.
-        settings: how it is run.
+        task: the task.
+        data: the folder with one folder per task.
+        unpacked: folder to unpack archives into.
+        settings: settings of the run.
         source: the language to fine-tune on.
         langs: the tags to score; empty takes all.
-        languages: ``all``, ``paper`` or a file with a tag a line.
-        limit: at most so many sentences of each file; 0 takes all.
+        languages: ``all``, ``paper`` or a file with one tag per line.
+        limit: maximum number of sentences per file; 0 takes all.
 
     Raises:
         FileNotFoundError: data, all languages or the source language are missing.
@@ -103,7 +103,7 @@ def make_plan(
 def _choose(
     there: Iterable[LangScript], not_scored: dict[str, str], langs: list[str], languages: str, task: Task, folder: Path
 ) -> tuple[list[LangScript], dict[str, str]]:
-    """Return the languages to score, and what of those that were asked for is not there or left out."""
+    """Return the languages to score, and those that were requested but are missing or left out."""
     there = list(there)
     listed = wanted_languages(languages, task.name)
     if listed is not None:
@@ -133,7 +133,7 @@ def _plan_retrieval(
     pairs = {}
     not_scored = dict(found.left_out)
     for tag, part in found.pairs.items():
-        # Sentences without a text on either side are nothing to retrieve.
+        # Sentences that lack text on either side cannot be retrieved.
         rows = [row for row in range(len(part.other)) if part.english[row] and part.other[row]]
         part = Pairs([part.english[row] for row in rows], [part.other[row] for row in rows])
         if len(rows) < settings.min_pairs:
@@ -179,7 +179,7 @@ def _source_data(task: Task, folder: Path, files: Files, source: LangScript, lim
     if absent:
         able = [str(tag) for tag, splits in files.items() if {"train", "dev"} <= splits.keys()]
         raise FileNotFoundError(
-            f"{folder / str(source)} has no {absent[0]} file to fine-tune on; with --source it could be "
+            f"{folder / str(source)} has no {absent[0]} file to fine-tune on; --source could be "
             f"{' '.join(able) or 'none'}"
         )
     read = READERS[task.kind]
@@ -191,7 +191,10 @@ def _source_data(task: Task, folder: Path, files: Files, source: LangScript, lim
             )
     labels = labels_of(train)
     if len(labels) == 1:
-        raise ValueError(f"{files[source]['train']} has one label only, {labels.pop()!r}: there is nothing to learn")
+        raise ValueError(
+            f"{files[source]['train']} must have at least two labels, but has only {labels.pop()!r}: add sentences "
+            "with other labels"
+        )
     return train.evenly(limit), dev.evenly(limit)
 
 
@@ -206,7 +209,7 @@ def _read_test(task: Task, splits: dict[str, Path]) -> tuple[Optional[Labelled],
 
 
 def _label_notes(task: Task, labels: set[str], source: LangScript) -> list[str]:
-    """Return a note where the labels of a tagging task are neither BIO nor UPOS."""
+    """Return a note if the labels of a tagging task are neither BIO nor UPOS."""
     if task.kind != TAGGING:
         return []
     plain = {label for label in labels if not BIO.fullmatch(label)}

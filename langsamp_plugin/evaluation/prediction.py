@@ -1,4 +1,4 @@
-"""What a fine-tuned model says of a split, and how right it is."""
+"""Predictions of a fine-tuned model on a split, and their scores."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def predict(
     precision: str = "float32",
     on_batch: Optional[Callable[[int], Any]] = None,
 ) -> list[Any]:
-    """Return a label per sentence, or per sentence a list with one per word.
+    """Return one label per sentence, or for tagging a list with one label per word.
 
     Raises:
         ValueError: logits are not finite.
@@ -38,7 +38,7 @@ def predict(
             logits = model(tokens, attention_mask=mask).logits
             if not torch.isfinite(logits).all():
                 raise ValueError(
-                    "the head of the fine-tuned model gives NaN or infinity: lower --lr or use --precision float32"
+                    "the head of the fine-tuned model produces NaN or infinity: lower --lr or use --precision float32"
                 )
             for row, numbers in zip(rows, logits.argmax(-1).cpu()):
                 if kind == TAGGING:
@@ -68,17 +68,17 @@ def score_split(
     compute: Compute = Compute(),
     precision: str = "float32",
 ) -> dict[str, float]:
-    """Return the scores of a split; a label that training does not have counts as wrong wherever it stands."""
+    """Return the scores of a split; labels that do not occur in training always count as wrong."""
     return score_predictions(predict(model, encoded, labels, kind, pad_id, compute, precision), data, labels, kind)
 
 
 def score_predictions(predicted: Sequence[Any], data: Labelled, labels: Sequence[str], kind: str) -> dict[str, float]:
-    """Return the scores of predictions; words that were cut off are scored only as far as they were seen.
+    """Return the scores of predictions; words beyond the truncation limit are not scored.
 
     Args:
         predicted: from :func:`predict`.
         data: the gold side.
-        labels: of training.
+        labels: labels of the training data.
         kind: ``classification`` or ``tagging``.
     """
     if kind != TAGGING:

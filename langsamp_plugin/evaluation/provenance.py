@@ -1,4 +1,4 @@
-"""Where values come from: the machine, versions and command that computed them, stored with each value."""
+"""Provenance of values: the machine, versions and command that computed them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scikit-learn", "seq
 
 
 def environment(device: Any = None, precision: str = "float32") -> dict[str, Any]:
-    """Return what is computing now, to be stored with what it computes.
+    """Return a description of this process, to be stored with its results.
 
     Args:
         device: the torch device.
-        precision: of the model.
+        precision: precision of the model.
     """
     import torch
 
@@ -50,7 +50,7 @@ def environment(device: Any = None, precision: str = "float32") -> dict[str, Any
 
 @lru_cache(maxsize=1)
 def code_commit() -> str:
-    """Return the commit of this package where it runs from a Git checkout, and an empty text elsewhere."""
+    """Return the commit of this package if it runs from a Git checkout, else the empty string."""
     root = Path(__file__).resolve().parent.parent.parent
     if not (root / ".git").exists():
         return ""
@@ -64,14 +64,14 @@ def code_commit() -> str:
 
 
 def summarise(made: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return one record of the environments that computed some values.
+    """Merge the environments that computed some values into one record.
 
     Args:
-        made: an :func:`environment` per value.
+        made: one :func:`environment` per value.
 
     Returns:
-        ``computed``: each different environment once, with the times of its first and last value; and the fields of
-        the environment itself, where several differ joined by ``; ``.
+        ``computed``: each distinct environment once, with the times of its first and last value; and the fields of the
+            environment itself, with differing values joined by ``; ``.
     """
     groups: dict[str, dict[str, Any]] = {}
     for part in made:
@@ -97,7 +97,7 @@ def summarise(made: Iterable[dict[str, Any]]) -> dict[str, Any]:
 def origin(
     model: PathLike, *, model_hash: str, revision: str, data: PathLike, data_hashes: dict[str, str], train_hash: str
 ) -> dict[str, Any]:
-    """Return what was evaluated on what."""
+    """Return the hashes of the model and the data."""
     return {
         "model": str(Path(model).resolve()),
         "revision": revision,

@@ -1,4 +1,4 @@
-"""The JSON of one model and task: ``<out>/<model>/<task>.json``, and another file for other settings."""
+"""The result file of one model and task: ``<out>/<model>/<task>.json``, with a separate file per settings."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class Result(NamedTuple):
     Args:
         task: its name.
         model: the name of the model.
-        metric: the one that tables show, a key of the scores.
-        source: the language that was fine-tuned on, or that retrieval starts from.
-        seeds: of the fine-tuning runs; empty for retrieval.
-        settings: what was run.
-        scores: tag -> metric -> a value per seed (one for retrieval), percentages.
-        sizes: tag -> sentences, or pairs.
-        not_scored: tag -> why not.
-        notes: what a reader must know.
+        metric: the metric that tables show, a key of the scores.
+        source: the language of fine-tuning, or of retrieval queries.
+        seeds: seeds of the fine-tuning runs; empty for retrieval.
+        settings: settings of the run.
+        scores: tag -> metric -> one value per seed (a single one for retrieval), in percent.
+        sizes: tag -> number of sentences or pairs.
+        not_scored: tag -> reason.
+        notes: notes for readers.
         by_layer: for retrieval: layer -> tag -> metric -> value.
         curves: for fine-tuning: seed -> ``[[update, dev score], ...]``.
         provenance: hashes, versions, command, time.
-        incomplete: tag -> seed -> metric -> value, of languages that lack some of the seeds.
-        title: of the task in tables, for a task of the user's own.
+        incomplete: tag -> seed -> metric -> value, for languages that lack some of the seeds.
+        title: title of a user-defined task in tables.
     """
 
     task: str
@@ -59,22 +59,22 @@ class Result(NamedTuple):
         return sum(values) / len(values)
 
     def save(self, out: PathLike, languages: Optional[Collection[str]] = None, prune: bool = False) -> Path:
-        """Write ``<out>/<model>/<task>.json``, joined with a result of the same settings that is there.
+        """Write ``<out>/<model>/<task>.json``, merged with an existing result of the same settings.
 
-        Where that file has other settings, the name tells them apart: ``<task>.<hash>.json``.
+        If that file has other settings, the name is ``<task>.<hash>.json``.
 
         Args:
             out: the folder of results.
-            languages: all that the data have now, where all were asked for: what earlier runs scored besides is kept in
-                the file, but in no mean.
+            languages: all languages of the data, if all were requested; scores of other languages from earlier runs
+                stay in the file but do not count in means.
             prune: remove such languages.
 
         Raises:
-            ValueError: the file there is of another model of this name, or not a result.
+            ValueError: the existing file belongs to another model of this name, or is not a result.
         """
         folder = Path(out) / self.model
         folder.mkdir(parents=True, exist_ok=True)
-        with hold(folder / LOCK, folder, wait_s=math.inf):  # one process at a time joins its result with the file
+        with hold(folder / LOCK, folder, wait_s=math.inf):  # one process at a time merges its result with the file
             path = free_path(self, out)
             result = join(load_result(path), self) if path.is_file() else self
             if languages is not None:
@@ -88,10 +88,10 @@ FIELDS: dict[str, type] = {
     "sizes": dict,
     "not_scored": dict, "notes": list, "by_layer": dict, "curves": dict, "provenance": dict,
 }  # fmt: skip
-"""The types of a result's fields, as JSON has them."""
+"""The JSON types of a result's fields."""
 
 LATER_FIELDS: dict[str, type] = {"incomplete": dict, "title": str}
-"""Fields that results of earlier versions do not have."""
+"""Fields that results of earlier versions lack."""
 
 
 def _write(result: Result, path: Path) -> None:
@@ -100,12 +100,12 @@ def _write(result: Result, path: Path) -> None:
 
 
 def result_path(out: PathLike, model: str, task: str) -> Path:
-    """Return where the first result of a model and task lies."""
+    """Return the path of the first result of a model and task."""
     return Path(out) / model / f"{task}.json"
 
 
 def run_identity(result: Result) -> dict[str, Any]:
-    """Return what must be equal for two results to be parts of one run."""
+    """Return the fields that must be equal for two results to be parts of one run."""
     return {
         "settings": result.settings,
         "source": result.source,
@@ -116,10 +116,10 @@ def run_identity(result: Result) -> dict[str, Any]:
 
 
 def free_path(result: Result, out: PathLike) -> Path:
-    """Return the file for a result: that of the same settings, or a new one.
+    """Return the file for a result: the one with the same settings, or a new one.
 
     Raises:
-        ValueError: a file there is of another model of this name, or not a result.
+        ValueError: an existing file belongs to another model of this name, or is not a result.
     """
     first = result_path(out, result.model, result.task)
     digest = hash_of(result.settings, result.source, result.provenance.get("train_hash"))[:8]
@@ -130,16 +130,16 @@ def free_path(result: Result, out: PathLike) -> Path:
         there = load_result(path)
         if there.provenance.get("model_hash") != result.provenance.get("model_hash"):
             raise ValueError(
-                f"{path} is of another model that was called {result.model}: choose another --name, or remove it"
+                f"{path} belongs to another model with the name {result.model}: choose another --name, or remove it"
             )
         if run_identity(there) == run_identity(result):
             return path
     return named
 
 
-EARLIER = "scored by earlier runs, and not in the data now"
+EARLIER = "scored by earlier runs, but not in the data now"
 SHOWN = 10
-"""Tags named in a note."""
+"""Maximum number of tags listed in a note."""
 
 Values = dict[str, dict[str, dict[str, float]]]
 """tag -> seed -> metric -> value."""
@@ -157,11 +157,11 @@ def values_of(result: Result) -> Values:
 
 
 def join(old: Result, new: Result) -> Result:
-    """Return a result with the languages and seeds of both; where both have a value, the new one counts."""
+    """Merge the languages and seeds of two results; values of the new one take precedence."""
     values = values_of(old)
     for tag, seeds in values_of(new).items():
         if _data_of(old, tag) != _data_of(new, tag):
-            values[tag] = {}  # the language's file has changed since
+            values[tag] = {}  # the language's file has changed since then
         values.setdefault(tag, {}).update(seeds)
     return arrange(
         new._replace(
@@ -184,17 +184,17 @@ def _data_of(result: Result, tag: str) -> Any:
 
 
 def _kept_notes(old: Result, new: Result) -> list[str]:
-    """Return notes of the old result that are not of a language that was scored anew."""
+    """Return the notes of the old result, except those about languages that were scored again."""
     return [note for note in old.notes if not any(tag in note for tag in new.scores)]
 
 
 def leave_out_earlier(result: Result, languages: Collection[str], prune: bool) -> Result:
-    """Return a result without the scores of languages that the data have no longer.
+    """Return a result without the scores of languages that are no longer in the data.
 
     Args:
-        result: joined with that of earlier runs.
-        languages: what the data have now.
-        prune: remove them; otherwise they are among the incomplete ones, and a note names them.
+        result: the result, merged with that of earlier runs.
+        languages: the current languages of the data.
+        prune: remove them; otherwise they become incomplete languages, and a note names them.
     """
     values = values_of(result)
     earlier = sorted(values.keys() - set(languages))
@@ -208,7 +208,7 @@ def leave_out_earlier(result: Result, languages: Collection[str], prune: bool) -
         if earlier:
             more = f" and {len(earlier) - SHOWN} more" if len(earlier) > SHOWN else ""
             notes.append(
-                f"{EARLIER}: {' '.join(earlier[:SHOWN])}{more}: they count in no mean, and --prune removes them"
+                f"{EARLIER}: {' '.join(earlier[:SHOWN])}{more}: they are excluded from means, and --prune removes them"
             )
     return result._replace(
         scores={tag: scores for tag, scores in result.scores.items() if tag not in earlier},
@@ -218,7 +218,7 @@ def leave_out_earlier(result: Result, languages: Collection[str], prune: bool) -
 
 
 def join_provenance(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return where the values of both come from; environments that computed any of them are listed once."""
+    """Merge the provenance of two results; each environment is listed once."""
     computed = list({hash_of(part): part for part in [*old.get("computed", []), *new.get("computed", [])]}.values())
     hashes = {**old.get("data_hashes", {}), **new.get("data_hashes", {})}
     return {**new, "computed": computed, "data_hashes": dict(sorted(hashes.items())), "data_hash": hash_of(hashes)}
@@ -249,7 +249,7 @@ def load_result(path: PathLike) -> Result:
     """Read a result.
 
     Raises:
-        ValueError: the file is none.
+        ValueError: the file is not a result.
     """
     try:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -267,14 +267,14 @@ def load_result(path: PathLike) -> Result:
 
 
 def model_name(name: str) -> str:
-    """Return a model's name, which becomes that of a folder.
+    """Return a model's name after checking that it can name a folder.
 
     Raises:
-        ValueError: it would be a folder elsewhere.
+        ValueError: the name would leave the folder of results.
     """
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise ValueError(
-            f"the name of a model becomes that of its folder of results and cannot be {name!r}: --name NAME"
+            f"the name of a model must be usable as a folder name, but is {name!r}: choose another with --name"
         )
     return name
 

@@ -1,7 +1,7 @@
-"""Sentence retrieval: whether a sentence's vector lies nearest to its translation's.
+"""Sentence retrieval: whether the nearest vector to a sentence is its translation's.
 
-The protocol is Glot500's and LangSAMP's: English queries, the other language's sentences as index, cosine of
-mean-pooled states of block 8 of 12, top-k accuracy; here in both directions.
+The protocol is Glot500's and LangSAMP's: English queries, the other language's sentences as the index, cosine of
+mean-pooled states of block 8 of 12, and top-k accuracy. Both directions are computed here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 TOP = (1, 5, 10)
-BLOCK = 2048  # queries compared with the whole index at a time
+BLOCK = 2048  # queries compared with the complete index at a time
 
 
 def retrieval_scores(queries: np.ndarray, index: np.ndarray) -> dict[str, float]:
@@ -19,8 +19,8 @@ def retrieval_scores(queries: np.ndarray, index: np.ndarray) -> dict[str, float]
         queries, index: float ``(n, C)``; row i of one is the translation of row i of the other.
 
     Returns:
-        ``top1``, ``top5``, ``top10``, ``reverse1``, ``reverse5``, ``reverse10``, in percent, and ``chance10``, what
-        guessing gets among so many candidates.
+        ``top1``, ``top5``, ``top10``, ``reverse1``, ``reverse5``, ``reverse10``, in percent, and ``chance10``, the
+        top-10 accuracy of guessing.
     """
     forth, back = both_ranks(queries, index)
     scores = {f"top{k}": 100.0 * float((forth <= k).mean()) for k in TOP}
@@ -29,10 +29,10 @@ def retrieval_scores(queries: np.ndarray, index: np.ndarray) -> dict[str, float]
 
 
 def both_ranks(queries: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the place of each row's own translation among all, in both directions, 1 for the nearest.
+    """Return the rank of each row's translation among all rows, in both directions; 1 is the nearest.
 
-    An exact search by blocked matrix products. Of equally near rows the own one counts as last,
-    and so does one that cannot be compared, so that a model that maps everything to one point scores by its merit.
+    An exact search by blocked matrix products. In a tie the correct row ranks last, and so does a row that cannot be
+    compared, so a model that maps everything to one point gains nothing.
 
     Args:
         queries, index: float ``(n, C)``.
@@ -46,7 +46,9 @@ def both_ranks(queries: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.n
     for name, vectors in (("queries", queries), ("index", index)):
         finite = np.isfinite(vectors).all(1)
         if not finite.all():
-            raise ValueError(f"the {name} must be finite vectors, but row {int(np.argmin(finite))} has NaN or infinity")
+            raise ValueError(
+                f"the {name} must be finite vectors, but row {int(np.argmin(finite))} contains NaN or infinity"
+            )
     queries, index = _unit(queries), _unit(index)
     own = np.empty(len(queries), dtype=queries.dtype)
     forth = np.empty(len(queries), dtype=np.int64)
@@ -54,11 +56,11 @@ def both_ranks(queries: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.n
     for start in range(0, len(queries), BLOCK):
         similarity = queries[start : start + BLOCK] @ index.T
         rows = np.arange(len(similarity))
-        # The own row is compared as it stands in the product: sums in another order differ in the last digit.
+        # Read the correct row's cosine from the product: sums in another order differ in the last digit.
         own[start + rows] = similarity[rows, start + rows]
-        forth[start + rows] = (~(similarity < own[start + rows, None])).sum(1)  # the own row counts itself
+        forth[start + rows] = (~(similarity < own[start + rows, None])).sum(1)  # the correct row counts itself
     for start in range(0, len(queries), BLOCK):
-        if len(queries) > BLOCK:  # else the one block is still there
+        if len(queries) > BLOCK:  # otherwise the previous block stays in memory
             similarity = queries[start : start + BLOCK] @ index.T
         rows = np.arange(len(similarity))
         similarity[rows, start + rows] = -np.inf
@@ -67,7 +69,7 @@ def both_ranks(queries: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def ranks(queries: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Return the place of each query's own row among all rows by cosine; see :func:`both_ranks`."""
+    """Return the rank of each query's translation among all rows by cosine; see :func:`both_ranks`."""
     return both_ranks(queries, index)[0]
 
 

@@ -1,4 +1,4 @@
-"""A retrieval task from plan to result."""
+"""Runs a retrieval task."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def run_retrieval(
 
     Args:
         plan: the task with its data.
-        folder: the model's.
-        model_hash: of its files.
-        revision: the commit of a cached model.
-        name: what the result calls the model.
-        cache: where vectors are kept.
-        layers: further blocks to score.
-        compute: where it runs.
+        folder: the model's folder.
+        model_hash: hash of its files.
+        revision: commit of a cached model.
+        name: name of the model in the result.
+        cache: where vectors are stored.
+        layers: additional blocks to score.
+        compute: device, precision and batch size.
 
     Raises:
         ValueError: a layer does not exist, or vectors are not finite.
@@ -41,10 +41,10 @@ def run_retrieval(
     main = plan.settings.layer if plan.settings.layer is not None else round(depth(model) * 8 / 12)
     wanted = sorted({main, *layers})
     if not 0 <= wanted[0] <= wanted[-1] <= depth(model):
-        raise ValueError(f"--layer must lie between 0 and {depth(model)}, but is {','.join(map(str, wanted))}")
+        raise ValueError(f"--layer must be between 0 and {depth(model)}, but is {','.join(map(str, wanted))}")
     keep_blocks(model, wanted[-1])
     max_length = longest_input(model, tokenizer, plan.settings.max_length)
-    # English is read once for all languages, whose lists of sentences overlap.
+    # English is encoded once for all languages, because their sentences overlap.
     english = sorted({text for tag in plan.tags for text in plan.pairs[tag].english})
     total = len(english) + sum(len(plan.pairs[tag].other) for tag in plan.tags)
     cut: dict[str, int] = {}
@@ -72,7 +72,7 @@ def run_retrieval(
         "device": compute.where().type, "precision": store.precision, "batch_tokens": compute.batch_tokens,
     }  # fmt: skip
     notes = [
-        f"{count} sentences of {tag} are longer than {max_length} tokens and were cut"
+        f"{count} sentences of {tag} are longer than {max_length} tokens and were truncated"
         for tag, count in cut.items()
         if count
     ]

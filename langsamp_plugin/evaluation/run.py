@@ -1,4 +1,4 @@
-"""``langsamp evaluate``: every task looked at before the first is run, everything slow kept under a hash."""
+"""``langsamp evaluate``: checks every task before running the first, and caches everything slow."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ TOKENIZER_FILES = ("sentencepiece.bpe.model", "dict.txt", "tokenizer_ids.json", 
 
 
 class Evaluation(NamedTuple):
-    """What was asked for, with its data looked at.
+    """A checked evaluation request.
 
     Args:
         plans: the tasks that can be run.
-        left_out: tasks that cannot, and why.
-        folder: the model's.
-        model_hash: of its files.
-        name: of the model in results.
-        revision: the commit of a cached model.
-        cache: below the folder of results.
-        compute: where it runs.
+        left_out: tasks that cannot be run, and why.
+        folder: the model's folder.
+        model_hash: hash of its files.
+        name: name of the model in results.
+        revision: commit of a cached model.
+        cache: cache within the folder of results.
+        compute: device, precision and batch size.
     """
 
     plans: list[TaskPlan]
@@ -61,27 +61,27 @@ def evaluate(
     prune: bool = False,
     **options: Any,
 ) -> list[Result]:
-    """Score a model on tasks and write a JSON for each.
+    """Score a model on tasks and write one JSON file per task.
 
     Args:
         model: a Hugging Face folder of any encoder, a fairseq checkpoint, or the name of a model in the local cache.
-        data: the folder with a folder per task, or of one task alone.
-        out: for results, and in ``.cache`` for features and scores.
-        tasks: names of :data:`~langsamp_plugin.evaluation.tasks.TASKS`, or JSON files of own tasks.
+        data: the folder with one folder per task, or the folder of a single task.
+        out: folder for results; features and scores are cached in its ``.cache``.
+        tasks: names of :data:`~langsamp_plugin.evaluation.tasks.TASKS`, or JSON files of user-defined tasks.
         name: the model's name in results; by default its folder's.
-        layers: for retrieval: further blocks to score in the same pass.
+        layers: for retrieval: additional blocks to score in the same pass.
         keep_models: keep fine-tuned weights in the cache.
-        log_samples: write a prediction per sentence to ``<out>/<model>/samples``.
-        left_out: is given the tasks that cannot be run, and why.
-        prune: remove languages of earlier runs that the data have no longer.
-        **options: of :func:`prepare`.
+        log_samples: write predictions per sentence to ``<out>/<model>/samples``.
+        left_out: receives the tasks that cannot be run, and why.
+        prune: remove languages of earlier runs that are no longer in the data.
+        **options: options of :func:`prepare`.
 
     Returns:
         The results in the order of ``tasks``.
 
     Raises:
-        FileNotFoundError: data, a language or the source language is missing in all tasks; nothing was run yet.
-        ValueError: a task is unknown or a file malformed, or there are results of another model of this name.
+        FileNotFoundError: data, a language or the source language is missing in all tasks; nothing has run yet.
+        ValueError: a task is unknown or a file malformed, or results of another model of this name exist.
     """
     everything = _are_all_languages(**options)
     if prune and not everything:
@@ -110,7 +110,7 @@ def evaluate(
 
 
 def _are_all_languages(*, langs: Iterable[str] = (), languages: str = "", protocol: str = FIXED, **others: Any) -> bool:
-    """Return whether options ask for every language that the data have."""
+    """Return whether the options request every language of the data."""
     return not list(langs) and languages in ("", "all") and protocol != PUBLISHED
 
 
@@ -133,19 +133,20 @@ def prepare(
     batch_tokens: int = BATCH_TOKENS,
     **changes: Any,
 ) -> Evaluation:
-    """Look at everything that an evaluation needs.
+    """Check everything that an evaluation needs.
 
     Args:
         model, data, out, tasks, name: as for :func:`evaluate`.
-        revision: of a model in the local Hugging Face cache.
+        revision: revision of a model in the local Hugging Face cache.
         source: the language to fine-tune on.
         langs: the tags to score; empty takes all.
-        languages: ``all``, ``paper`` or a file with a tag a line; by default the paper's for ``published``, else all.
+        languages: ``all``, ``paper`` or a file with one tag per line; by default the paper's for ``published``, else
+            all.
         protocol: ``fixed`` or ``published``.
-        limit: at most so many sentences of each file, evenly spread; 0 takes all.
-        spm: for a checkpoint: its SentencePiece model.
+        limit: maximum number of sentences per file, evenly spaced; 0 takes all.
+        spm: SentencePiece model of a checkpoint.
         device, precision, batch_tokens: see :class:`~langsamp_plugin.evaluation.device.Compute`.
-        **changes: fields of :class:`~langsamp_plugin.evaluation.tasks.Settings` that shall differ from the protocol's.
+        **changes: fields of :class:`~langsamp_plugin.evaluation.tasks.Settings` that override the protocol's.
     """
     chosen = find_tasks(list(tasks))
     compute = Compute(device, check_precision(precision), batch_tokens)
@@ -178,12 +179,14 @@ def prepare(
     for plan in plans:
         path = result_path(out, name, plan.task.name)
         if path.is_file() and load_result(path).provenance.get("model_hash") != model_hash:
-            raise ValueError(f"{path} is of another model that was called {name}: choose another --name, or remove it")
+            raise ValueError(
+                f"{path} belongs to another model with the name {name}: choose another --name, or remove it"
+            )
     return Evaluation(plans, left_out, folder, model_hash, name, found.revision, cache, compute)
 
 
 def reckon(prepared: Evaluation, layers: Sequence[int] = (), keep_models: bool = False) -> list[Cost]:
-    """Return what each task takes on this machine."""
+    """Return the cost of each task on this machine."""
     size = model_size(prepared.folder)
     start = time.perf_counter()
     tokenizer = load_tokenizer(prepared.folder)
@@ -202,8 +205,8 @@ def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> P
 
     Args:
         model: a folder or a checkpoint.
-        cache: where a checkpoint is exported.
-        spm: the SentencePiece model of a checkpoint; the export depends on what is in it.
+        cache: where a checkpoint is exported to.
+        spm: the SentencePiece model of a checkpoint; the export depends on its content.
     """
     if model.is_dir():
         return model

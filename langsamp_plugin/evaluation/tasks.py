@@ -1,4 +1,5 @@
-"""The six tasks of Glot500 and LangSAMP, and how each is run: the published protocol, and ours without its faults."""
+"""The six tasks of Glot500 and LangSAMP with their settings: the published protocol, and ours, which fixes its
+errors."""
 
 from __future__ import annotations
 
@@ -11,21 +12,21 @@ PROTOCOLS = (FIXED, PUBLISHED)
 
 
 class Recipe(NamedTuple):
-    """What a fine-tuning loop does besides its sizes; the other values are what the authors' scripts do.
+    """Behaviour of the fine-tuning loop; non-default values reproduce the authors' scripts.
 
     Args:
-        clip: largest norm of a gradient; 0 does not clip.
-        decay_by_batch: the learning rate falls as if every micro-batch were an update, and so ends above 0.
-        reset_by_batch: gradients are reset before every micro-batch, so that an update sees only its last one.
-        mean_by_batch: the loss is averaged within each micro-batch, and not over all labels of an update.
-        carry: micro-batches left over at the end of an epoch go into the first update of the next one.
-        decay_first: the learning rate falls before an update and not after it.
+        clip: maximum gradient norm; 0 disables clipping.
+        decay_by_batch: the learning rate falls as if every micro-batch were an update, so it ends above 0.
+        reset_by_batch: gradients are reset before every micro-batch, so an update uses only the last one.
+        mean_by_batch: the loss is averaged within each micro-batch instead of over all labels of an update.
+        carry: micro-batches left over at the end of an epoch join the first update of the next epoch.
+        decay_first: the learning rate falls before an update instead of after it.
         look_after_epochs: the dev set is also scored at the end of each epoch.
-        random_order: batches are drawn at random, and never sorted by length.
+        random_order: batches are random, never grouped by length.
         second_end: inputs end in two ``</s>``.
-        cut_long: tagged sentences longer than the model are cut and not split between words.
+        cut_long: tagged sentences longer than the model's limit are truncated instead of split between words.
         spans_on_dev: the dev score of tags is F1 over spans, also where tags have no spans (POS).
-        never_zero: a dev score of 0 is no best one: where all are 0, the last weights are taken and not the first.
+        never_zero: a dev score of 0 never counts as best: if all are 0, the last weights are used instead of the first.
     """
 
     clip: float = 1.0
@@ -43,21 +44,22 @@ class Recipe(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """How a task is run.
+    """Settings of a task.
 
     Args:
         protocol: ``fixed`` or ``published``.
-        layer: for retrieval: the block whose output is pooled; ``None`` is two thirds up, as block 8 is of 12.
-        max_length: tokens that are kept of a sentence.
-        most_pairs: for retrieval: pairs of a language, drawn evenly; 0 takes all.
+        layer: for retrieval: the block whose output is pooled; ``None`` is two thirds of the depth (8 of 12).
+        max_length: number of tokens kept per sentence.
+        most_pairs: for retrieval: maximum number of pairs per language, evenly spaced; 0 takes all.
         min_pairs: languages with fewer sentences are not scored.
         lr: learning rate of AdamW, falling linearly.
         epochs: passes over the training data.
         batch_size: sentences per micro-batch.
         accumulate: micro-batches per update.
-        eval_steps: updates between two looks at the dev set, besides the end of each epoch; 0 for epochs alone.
-        seeds: one fine-tuning run each.
-        recipe: of the loop.
+        eval_steps: updates between dev evaluations, in addition to the end of each epoch; 0 evaluates after epochs
+            only.
+        seeds: seeds, one fine-tuning run each.
+        recipe: behaviour of the loop.
         precision: ``auto`` (bfloat16 on a GPU that has it, else float32), ``float32``, ``bfloat16`` or ``float16``.
     """
 
@@ -77,23 +79,23 @@ class Settings(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What a user must know of a task.
+    """Definition of a task.
 
     Args:
-        name: as on the command line.
-        title: as in the paper's tables.
+        name: name on the command line.
+        title: title in the paper's tables.
         kind: ``retrieval``, ``classification`` or ``tagging``.
-        metric: the one that tables show.
+        metric: the metric that tables show.
         languages: language-scripts in the paper (tail/head).
-        settings: ours.
-        layout: of the data, below ``--data``.
-        source: where to get them.
-        licence: of the data, as their source states it.
-        citation: whom to cite.
-        published: what the authors' scripts set differently.
+        settings: our settings.
+        layout: layout of the data within ``--data``.
+        source: where to obtain the data.
+        licence: licence of the data, as their source states it.
+        citation: publication to cite.
+        published: settings of the authors' scripts that differ.
         published_metric: the one that their table shows, where it is another one.
-        wikipedia: folders are named by the codes of Wikipedias.
-        folder: below ``--data``, where it is not ``name``.
+        wikipedia: folders are named after codes of Wikipedias.
+        folder: folder within ``--data``, if it differs from ``name``.
     """
 
     name: str
@@ -119,7 +121,7 @@ class Task(NamedTuple):
         """Return the settings of a protocol.
 
         Raises:
-            ValueError: there is no such protocol.
+            ValueError: the protocol is unknown.
         """
         if name not in PROTOCOLS:
             raise ValueError(f"--protocol must be one of {' '.join(PROTOCOLS)}, but is {name!r}")
@@ -131,20 +133,20 @@ class Task(NamedTuple):
 WORDS = Settings(
     max_length=256, lr=2e-5, epochs=10, batch_size=8, accumulate=4, eval_steps=1000, seeds=(42, 43, 44, 45, 46)
 )
-"""The authors tag names and parts of speech with the same settings."""
+"""The authors use the same settings for NER and POS."""
 
 PUBLISHED_WORDS = WORDS._replace(
     seeds=(1,), precision="float32",
     recipe=Recipe(mean_by_batch=True, carry=True, decay_first=True, look_after_epochs=False, random_order=True,
                   second_end=True, cut_long=True, spans_on_dev=True, never_zero=True),
 )  # fmt: skip
-"""Of evaluation/tagging/run_tag.py and evaluate_all_{ner,pos}.sh at cisnlp/LangSAMP."""
+"""Settings of evaluation/tagging/run_tag.py and evaluate_all_{ner,pos}.sh at cisnlp/LangSAMP."""
 
 SENTENCES = Settings(max_length=160, seeds=(42, 43, 44, 45, 46))
 
 
 def _published_sentences(settings: Settings) -> Settings:
-    """Return what evaluation/{sib200,taxi1500}/evaluate*.py at cisnlp/LangSAMP do."""
+    """Return the settings of evaluation/{sib200,taxi1500}/evaluate*.py at cisnlp/LangSAMP."""
     recipe = Recipe(clip=0.0, decay_by_batch=True, reset_by_batch=True, mean_by_batch=True, random_order=True)
     return settings._replace(batch_size=8, accumulate=2, recipe=recipe, precision="float32")
 
@@ -154,7 +156,7 @@ TASKS = {
     for task in (
         Task(
             "sr_bible", "SR-B", RETRIEVAL, "top10", "369 (275/94)", Settings(most_pairs=500),
-            "sr_bible/<tag>.txt: verse-id<tab>text, eng_Latn.txt among them, the same ids in every language; "
+            "sr_bible/<tag>.txt: verse-id<tab>text, including eng_Latn.txt, with the same ids in every language; "
             "or bible.<tag>-eng_Latn.<tag> and bible.<tag>-eng_Latn.eng_Latn",
             "built from Bible texts, see github.com/cisnlp/Glot500",
             "per translation; often not open, so the complete set is not distributed",
@@ -187,17 +189,17 @@ TASKS = {
         Task(
             "ner", "NER", TAGGING, "f1", "164 (75/89)",
             WORDS,
-            "ner/<tag>/{train,dev,test}[.txt,.tsv] or ner/{train,dev,test}-<tag>.tsv: a token and its label a line, "
-            "a blank line between sentences",
+            "ner/<tag>/{train,dev,test}[.txt,.tsv] or ner/{train,dev,test}-<tag>.tsv: one token and label per line, a "
+            "blank line between sentences",
             "WikiANN, github.com/afshinrahimi/mmner; African languages: github.com/masakhane-io/masakhane-ner",
-            "WikiANN: of Wikipedia, CC BY-SA; MasakhaNER: CC BY-NC 4.0",
+            "WikiANN: from Wikipedia, CC BY-SA; MasakhaNER: CC BY-NC 4.0",
             "Pan et al., Cross-lingual name tagging (ACL 2017); Adelani et al., MasakhaNER 2.0 (EMNLP 2022)",
             published=PUBLISHED_WORDS, wikipedia=True,
         ),
         Task(
             "pos", "POS", TAGGING, "f1", "91 (28/63)",
             WORDS,
-            "pos/<tag>/{train,dev,test}[.tsv,.txt,.conllu]: a token and its label a line, a blank line between "
+            "pos/<tag>/{train,dev,test}[.tsv,.txt,.conllu]: one token and label per line, a blank line between "
             "sentences",
             "Universal Dependencies, universaldependencies.org",
             "per treebank, mostly CC BY-SA 4.0, some non-commercial",
@@ -225,12 +227,12 @@ def describe_tasks() -> str:
 
 
 def describe_settings(task: Task, settings: Settings) -> str:
-    """Return a line that says how a task is run."""
+    """Return a one-line description of a task's settings."""
     if task.kind == RETRIEVAL:
         most = f"at most {settings.most_pairs} pairs, " if settings.most_pairs else ""
         return (
             f"mean over the tokens of block 8 of 12, at most {settings.max_length} tokens, {most}cosine; "
-            "top-1, 5 and 10, both ways"
+            "top-1, 5 and 10, in both directions"
         )
     changed = [
         name.replace("_", " ")

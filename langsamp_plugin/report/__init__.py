@@ -1,1 +1,1 @@
-"""From results to tables and pictures."""
+"""Turns results into tables and pictures."""

@@ -1,4 +1,4 @@
-"""Results in the formats of other tools: mteb's JSON, and the metadata of a model card."""
+"""Converts results to formats of other tools: mteb's JSON, and model card metadata."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def mteb_result(result: Result) -> dict[str, Any]:
     """Return a result as mteb writes it: a list of subsets of the test split, scores from 0 to 1.
 
     Args:
-        result: of one model and task; where it has several seeds, the mean is taken and each seed is listed as well.
+        result: the result of one model and task; with several seeds, their mean is the score and each seed is listed as
+            well.
     """
     title = TASKS[result.task].title if result.task in TASKS else result.title
     subsets = []
@@ -55,10 +56,10 @@ def _by_seed(result: Result, metrics: dict[str, list[float]]) -> list[dict[str, 
 
 
 def card_metadata(results: Sequence[Result]) -> str:
-    """Return the ``model-index`` of a model card as YAML, by the library that Hugging Face reads it with.
+    """Return the ``model-index`` of a model card as YAML, written by the library that Hugging Face reads it with.
 
     Args:
-        results: of one model.
+        results: results of one model.
     """
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -95,5 +96,5 @@ def save_exchange(results: Sequence[Result], out: PathLike) -> list[Path]:
 
 
 def safe_name(model: str) -> str:
-    """Return a model's name as the name of a file."""
+    """Return a model's name as a file name."""
     return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in model)

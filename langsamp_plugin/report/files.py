@@ -1,4 +1,4 @@
-"""The files of a report: Markdown, LaTeX, CSV, pictures, and what other tools read."""
+"""Writes the files of a report: Markdown, LaTeX, CSV, pictures, and formats of other tools."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from langsamp_plugin.report.report import Report
 
 
 def save_report(report: Report, out: PathLike) -> list[Path]:
-    """Write ``report.md``, ``summary.csv``, ``differences.csv``, ``families.csv``, ``languages.csv``, ``summary.tex``,
-    pictures.
+    """Write ``report.md``, its tables as CSV and LaTeX, and pictures.
 
     Returns:
         The paths, ``report.md`` first.

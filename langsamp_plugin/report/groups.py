@@ -19,7 +19,7 @@ class Groups:
 
     Args:
         heads: the tags of head languages for every task; by default the authors' list of each task, and for languages
-            that it does not have those that XLM-R was trained on.
+            not in that list, those that XLM-R was trained on.
     """
 
     names = ("tail", "head", "Latn", "non-Latn", "all")
@@ -29,11 +29,11 @@ class Groups:
 
     @property
     def heads(self) -> frozenset[str]:
-        """The head tags where no task is named."""
+        """The head tags used when no task is named."""
         return self.given if self.given is not None else head_tags()
 
     def is_head(self, tag: str, task: str = "") -> bool:
-        """Return whether a language of a task is head."""
+        """Return whether a language of a task is a head language."""
         if self.given is None:
             listed = paper_tag(task, tag) if task else None
             if listed is not None:
@@ -52,14 +52,15 @@ class Groups:
         return [tag for tag in tags if tests[name](tag)]
 
     def describe(self) -> str:
-        """Return which split tail and head are."""
+        """Return a description of the split into tail and head."""
         if self.given is not None:
-            return "head and tail: as --groups says"
-        return "head and tail: the authors' list of each task; a language that it lacks is head if XLM-R knows it"
+            return "head and tail: from --groups"
+        return "head and tail: from the authors' list of each task, for other languages from XLM-R's training languages"
 
     @classmethod
     def load(cls, path: PathLike) -> Groups:
-        """Read a TSV of ``lang_script`` and ``head`` (1 or 0), with a header line or, as the authors' lists, without.
+        """Read a TSV of ``lang_script`` and ``head`` (1 or 0), with a header line or, like the authors' lists, without
+        one.
 
         Raises:
             ValueError: a line is malformed; the message names file and line.

@@ -1,4 +1,4 @@
-"""A report as a table for LaTeX."""
+"""Formats a report as a LaTeX table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ESCAPED = {
 
 
 def report_latex(report: Report) -> str:
-    """Return the summary as a ``tabular`` for the package booktabs."""
+    """Return the summary as a ``tabular`` environment for the booktabs package."""
     lines = [r"\begin{tabular}{llrrrrr}", r"\toprule", "task & model & " + " & ".join(Groups.names) + r" \\"]
     task_before = None
     for row in report.summary:
@@ -29,5 +29,5 @@ def report_latex(report: Report) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text with the characters escaped that LaTeX takes for commands."""
+    """Return text with LaTeX's special characters escaped."""
     return "".join(ESCAPED.get(character, character) for character in text)

@@ -1,4 +1,4 @@
-"""Finding results on the disk and joining those that are parts of one run."""
+"""Finds results on disk and merges those that are parts of one run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from langsamp_plugin.evaluation.tasks import TASKS
 
 
 def load_results(paths: Sequence[PathLike]) -> list[Result]:
-    """Read results: files, folders of a model, or folders of models; parts of one run are joined.
+    """Read results from files, folders of a model, or folders of models, and merge parts of one run.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: a file is no result, or two files have the same languages and seeds of a model.
+        FileNotFoundError: no result was found.
+        ValueError: a file is not a result, or two files contain the same languages and seeds of a model.
     """
     files: list[Path] = []
     for path in map(Path, paths):
@@ -39,7 +39,7 @@ def _task_order(path: Path) -> tuple[int, str]:
 
 
 def _may_be_result(path: Path) -> bool:
-    """Return whether a file is named like a result, or is one of a task of the user's own."""
+    """Return whether a file is named like a result, or is a result of a user-defined task."""
     if path.name.split(".")[0] in TASKS:
         return True
     try:
@@ -70,7 +70,7 @@ def _joined(loaded: Sequence[tuple[Path, Result]]) -> list[Result]:
 
 
 def _with_names_of_their_own(results: list[Result]) -> list[Result]:
-    """Give results of one model and task with different settings names that say what differs."""
+    """Give results of one model and task with different settings names that show the difference."""
     named = []
     for result in results:
         others = [other for other in results if (other.task, other.model) == (result.task, result.model)]

@@ -1,4 +1,4 @@
-"""A report as Markdown."""
+"""Formats a report as Markdown."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from langsamp_plugin.report.text import about
 
 
 def report_markdown(report: Report, pictures: Sequence[str] = ()) -> str:
-    """Return the complete report.
+    """Return the report.
 
     Args:
         report: the numbers.
-        pictures: names of files beside the report, each beginning with its task.
+        pictures: names of picture files next to the report, each beginning with its task.
     """
     lines = [
         "# Zero-shot evaluation",
         "",
-        "Mean over languages; ± is the standard deviation over seeds; best in bold. "
+        "Scores are means over languages; ± is the standard deviation over seeds; the best score is bold. "
         + report.groups.describe()[0].upper()
         + report.groups.describe()[1:]
         + ".",
         "",
     ]
     if report.published:
-        lines += [f"Rows with (paper) are of {SOURCE}, over its own languages; - is what is not built in.", ""]
+        lines += [
+            f"Rows marked (paper) are from {SOURCE}, over its own languages; - marks values that are not built in.",
+            "",
+        ]
     for task in report.tasks:
         lines += [f"## {report.title(task)}", "", *_summary_table(report, task)]
         lines += _comparison_table(report, task)
@@ -38,7 +41,7 @@ def report_markdown(report: Report, pictures: Sequence[str] = ()) -> str:
         lines += ["", _settings_line(report, task) + (f" {coverage}." if coverage else ""), ""]
         lines += [f"![{report.title(task)}]({picture})" for picture in pictures if picture.split(".")[0] == task]
         lines.append("")
-    lines += ["## Language by language", ""]
+    lines += ["## Scores by language", ""]
     for task in report.tasks:
         lines += _language_table(report, task)
     notes = report_notes(report)
@@ -115,7 +118,7 @@ def _language_table(report: Report, task: str) -> list[str]:
 
 
 def _origins(report: Report) -> list[str]:
-    lines = ["## Where the numbers come from", ""]
+    lines = ["## Provenance", ""]
     for task, of_task in report.tasks.items():
         for result in of_task:
             origin = result.provenance

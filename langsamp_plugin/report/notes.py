@@ -1,4 +1,4 @@
-"""What a reader of a report must know: languages left out, protocols that differ, what evaluation noted."""
+"""Notes for readers of a report: languages left out, differing protocols, notes from the evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ WARNING = "\u26a0"
 
 
 def report_notes(report: Report) -> list[str]:
-    """Return the notes of a report, task by task."""
+    """Return the notes of a report, grouped by task."""
     lines = []
     for task in report.tasks:
         lines += _comparability(report, task)
@@ -19,17 +19,17 @@ def report_notes(report: Report) -> list[str]:
 
 
 def _comparability(report: Report, task: str) -> list[str]:
-    """Return what makes the models of a task hard to compare."""
+    """Return reasons why the models of a task are hard to compare."""
     title, of_task, lines = report.title(task), report.tasks[task], []
     if not report.shared[task]:
         lines.append(f"{WARNING} {title}: no language has scores of all models, so nothing is compared")
     settings = {str(sorted(result.settings.items())) + str(result.seeds) + result.source for result in of_task}
     if len(settings) > 1:
-        lines.append(f"{WARNING} {title}: the models were not run with the same settings, see the JSON files")
+        lines.append(f"{WARNING} {title}: the models were run with different settings, see the JSON files")
     if _data_differ(report, task):
-        lines.append(f"{WARNING} {title}: the models were not scored on the same data")
+        lines.append(f"{WARNING} {title}: the models were scored on different data")
     if len(of_task) > 1 and report.baseline not in [result.model for result in of_task]:
-        lines.append(f"{title}: no result of {report.baseline}, so no model is tested against it")
+        lines.append(f"{title}: {report.baseline} has no result, so no model is tested against it")
     return lines
 
 
@@ -43,7 +43,7 @@ def _data_differ(report: Report, task: str) -> bool:
 
 
 def _coverage(report: Report, task: str) -> list[str]:
-    """Return what the numbers of a task depend on: metric, pools of retrieval, limits, source language."""
+    """Return what the scores of a task depend on: metric, retrieval pools, limits, source language."""
     title, of_task, lines = report.title(task), report.tasks[task], []
     if task in DIFFERENT_METRICS and report.metric(task) != DIFFERENT_METRICS[task][0] and report.published:
         metric, why = DIFFERENT_METRICS[task]
@@ -51,8 +51,7 @@ def _coverage(report: Report, task: str) -> list[str]:
     sizes = [size for tag, size in of_task[0].sizes.items() if tag in report.shared[task]]
     if not of_task[0].seeds and sizes and min(sizes) != max(sizes):
         lines.append(
-            f"{title}: the sentences to choose from are {min(sizes):,} to {max(sizes):,}, and accuracy falls as "
-            "they grow"
+            f"{title}: retrieval pools have {min(sizes):,} to {max(sizes):,} sentences, and accuracy falls as they grow"
         )
     if of_task[0].settings.get("limit"):
         lines.append(f"{title}: at most {of_task[0].settings['limit']} sentences of each file")
@@ -62,13 +61,14 @@ def _coverage(report: Report, task: str) -> list[str]:
 
 
 def _remarks(report: Report, task: str) -> list[str]:
-    """Return what the evaluation noted, and languages that are not in the summary."""
+    """Return the notes of the evaluation, and languages that are not in the summary."""
     title, of_task, lines = report.title(task), report.tasks[task], []
     for result in of_task:
         extra = sorted(set(result.scores) - set(report.shared[task]))
         if extra:
             lines.append(
-                f"{title}: {len(extra)} languages only {result.model} has are not in the summary: {' '.join(extra)}"
+                f"{title}: {len(extra)} languages scored only for {result.model} are not in the summary: "
+                f"{' '.join(extra)}"
             )
         lines += [
             f"{title}, {result.model}: {tag} has seeds {', '.join(seeds)} only, so it is not in the summary"

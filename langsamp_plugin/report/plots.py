@@ -1,4 +1,4 @@
-"""One picture per task: models against the baseline, or a model's languages in order."""
+"""Draws one picture per task: models against the baseline, or a single model's languages in order."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from langsamp_plugin.atomic import atomic_write
 
 COLOURS = {"tail": "#c2571a", "head": "#2166ac"}
 MARKS = {True: "o", False: "^"}
-NAMED = 8  # languages whose tag is written into the picture
+NAMED = 8  # maximum number of languages labelled in a picture
 PER_ROW = 3
 MOST_PANELS = 9
 LONGEST_NAME = 60
-MANY = 300  # languages from which on points are small and let others shine through
+MANY = 300  # with more languages than this, points are small and translucent
 
 
 class LanguageScores(NamedTuple):
-    """A language that all models have.
+    """A language that all models were scored on.
 
     Args:
         tag: such as ``deu_Latn``.
-        head: whether it is head.
-        scores: one per model, the baseline first.
+        head: whether it is a head language.
+        scores: one score per model, the baseline's first.
     """
 
     tag: str
@@ -45,17 +45,17 @@ class Point(NamedTuple):
 def plot_task(rows: Sequence[LanguageScores], *, models: Sequence[str], title: str, metric: str, path: Path) -> Path:
     """Draw a task and return the picture's path.
 
-    With two models or more, each language is a point, the baseline's score across and the difference of another model
-    up, a panel per model; with one model, its languages stand in order of their scores. Colour tells head from tail,
-    shape Latin script from others. Of more than :data:`MOST_PANELS` models those are drawn whose means differ most from
-    the baseline's, and the title says so.
+    With two or more models there is one panel per model other than the baseline: each language is a point, with the
+    baseline's score on the x axis and the difference on the y axis. A single model's languages are sorted by score.
+    Colour marks head and tail, shape marks Latin and other scripts. Of more than :data:`MOST_PANELS` models, those
+    whose means differ most from the baseline's are drawn, and the title says so.
 
     Args:
         rows: the languages.
-        models: their names, the baseline first.
-        title: of the task.
-        metric: what is drawn.
-        path: of the picture.
+        models: names of the models, the baseline first.
+        title: title of the task.
+        metric: the metric to draw.
+        path: path of the picture.
     """
     from matplotlib.figure import Figure
 
@@ -70,7 +70,7 @@ def plot_task(rows: Sequence[LanguageScores], *, models: Sequence[str], title: s
             _draw_in_order(axes, rows, metric)
         else:
             _draw_against(axes, rows, models, other)
-    # Outside, where it covers no point.
+    # Outside the axes, where it covers no point.
     figure.legend(*_legend(figure), loc="outside lower center", ncols=5, fontsize=8, frameon=False, markerscale=1.5)
     figure.suptitle("\n".join(picture_title(rows, models, title, metric, len(shown))), fontsize=10)
     with atomic_write(path, "wb") as stream:
@@ -79,7 +79,7 @@ def plot_task(rows: Sequence[LanguageScores], *, models: Sequence[str], title: s
 
 
 def most_different(rows: Sequence[LanguageScores], models: int) -> list[int]:
-    """Return the places of the models to draw, in the order that they have."""
+    """Return the indices of the models to draw, in their original order."""
     scores = np.array([row.scores for row in rows])
     gains = np.abs((scores[:, 1:] - scores[:, :1]).mean(axis=0))
     return sorted(1 + int(place) for place in np.argsort(-gains, kind="stable")[:MOST_PANELS])
@@ -88,23 +88,24 @@ def most_different(rows: Sequence[LanguageScores], models: int) -> list[int]:
 def picture_title(
     rows: Sequence[LanguageScores], models: Sequence[str], title: str, metric: str, shown: int
 ) -> list[str]:
-    """Return the lines of a title: what is drawn, and what is not."""
+    """Return the lines of a title: what is drawn and what is omitted."""
     lines = [f"{title}, {metric}, {len(rows):,} languages"]
     if len(models) > 1:
-        lines.append(f"up: difference from {_short(models[0])}, whose score is across")
+        lines.append(f"y axis: difference from {_short(models[0])}; x axis: its score")
     if len(models) - 1 > shown:
         lines.append(
-            f"{shown} of {len(models) - 1} models, whose means differ most; all are in summary.csv and languages.csv"
+            f"{shown} of {len(models) - 1} models, those whose means differ most; all are in summary.csv and "
+            "languages.csv"
         )
     if len(rows) > NAMED:
         lines.append(
-            f"named are the {NAMED} languages that differ most" if len(models) > 1 else f"named are {NAMED} languages"
+            f"labels: the {NAMED} languages that differ most" if len(models) > 1 else f"labels: {NAMED} languages"
         )
     return lines
 
 
 def _legend(figure: Any) -> tuple[list[Any], list[str]]:
-    """Return the marks of all panels and what they mean, each once."""
+    """Return the legend entries of all panels without duplicates."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         for mark, label in zip(*axes.get_legend_handles_labels()):
@@ -114,7 +115,7 @@ def _legend(figure: Any) -> tuple[list[Any], list[str]]:
 
 
 def _short(name: str) -> str:
-    """Return a model's name without its middle where it is too long for an axis."""
+    """Return a model's name, with its middle elided if it is too long for an axis."""
     if len(name) <= LONGEST_NAME:
         return name
     half = (LONGEST_NAME - 3) // 2
@@ -122,12 +123,12 @@ def _short(name: str) -> str:
 
 
 def _draw_against(axes: Any, rows: Sequence[LanguageScores], models: Sequence[str], other: int) -> None:
-    """Draw one model over the baseline."""
+    """Draw one model against the baseline."""
     from textalloc import allocate
 
     points = [Point(row.tag, row.head, row.scores[0], row.scores[other] - row.scores[0]) for row in rows]
     across, up = ([getattr(point, name) for point in points] for name in ("x", "y"))
-    room = max(1.0, 0.15 * (max(up) - min(up)))  # for names
+    room = max(1.0, 0.15 * (max(up) - min(up)))  # room for labels
     axes.axhline(0, color="#999999", linewidth=0.8, zorder=0)
     axes.axhline(float(np.mean(up)), color="#000000", linewidth=0.8, linestyle=":", zorder=3, label="mean")
     axes.set_title(f"{_short(models[other])}: {np.mean(up):+.1f}", fontsize=9)
@@ -145,10 +146,10 @@ def _draw_in_order(axes: Any, rows: Sequence[LanguageScores], metric: str) -> No
     """Draw a model's languages from the lowest score to the highest."""
     ordered = sorted(rows, key=lambda row: row.scores[0])
     points = [Point(row.tag, row.head, float(place), row.scores[0]) for place, row in enumerate(ordered)]
-    axes.set(xlabel="languages in order", ylabel=metric + ", %", ylim=(0, 104), xlim=(-2, len(points) * 1.08))
+    axes.set(xlabel="languages sorted by score", ylabel=metric + ", %", ylim=(0, 104), xlim=(-2, len(points) * 1.08))
     axes.set_xticks([])
     _scatter(axes, points)
-    # Right below a point nothing else is drawn, as the languages are in order.
+    # The languages are sorted, so the space below and right of a point is free.
     for place in np.linspace(0, len(points) - 1, min(NAMED, len(points))).round().astype(int):
         point = points[place]
         axes.annotate(point.tag, (point.x, point.y), xytext=(4, -9), textcoords="offset points", fontsize=6.5)

@@ -1,7 +1,7 @@
-"""The numbers of the LangSAMP paper (Liu et al., ACL 2025, arXiv 2409.18199), to stand beside a user's.
+"""The numbers of the LangSAMP paper (Liu et al., ACL 2025, arXiv 2409.18199), for comparison with a user's.
 
-Means in percent. What is not listed was not at hand when this table was made: of the main table the groups tail, head,
-Latn and non-Latn are here for SR-B only.
+Means in percent. The table is incomplete: of the paper's main table, the groups tail, head, Latn and non-Latn are
+included for SR-B only.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class PublishedRow(NamedTuple):
     """A model of the paper.
 
     Args:
-        table: which table it is of.
-        model: its name there.
+        table: the table that lists it.
+        model: its name in that table.
         values: task -> group -> mean.
     """
 
@@ -55,4 +55,4 @@ PUBLISHED_ROWS = (
 DIFFERENT_METRICS = {
     "pos": ("f1_spans", "the paper's POS is F1 of spans, which joins equal neighbours; this is F1 over words")
 }
-"""Tasks whose headline here is not the paper's metric."""
+"""Tasks whose main metric here differs from the paper's."""

@@ -1,4 +1,4 @@
-"""The numbers of a report: groups of languages, model against model, language by language."""
+"""The numbers of a report: means of language groups, comparisons of models, scores by language."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Cell(NamedTuple):
     """Mean of a group of languages.
 
     Args:
-        mean: over languages and seeds; ``nan`` for an empty group.
-        std: standard deviation over seeds of the mean over languages (with n - 1), ``None`` for a single run.
-        languages: how many.
+        mean: mean over languages and seeds; ``nan`` for an empty group.
+        std: standard deviation, over seeds, of the mean over languages (with n - 1); ``None`` for a single run.
+        languages: number of languages.
     """
 
     mean: float
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 class SummaryRow(NamedTuple):
-    """A model on a task: group -> cell; ``published`` rows are the paper's."""
+    """The cells of a model on a task, by group; ``published`` rows are the paper's."""
 
     task: str
     model: str
@@ -46,7 +46,7 @@ class SummaryRow(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A model against the baseline on a group of languages."""
+    """Comparison of a model with the baseline on a group of languages."""
 
     task: str
     baseline: str
@@ -78,20 +78,21 @@ class Report:
     """Tables of several models on several tasks.
 
     Args:
-        results: what to show.
-        groups: which languages are head.
-        baseline: the model that all others are compared with, the same for every task; by default the first.
-        metrics: task -> the metric to show instead of its own.
+        results: the results to show.
+        groups: defines head and tail languages.
+        baseline: the model that all others are compared with in every task; by default the first.
+        metrics: task -> the metric to show instead of the default.
         published: also show the paper's numbers.
         families: language -> family; by default the built-in list.
-        resamples: how many a bootstrap draws.
+        resamples: number of bootstrap samples.
 
     Attributes:
         tasks: name -> the results of that task.
-        shared: name -> the languages that all its results have; only these are in the summary.
+        shared: name -> the languages that all its results contain; only these are in the summary.
 
     Raises:
-        ValueError: two results of one model and task, no such baseline or metric, or no language that all models have.
+        ValueError: a model has two results for a task, the baseline or metric does not exist, or no language is common
+            to all models.
     """
 
     def __init__(
@@ -118,7 +119,8 @@ class Report:
             for name in models:
                 if models.count(name) > 1:
                     raise ValueError(
-                        f"there are {models.count(name)} results of {name} on {task}: evaluate with --name"
+                        f"{name} must have one result on {task}, but has {models.count(name)}: give different models "
+                        "different names with `langsamp evaluate --name`"
                     )
             if of_task:
                 self.tasks[task] = of_task
@@ -140,14 +142,14 @@ class Report:
     def _check_metrics(self) -> None:
         for task, metric in self._metrics.items():
             if task not in self.tasks:
-                raise ValueError(f"--metric names task {task}, but there are results of {', '.join(self.tasks)}")
+                raise ValueError(f"--metric must name one of the tasks {', '.join(self.tasks)}, but names {task}")
             for result in self.tasks[task]:
                 known = sorted(set.intersection(*(set(scores) for scores in result.scores.values())))
                 if metric not in known:
                     raise ValueError(f"--metric of {task} must be one of {', '.join(known)}, but is {metric!r}")
 
     def metric(self, task: str) -> str:
-        """Return the metric that a task is shown by."""
+        """Return the metric shown for a task."""
         return self._metrics.get(task, self.tasks[task][0].metric)
 
     def title(self, task: str) -> str:
@@ -155,12 +157,12 @@ class Report:
         return TASKS[task].title if task in TASKS else self.tasks[task][0].title or task
 
     def members(self, task: str, group: str) -> list[str]:
-        """Return the languages of a group that all models have."""
+        """Return the languages of a group that all models were scored on."""
         return self.groups.members(group, self.shared[task], task)
 
     @cached_property
     def summary(self) -> list[SummaryRow]:
-        """A row per task and model, and with ``published`` the paper's rows below them."""
+        """One row per task and model, followed by the paper's rows with ``published``."""
         rows = []
         for task, of_task in self.tasks.items():
             metric = self.metric(task)
@@ -193,7 +195,7 @@ class Report:
 
     @cached_property
     def best(self) -> set[tuple[str, str, str]]:
-        """``(task, model, group)`` of the best cells among the user's models, where there is something to compare."""
+        """``(task, model, group)`` of the best cells among the user's models, if there are several."""
         found = set()
         for task, of_task in self.tasks.items():
             for group in Groups.names:
@@ -209,7 +211,7 @@ class Report:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Every model against the baseline, per task and group, Holm's correction over all of them."""
+        """Comparisons of every model with the baseline, per task and group, with Holm's correction over all of them."""
         rows: list[Comparison] = []
         for task, of_task in self.tasks.items():
             first = next((result for result in of_task if result.model == self.baseline), None)
@@ -233,7 +235,7 @@ class Report:
 
     @cached_property
     def family_effects(self) -> list[FamilyEffect]:
-        """The gain over the baseline per family, families with two languages at least, and the mean of families."""
+        """The gain over the baseline per family with at least two languages, and the mean over families."""
         families = self._families if self._families is not None else read_families()
         rows = []
         for task, of_task in self.tasks.items():
@@ -263,7 +265,7 @@ class Report:
         return [f"{group} ({len(self.members(task, group))})" for group in Groups.names]
 
     def coverage(self, task: str) -> str:
-        """Return how many of the paper's languages a task has, or nothing for a task that is not the paper's."""
+        """Return how many of the paper's languages a task covers; empty for a task that is not in the paper."""
         known = paper_languages().get(task)
         if not known:
             return ""
@@ -272,7 +274,7 @@ class Report:
         return f"{count} of the paper's {len(known)} languages" + (f", and {others} others" if others else "")
 
     def languages(self, task: str) -> list[tuple[str, list[Optional[float]]]]:
-        """Return ``(tag, mean over seeds of each model)`` of every language that any model has."""
+        """Return ``(tag, mean over seeds of each model)`` for every language of any model."""
         of_task, metric = self.tasks[task], self.metric(task)
         tags = sorted({tag for result in of_task for tag in result.scores})
         return [

@@ -1,18 +1,19 @@
-"""Is one model better than another: over languages, and over the seeds of fine-tuning.
+"""Tests whether one model is better than another, over languages and over seeds of fine-tuning.
 
-A fine-tuned model is shared by all languages, so its luck moves them together, and resampling languages alone would
-take that for a difference of the models. The unit of randomness of a comparison of *models* is the seed, and the
-language where the claim is about languages beyond those at hand. Three cases:
+All languages share a fine-tuned model, so a lucky seed moves all of them together. Resampling languages alone would
+mistake that for a difference between models. The unit of randomness in a comparison of *models* is the seed, and also
+the language if the claim extends to other languages. The cases:
 
-- several seeds on both sides: a two-level test. The difference of means is compared with its standard error, which has
-  the variance of seeds (within each model, Welch) and that of languages; the degrees of freedom are Satterthwaite's.
-  The interval is the same test turned round. A two-level bootstrap (seeds of each model, then languages) estimates the
-  same variances, but with four or five seeds it is too narrow: ``scripts/benchmarks/false_alarms.py`` measures both.
-- one seed on either side: nothing is known of the seeds' variance, so there is no test of the models. The interval is
-  over languages and says something about *this run* only; it is labelled so.
+- several seeds on both sides: a two-level test. The difference of means is compared with its standard error, which
+  includes the variance of seeds (within each model, Welch) and that of languages; the degrees of freedom are
+  Satterthwaite's. The interval inverts the same test. A two-level bootstrap (seeds of each model, then languages)
+  estimates the same variances, but with four or five seeds it is too narrow: ``scripts/benchmarks/false_alarms.py``
+  measures both.
+- one seed on either side: the variance of seeds is unknown, so there is no test of the models. The interval is over
+  languages, describes *this run* only, and is labelled as such.
 - no seeds at all (retrieval, where nothing is trained): a bootstrap over languages, and the claim is about languages.
-- fewer than six languages: an exact sign-flip test over languages, which cannot say less than 2 / 2**n, and no interval
-  for one language.
+- fewer than six languages: an exact sign-flip test over languages, whose p-value is at least 2 / 2**n; a single
+  language has no interval.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ import numpy as np
 RESAMPLES = 10_000
 FEW_LANGUAGES = 6
 MODELS, RUN, LANGUAGES = "models", "this run", "languages"
-"""What a p-value is about: the models, only this run's two fine-tuned models, or languages where nothing is trained."""
+"""Subject of a p-value: the models, only this run's two fine-tuned models, or languages if nothing is trained."""
 
 
 class Difference(NamedTuple):
-    """A model minus the baseline.
+    """Difference between a model and the baseline.
 
     Args:
         mean: difference of means.
         low, high: 95 % interval; ``None`` for a single language.
-        p: two-sided; ``None`` where no test is possible.
-        languages: how many.
+        p: two-sided p-value; ``None`` if no test is possible.
+        languages: number of languages.
         about: one of :data:`MODELS`, :data:`RUN`, :data:`LANGUAGES`.
-        method: of the test, in a few words.
-        adjusted: ``p`` after Holm's correction over a report; ``None`` until it is known.
+        method: short description of the test.
+        adjusted: ``p`` after Holm's correction over a report; ``None`` before the correction.
     """
 
     mean: float
@@ -52,11 +53,11 @@ class Difference(NamedTuple):
 
 
 class Resamples:
-    """Indices of resampled languages, drawn once for each number of languages.
+    """Indices of resampled languages, drawn once per number of languages.
 
     Args:
-        count: how many resamples.
-        seed: of the generator.
+        count: number of resamples.
+        seed: seed of the generator.
     """
 
     def __init__(self, count: int = RESAMPLES, seed: int = 0):
@@ -64,7 +65,8 @@ class Resamples:
         self._weights: dict[int, np.ndarray] = {}
 
     def weights(self, languages: int) -> np.ndarray:
-        """Return float32 ``(count, languages)``: how often each language is drawn, divided by their number."""
+        """Return float32 ``(count, languages)``: how often each language is drawn, divided by the number of
+        languages."""
         if languages not in self._weights:
             generator = np.random.default_rng([self.seed, languages])
             drawn = generator.multinomial(languages, np.full(languages, 1 / languages), size=self.count)
@@ -73,12 +75,12 @@ class Resamples:
 
 
 def compare(one: np.ndarray, other: np.ndarray, *, seeds: bool, resamples: Resamples) -> Difference:
-    """Return how much better ``other`` is than ``one``.
+    """Compare ``other`` with ``one``.
 
     Args:
-        one, other: float ``(languages, seeds of that model)``, rows of the same languages.
+        one, other: float ``(languages, seeds of that model)``, with the same languages as rows.
         seeds: whether columns are fine-tuning runs; retrieval has none.
-        resamples: of languages.
+        resamples: resamples of languages.
     """
     gains = other.mean(1) - one.mean(1)
     count = len(gains)
@@ -95,7 +97,7 @@ def compare(one: np.ndarray, other: np.ndarray, *, seeds: bool, resamples: Resam
         about = RUN if seeds else LANGUAGES
         low, high = _interval(gains, resamples)
         if seeds:
-            p, method = None, f"one seed, so no test of the models; {count} languages, of this run only"
+            p, method = None, f"one seed, so the models are not tested; {count} languages, this run only"
         elif count < FEW_LANGUAGES:
             p, method = sign_flip_test(gains), f"exact sign-flip test over {count} languages"
         else:
@@ -108,11 +110,11 @@ def compare(one: np.ndarray, other: np.ndarray, *, seeds: bool, resamples: Resam
 
 
 def _two_level_test(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
-    """Return p and a 95 % interval of the difference of means, with seeds and languages as sources of variance.
+    """Return p and a 95 % interval of the difference of means; seeds and languages are sources of variance.
 
-    The variance of seeds is that of each model's mean over languages, Welch's sum of both with Satterthwaite's degrees
-    of freedom. It has the noise of language x seed in it already. What languages add beyond that is estimated from
-    their gains, less the noise of language x seed in them, and not below 0.
+    The variance of seeds is that of each model's mean over languages: Welch's sum of both, with Satterthwaite's degrees
+    of freedom. It already contains the language x seed noise. The additional variance of languages is estimated from
+    their gains, minus the language x seed noise in them, and is at least 0.
     """
     from scipy.stats import t
 
@@ -139,7 +141,7 @@ def _two_level_test(one: np.ndarray, other: np.ndarray) -> tuple[float, float, f
 
 
 def _bootstrap_test(gains: np.ndarray, resamples: Resamples) -> float:
-    """Return a two-sided p by a bootstrap of studentised means under the null, ``(k + 1) / (B + 1)``."""
+    """Return a two-sided p from a bootstrap of studentised means under the null hypothesis, ``(k + 1) / (B + 1)``."""
     deviation = gains.std(ddof=1)
     mean = gains.mean()
     if deviation < 1e-12:
@@ -167,7 +169,7 @@ def sign_flip_test(gains: np.ndarray) -> float:
 
 
 def holm(values: Sequence[Optional[float]]) -> list[Optional[float]]:
-    """Return p-values after Holm's step-down correction; ``None`` stays."""
+    """Return p-values after Holm's step-down correction; ``None`` is kept."""
     order = sorted((value, place) for place, value in enumerate(values) if value is not None)
     adjusted: list[Optional[float]] = [None] * len(values)
     largest = 0.0
@@ -178,7 +180,7 @@ def holm(values: Sequence[Optional[float]]) -> list[Optional[float]]:
 
 
 def spell_p(value: Optional[float], resamples: int = RESAMPLES) -> str:
-    """Return a p-value as a table shows it; one below what resampling can tell is a bound."""
+    """Format a p-value for a table; below the resolution of resampling it is a bound."""
     if value is None:
         return "no test"
     smallest = 1 / (resamples + 1)

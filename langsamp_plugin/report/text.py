@@ -1,4 +1,4 @@
-"""A report for a terminal."""
+"""Formats a report for a terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def report_text(report: Report) -> str:
 
 
 def comparison_line(report: Report, row: Comparison) -> str:
-    """Return one comparison in a line."""
+    """Return one comparison as a line."""
     gain = row.gain
     interval = f" [{gain.low:+.2f}, {gain.high:+.2f}]" if gain.low is not None and gain.high is not None else ""
     tested = f"p = {spell_p(gain.p)}, Holm {spell_p(gain.adjusted)}, " if gain.p is not None else "no test: "
@@ -39,5 +39,5 @@ def comparison_line(report: Report, row: Comparison) -> str:
 
 
 def about(name: str) -> str:
-    """Return what a p-value is about, for a table."""
+    """Return the subject of a p-value, for a table."""
     return {MODELS: "the models", RUN: "this run only"}.get(name, "languages")

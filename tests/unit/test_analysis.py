@@ -126,9 +126,9 @@ def test_families(tmp_path):
     own.write_text("# mine\nname\tlanguage\tfamily\nGerman\tdeu\tGermanic\n\nEnglish\teng\tGermanic\n")
     assert read_families(own) == {"deu": "Germanic", "eng": "Germanic"}
     for text, message in (
-        ("deu\tGermanic\n", "must begin with a line that names the columns"),
+        ("deu\tGermanic\n", "must begin with a header of the columns"),
         ("", "must begin with a line"),
-        ("language\tfamily\ndeu\n", "line 2: 1 fields where the first line names 2"),
+        ("language\tfamily\ndeu\n", "line 2: must have 2 fields as the header, but has 1"),
         ("language\tfamily\ndeu\ta\ndeu\tb\n", "line 3: deu is b here and a above"),
     ):
         own.write_text(text)

@@ -117,7 +117,7 @@ def test_what_does_not_compare_is_said():
     other = result("other", [[1, 1]] * 4, settings={"lr": 1e-4}, source="deu_Latn", provenance={"data_hash": "y"})
     notes = "\n".join(report_notes(Report([ONE, other])))
     assert "\u26a0 SIB200: the models were not run with the same settings" in notes
-    assert "not scored on the same data" in notes
+    assert "scored on different data" in notes
     assert not report_notes(Report([ONE, TWO]))
     with pytest.raises(ValueError, match="2 results of base_line on sib200: evaluate with --name"):
         Report([ONE, ONE])

@@ -56,7 +56,7 @@ def test_one_seed_tests_no_model():
     generator = np.random.default_rng(1)
     one = generator.normal(60, 10, (50, 1))
     found = compare(one, one + 3 + generator.normal(0, 1, (50, 1)), seeds=True, resamples=Resamples())
-    assert found.p is None and found.about == "this run" and "of this run only" in found.method
+    assert found.p is None and found.about == "this run" and "this run only" in found.method
     assert found.low < 3 < found.high
     assert compare(one, np.hstack([one, one]), seeds=True, resamples=Resamples()).p is None
 

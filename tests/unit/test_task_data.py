@@ -55,7 +55,7 @@ def test_bibles_have_comments_and_verses_without_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("no tab here", "line 2.*id<tab>text"), ("a\tagain", "line 2.*id of its own")]
+    ("line", "message"), [("no tab here", "line 2.*id<tab>text"), ("a\tagain", "line 2.*a unique id")]
 )
 def test_malformed_aligned_files(tmp_path, line, message):
     write(tmp_path / "eng_Latn.txt", f"a\ttext\n{line}\n")

@@ -1,1 +1,1 @@
-"""Evaluation data in the layouts that people have on disk: a reader per layout."""
+"""Readers of evaluation data, one per layout."""

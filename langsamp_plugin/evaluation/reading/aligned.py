@@ -1,4 +1,4 @@
-"""Parallel sentences: Bible verses by id, and pairs of files whose lines correspond."""
+"""Reads parallel sentences: verses joined by id, and pairs of files aligned by line."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class Pairs(NamedTuple):
     other: list[str]
 
     def evenly(self, most: int) -> Pairs:
-        """Return at most ``most`` pairs, drawn evenly over their order; 0 returns all."""
+        """Return at most ``most`` pairs, evenly spaced; 0 returns all."""
         rows = evenly_spaced(len(self.other), most)
         return self if rows is None else Pairs([self.english[row] for row in rows], [self.other[row] for row in rows])
 
 
 class PairData(NamedTuple):
-    """What a reader found.
+    """Result of a reader.
 
     Args:
-        pairs: of each language.
+        pairs: the pairs of each language.
         left_out: languages or files that cannot be used, and why.
-        notes: what a reader of the scores should know.
+        notes: notes for readers of the scores.
     """
 
     pairs: dict[LangScript, Pairs]
@@ -41,7 +41,7 @@ class PairData(NamedTuple):
 
 
 def evenly_spaced(count: int, most: int) -> Optional[list[int]]:
-    """Return ``most`` row numbers evenly spread over ``count``, or ``None`` where all rows stay."""
+    """Return ``most`` row numbers evenly spaced over ``count``, or ``None`` if all rows are kept."""
     if not most or most >= count:
         return None
     return [number * count // most for number in range(most)]
@@ -54,7 +54,7 @@ def read_aligned(path: PathLike) -> tuple[dict[str, str], int]:
         The text of each id, and how many lines without text were skipped.
 
     Raises:
-        ValueError: a line has no tab or an id comes twice; the message names file and line.
+        ValueError: a line has no tab or an id occurs twice; the message names file and line.
     """
     sentences: dict[str, str] = {}
     empty = 0
@@ -64,7 +64,7 @@ def read_aligned(path: PathLike) -> tuple[dict[str, str], int]:
         name, tab, text = line.partition("\t")
         name, text = clean(name), clean(text)
         if not tab or name in sentences:
-            raise ValueError(f"{path}, line {number}: must be id<tab>text with an id of its own, but is {line[:60]!r}")
+            raise ValueError(f"{path}, line {number}: must be id<tab>text with a unique id, but is {line[:60]!r}")
         if text:
             sentences[name] = text
         else:
@@ -76,7 +76,7 @@ def read_verses(folder: Path) -> PairData:
     """Read SR-B's layouts: ``<tag>.txt`` joined with English by id, or ``bible.<tag>-eng_Latn.{<tag>,eng_Latn}``.
 
     Raises:
-        FileNotFoundError: there is no English file.
+        FileNotFoundError: the English file is missing.
         ValueError: the English file is malformed.
     """
     prefix = "bible."
@@ -105,10 +105,10 @@ def read_verses(folder: Path) -> PairData:
 
 
 def read_tatoeba(folder: Path) -> PairData:
-    """Read SR-T's layout; the script of a code is the one that the language is usually written in, or ``index.tsv``'s.
+    """Read SR-T's layout; the script of a code is the language's usual one, unless ``index.tsv`` names another.
 
     Raises:
-        FileNotFoundError: there are no such files.
+        FileNotFoundError: the folder has no such files.
         ValueError: ``index.tsv`` is malformed.
     """
     return read_parallel_files(folder, "tatoeba.")
@@ -118,7 +118,7 @@ def read_flores(folder: Path) -> PairData:
     """Read FLORES' layout: a file per language, ``<tag>.dev`` and ``<tag>.devtest``, also below ``devtest/``.
 
     Raises:
-        FileNotFoundError: there is no English file.
+        FileNotFoundError: the English file is missing.
     """
     folder = folder / "devtest" if (folder / "devtest").is_dir() else folder
     pattern = next((f"*.{part}" for part in ("devtest", "dev") if any(folder.glob(f"*.{part}"))), "*.txt")
@@ -138,7 +138,7 @@ def read_parallel_files(folder: Path, prefix: str) -> PairData:
     """Read pairs of files, ``<prefix><code>-<eng>.<code>`` and ``<prefix><code>-<eng>.<eng>``, line by line.
 
     Args:
-        folder: where; ``index.tsv`` in it may say which tag a code means.
+        folder: folder of the files; its ``index.tsv`` may map codes to tags.
         prefix: ``tatoeba.`` or ``bible.``.
     """
     index = _read_index(folder / "index.tsv")
@@ -175,16 +175,16 @@ def read_parallel_files(folder: Path, prefix: str) -> PairData:
 def _add_parallel(
     pairs: dict[LangScript, Pairs], left_out: dict[str, str], tag: LangScript, english: Path, other: Path
 ) -> None:
-    """Read two files whose lines correspond; what is wrong with them is listed."""
+    """Read two files aligned by line and list their problems."""
     try:
-        # Lines count, so empty ones must stay until both sides are read.
+        # Files are aligned by line number, so empty lines must stay until both sides are read.
         sides = [[clean(line) for line in all_lines(path)] for path in (english, other)]
     except ValueError as error:
         left_out[str(tag)] = str(error)
         return
     if len(sides[0]) != len(sides[1]):
         left_out[str(tag)] = (
-            f"{other} has {len(sides[1])} lines, but {english.name} {len(sides[0])}: they must be parallel"
+            f"{other} must have as many lines as {english.name} ({len(sides[0])}), but has {len(sides[1])}"
         )
     elif not any(sides[0]):
         left_out[str(tag)] = f"{english} is empty"
@@ -208,7 +208,7 @@ def texts_by_id(path: Path, id_columns: Iterable[str]) -> dict[str, str]:
     """Read a TSV with an id column and a column ``text``.
 
     Raises:
-        ValueError: a column is missing or an id comes twice.
+        ValueError: a column is missing or an id occurs twice.
     """
     rows = read_columns(path, ("text",))
     column = next((name for name in id_columns if name in rows[0]), None)
@@ -216,7 +216,5 @@ def texts_by_id(path: Path, id_columns: Iterable[str]) -> dict[str, str]:
         raise ValueError(f"{path} must have a column {' or '.join(id_columns)} and a column text")
     sentences = {row[column]: unquoted(row["text"]) for row in rows}
     if len(sentences) < len(rows):
-        raise ValueError(
-            f"{path} has {len(rows)} sentences, but only {len(sentences)} different ids: each needs its own"
-        )
+        raise ValueError(f"{path} must have unique ids, but has {len(rows)} sentences and only {len(sentences)} ids")
     return sentences

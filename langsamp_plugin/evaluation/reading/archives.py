@@ -1,4 +1,4 @@
-"""Where a task's files lie; an archive is unpacked once."""
+"""Locates a task's files and unpacks archives once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from langsamp_plugin.evaluation.tasks import Task
 
 
 def task_folder(task: Task, data: PathLike, unpacked: PathLike) -> Path:
-    """Return where a task's files lie: ``<data>/<task>``, or ``data`` itself; an archive in it is unpacked once.
+    """Return the folder of a task's files: ``<data>/<task>``, or ``data`` itself; an archive in it is unpacked once.
 
     Args:
         task: the task.
-        data: what the user named.
-        unpacked: a folder for what comes out of an archive.
+        data: the folder that the user named.
+        unpacked: folder to unpack archives into.
 
     Raises:
-        FileNotFoundError: there is nothing.
+        FileNotFoundError: the folder is missing.
         ValueError: the archive is damaged.
     """
     data = Path(data)
@@ -42,14 +42,12 @@ def task_folder(task: Task, data: PathLike, unpacked: PathLike) -> Path:
         except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise ValueError(
-                f"{archives[0]} is damaged, cut off or not to be trusted, get it again: {error}"
-            ) from error
+            raise ValueError(f"{archives[0]} is damaged, cut off or unsafe, download it again: {error}") from error
     return target / task.name if (target / task.name).is_dir() else target
 
 
 def _files_and_folders_only(member: tarfile.TarInfo, folder: str) -> Optional[tarfile.TarInfo]:
-    """Let files and folders inside the target out of an archive, and no links, through which others could leave it."""
+    """Allow only files and folders inside the target; links could lead outside."""
     if not (member.isreg() or member.isdir()):
         raise tarfile.ReadError(f"{member.name!r} in it is neither a file nor a folder")
     return tarfile.data_filter(member, folder)

@@ -1,4 +1,4 @@
-"""Belebele's layout: ``<tag>.jsonl`` with a passage and a question a line, parallel over languages."""
+"""Reads Belebele's layout: ``<tag>.jsonl`` with one passage and question per line, parallel across languages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PASSAGE, LINK, NUMBER = "flores_passage", "link", "question_number"
 
 
 def read_passages(path: Path) -> dict[str, str]:
-    """Return the passage of each question's place; repeated passages of one link stand once.
+    """Return the passages by link and number; repeated passages of one link are kept once.
 
     Raises:
         ValueError: a line is not an object with ``link`` and ``flores_passage``; the message names file and line.
@@ -30,7 +30,7 @@ def read_passages(path: Path) -> dict[str, str]:
             raise ValueError(
                 f"{path}, line {number}: must be an object with {LINK} and {PASSAGE}: {error!r}"
             ) from error
-        # Several passages come from one page, in the same order in every language.
+        # A page can have several passages, in the same order in every language.
         known = [key for key in passages if key.startswith(f"{link}#")]
         if passage and not any(passages[key] == passage for key in known):
             passages[f"{link}#{len(known)}"] = passage
@@ -38,10 +38,10 @@ def read_passages(path: Path) -> dict[str, str]:
 
 
 def read_belebele(folder: Path) -> PairData:
-    """Read the passages of every language, joined with English by their page.
+    """Read the passages of every language, joined with English by page.
 
     Raises:
-        FileNotFoundError: there is no English file.
+        FileNotFoundError: the English file is missing.
         ValueError: the English file is malformed.
     """
     files, left_out = tagged_files(folder, "*.jsonl")

@@ -1,4 +1,4 @@
-"""Classified sentences: a TSV or CSV of id, label and text."""
+"""Reads classified sentences: a TSV or CSV of id, label and text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ID_COLUMNS = ("index_id", "id", "index", "verse_id", "")
 
 
 def read_classified(path: PathLike) -> Labelled:
-    """Read sentences with a label each; columns go by name where the first line names them, and else id, label, text.
+    """Read labelled sentences; a header names the columns, without one they are id, label, text.
 
-    Quoting is CSV's: ``"He said ""no""."`` is ``He said "no".``
+    Quoting follows CSV: ``"He said ""no""."`` is ``He said "no".``
 
     Raises:
         ValueError: a line has too few columns, or a header does not say where label and text are; the message names
@@ -36,8 +36,10 @@ def read_classified(path: PathLike) -> Labelled:
             )
         if len(fields) > (len(rows[0][1]) if columns else 3):
             raise ValueError(
-                f"{path}, line {number}: {len(fields)} columns, which is more than "
-                + ("the first line names" if columns else "id, label and text: name them in a first line")
+                f"{path}, line {number}: must have no more columns than "
+                + ("the header" if columns else "id, label and text")
+                + f", but has {len(fields)}"
+                + ("" if columns else ": add a header")
             )
         label, text = fields[label_column].strip(), fields[text_column].strip()
         if not label or not text:
@@ -48,12 +50,12 @@ def read_classified(path: PathLike) -> Labelled:
 
 
 def header_columns(fields: list[str], path: PathLike) -> Optional[tuple[int, int]]:
-    """Return the columns of label and text, or ``None`` where the line is not a header.
+    """Return the columns of label and text, or ``None`` if the line is not a header.
 
     A header is a line with the name of a label column or of a text column and no field that is longer than a name.
 
     Raises:
-        ValueError: it names only one of them.
+        ValueError: the header names only one of them.
     """
     names = [field.strip().lower() for field in fields]
     label = [place for name in LABEL_COLUMNS for place, other in enumerate(names) if other == name]

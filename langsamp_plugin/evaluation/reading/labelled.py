@@ -1,4 +1,4 @@
-"""Labelled sentences and words: where the files of each language lie."""
+"""Locates the files of labelled sentences and words of each language."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ Files = dict[LangScript, dict[str, Path]]
 
 
 class Labelled(NamedTuple):
-    """Sentences with a label each, or words with a label each.
+    """Labelled sentences, or sentences of labelled words.
 
     Args:
-        texts: the sentences: ``str``, or a list of words.
-        labels: a label per sentence, or a list with one per word.
+        texts: the sentences, each a ``str`` or a list of words.
+        labels: one label per sentence, or a list with one per word.
     """
 
     texts: list[Any]
     labels: list[Any]
 
     def evenly(self, limit: int) -> Labelled:
-        """Return at most ``limit`` sentences, evenly spread: files are often sorted by label. 0 returns all."""
+        """Return at most ``limit`` sentences, evenly spaced, because files are often sorted by label; 0 returns all."""
         rows = evenly_spaced(len(self.texts), limit)
         return self if rows is None else Labelled([self.texts[row] for row in rows], [self.labels[row] for row in rows])
 
 
 def find_labelled(folder: Path, wikipedia: bool = False) -> tuple[Files, dict[str, str]]:
-    """Find ``<tag>/{train,dev,test}``, ``<split>-<tag>`` and ``<tag>_<split>``, with or without an ending.
+    """Find ``<tag>/{train,dev,test}``, ``<split>-<tag>`` and ``<tag>_<split>``, with or without an extension.
 
     Args:
-        folder: of the task.
-        wikipedia: names are codes of Wikipedias, as WikiANN's.
+        folder: folder of the task.
+        wikipedia: names are codes of Wikipedias, as in WikiANN.
 
     Returns:
-        The files of each language, and what is left out, with the reason.
+        The files of each language, and those left out, with the reason.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no file was found.
     """
     found: Files = {}
     left_out: dict[str, str] = {}
@@ -61,12 +61,12 @@ def find_labelled(folder: Path, wikipedia: bool = False) -> tuple[Files, dict[st
                 found.setdefault(tag, {}).setdefault(split, file)
             elif name.startswith(tag.language) and not origin[tag].startswith(tag.language):
                 left_out[origin[tag]] = (
-                    f"{origin[tag]} means {tag}, as {path} does, which is scored: rename one of them"
+                    f"{origin[tag]} means {tag}, as {path} does, which is used instead: rename one of them"
                 )
                 origin[tag] = name
                 found[tag] = {split: file}
             else:
-                left_out[name] = f"{path} means {tag}, as {origin[tag]} does, which is scored: rename one of them"
+                left_out[name] = f"{path} means {tag}, as {origin[tag]} does, which is used instead: rename one of them"
     if not found:
         reasons = "; ".join(list(left_out.values())[:3])
         raise FileNotFoundError(

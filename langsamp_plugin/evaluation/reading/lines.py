@@ -1,4 +1,4 @@
-"""Lines and columns of evaluation files: UTF-8 with or without a byte-order mark, and no line end but LF and CRLF."""
+"""Reads lines and columns of evaluation files: UTF-8, optional byte-order mark, lines ending in LF or CRLF only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ LARGEST_FIELD = 1 << 27
 
 
 def all_lines(path: PathLike) -> list[str]:
-    """Return the lines of a file; empty ones stay, a byte-order mark goes, and a bare CR is part of its line.
+    """Return the lines of a file; empty lines are kept, a byte-order mark is removed, and a bare CR is part of its
+    line.
 
     Raises:
         ValueError: the file is not UTF-8.
@@ -24,7 +25,7 @@ def all_lines(path: PathLike) -> list[str]:
 
 
 def read_text(path: PathLike) -> str:
-    """Return the text of a file, a byte-order mark removed and line ends as they are.
+    """Return the text of a file without a byte-order mark; line ends are unchanged.
 
     Raises:
         ValueError: the file is not UTF-8.
@@ -36,14 +37,14 @@ def read_text(path: PathLike) -> str:
 
 
 def read_columns(path: PathLike, wanted: Sequence[str]) -> list[dict[str, str]]:
-    """Read a TSV with a header line, without quotes.
+    """Read a TSV with a header line and without quoting.
 
     Args:
         path: the file.
-        wanted: columns that it must have.
+        wanted: required columns.
 
     Returns:
-        A row per line, at least one.
+        One row per line, at least one.
 
     Raises:
         ValueError: the file is not UTF-8, lacks a column or lines, or a line has too few fields; the message names
@@ -57,19 +58,21 @@ def read_columns(path: PathLike, wanted: Sequence[str]) -> list[dict[str, str]]:
     for number, line in enumerate(lines[1:], 2):
         fields = line.split("\t")
         if len(fields) < len(header):
-            raise ValueError(f"{path}, line {number}: {len(fields)} fields where the first line names {len(header)}")
+            raise ValueError(
+                f"{path}, line {number}: must have {len(header)} fields as the header, but has {len(fields)}"
+            )
         rows.append(dict(zip(header, fields)))
     return rows
 
 
 def quoted_rows(path: PathLike) -> list[tuple[int, list[str]]]:
-    """Read a TSV that was written with CSV's quoting, as pandas writes it.
+    """Read a TSV with CSV quoting, as pandas writes it.
 
-    ``"He said ""no""."`` is read as ``He said "no".`` A field is quoted only where its quotes are closed before the
-    next tab or line end; a quote mark anywhere else is text, so that files written without quoting keep theirs.
+    ``"He said ""no""."`` is read as ``He said "no".`` A field is quoted only if its quotes close before the next tab or
+    line end. Any other quotation mark is text, so files written without quoting keep theirs.
 
     Returns:
-        The number of the line that each row begins in, and its fields; rows without text are left out.
+        The line number at which each row begins, and its fields; rows without text are omitted.
     """
     rows = []
     for number, line in enumerate(all_lines(path), 1):
@@ -79,7 +82,7 @@ def quoted_rows(path: PathLike) -> list[tuple[int, list[str]]]:
 
 
 def unquoted(field: str) -> str:
-    """Return a field without CSV's quotes where it is completely enclosed in them and those inside are doubled."""
+    """Return a field without CSV quotes if it is enclosed in them and inner quotes are doubled."""
     if len(field) < 2 or field[0] != '"' or field[-1] != '"':
         return field
     inside = field[1:-1]
@@ -87,7 +90,7 @@ def unquoted(field: str) -> str:
 
 
 def csv_rows(path: PathLike) -> list[tuple[int, list[str]]]:
-    """Read a CSV with commas; line numbers and fields as :func:`quoted_rows`."""
+    """Read a comma-separated CSV; line numbers and fields as in :func:`quoted_rows`."""
     previous = csv.field_size_limit(LARGEST_FIELD)
     try:
         reader = csv.reader(io.StringIO(read_text(path), newline=""))

@@ -1,4 +1,4 @@
-"""Which language a file or folder is of, by the names that publishers use."""
+"""Determines the language of a file or folder from the names that publishers use."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ WIKIPEDIA_CODES = {
     "nrm": "nrf_Latn", "roa-rup": "rup_Latn", "roa-tara": "nap_Latn", "sh": "hbs_Latn", "zh-classical": "lzh_Hani",
     "zh-min-nan": "nan_Latn", "zh-yue": "yue_Hani", "eml_Latn": "egl_Latn",
 }  # fmt: skip
-"""Names of Wikipedias that are not the code of their language (List of Wikipedias), as in WikiANN."""
+"""Names of Wikipedias that differ from the code of their language (List of Wikipedias), as in WikiANN."""
 
-NOT_A_LANGUAGE = {"simple": "simple English is not a language of its own"}
+NOT_A_LANGUAGE = {"simple": "simple English is not a separate language"}
 
 PAPER_NAMES = {"ner": {"als_Latn": "gsw_Latn", "eml_Latn": "egl_Latn"}}
-"""Tags of the published lists under which WikiANN's Alemannic and Emilian stand there."""
+"""Tags of WikiANN's Alemannic and Emilian in the published lists."""
 
 
 def tag_of(name: str, wikipedia: bool = False) -> LangScript:
-    """Return the tag that a file's or folder's name means.
+    """Return the tag that the name of a file or folder means.
 
     Args:
         name: such as ``deu_Latn``, ``de`` or ``zh-min-nan``.
-        wikipedia: read the codes of Wikipedias, as WikiANN's folders have them.
+        wikipedia: read codes of Wikipedias, as used by WikiANN.
 
     Raises:
-        ValueError: the name means no language.
+        ValueError: the name is not a language.
     """
     if wikipedia and name in NOT_A_LANGUAGE:
         raise ValueError(f"{name!r}: {NOT_A_LANGUAGE[name]}")
@@ -40,7 +40,8 @@ def tag_of(name: str, wikipedia: bool = False) -> LangScript:
 
 
 def task_tag(name: str) -> LangScript:
-    """Return the tag of a task's language; zho_Hans and zho_Hant, which train one row, are two languages of a task."""
+    """Return the tag of a task's language; zho_Hans and zho_Hant stay separate here although they share one row of the
+    table."""
     try:
         return LangScript.parse(name)
     except ValueError:
@@ -51,12 +52,12 @@ def tagged_files(folder: Path, pattern: str, suffix: str = "") -> tuple[dict[Lan
     """Find the files that are named after a language.
 
     Args:
-        folder: where.
-        pattern: of the names, such as ``*.txt``.
-        suffix: what follows the language in the stem.
+        folder: the folder to search.
+        pattern: pattern of the names, such as ``*.txt``.
+        suffix: the part of the stem after the language.
 
     Returns:
-        The file of each language, and what is left out, with the reason.
+        The file of each language, and those left out, with the reason.
     """
     found: dict[LangScript, Path] = {}
     left_out: dict[str, str] = {}
@@ -72,7 +73,7 @@ def tagged_files(folder: Path, pattern: str, suffix: str = "") -> tuple[dict[Lan
 
 
 def keep_one(found: dict[LangScript, Path], left_out: dict[str, str], tag: LangScript, path: Path, name: str) -> None:
-    """Take a path for a language; of two for one language the one that is named after its own code stays."""
+    """Assign a path to a language; of two paths for one language, the one named after its own code wins."""
     if tag not in found:
         found[tag] = path
         return
@@ -80,14 +81,14 @@ def keep_one(found: dict[LangScript, Path], left_out: dict[str, str], tag: LangS
     own = bool(re.match(rf"{tag.language}\b|{tag.language}_", name))
     kept, dropped = (path, other) if own else (other, path)
     found[tag] = kept
-    left_out[dropped.name] = f"{dropped} means {tag}, as {kept} does, which is scored: rename one of them"
+    left_out[dropped.name] = f"{dropped} means {tag}, as {kept} does, which is used instead: rename one of them"
 
 
 def select_tags(tags: Iterable[LangScript], langs: Iterable[str], where: Path) -> tuple[list[LangScript], list[str]]:
-    """Return the tags that are wanted, sorted, and those that are not there; empty ``langs`` wants all.
+    """Return the sorted tags to use, and those that are missing; empty ``langs`` takes all.
 
     Raises:
-        FileNotFoundError: none of those that are wanted is there.
+        FileNotFoundError: all of ``langs`` are missing.
     """
     there = sorted(tags)
     wanted = sorted({task_tag(lang) for lang in langs})

@@ -1,4 +1,4 @@
-"""Tagged words: a token and its label a line, or CoNLL-U."""
+"""Reads tagged words: one token and label per line, or CoNLL-U."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ WORD_ID = re.compile(r"\d+(-\d+|\.\d+)?")
 
 
 def read_tagged(path: PathLike) -> Labelled:
-    """Read tagged words with a blank line between sentences.
+    """Read tagged words; blank lines separate sentences.
 
-    A line is a token and its label, parted by a tab or a space, or the ten tab-separated columns of CoNLL-U, of which
-    FORM and UPOS count; its comments, ranges (``1-2``) and empty nodes (``1.1``) are skipped. WikiANN's language before
-    each token (``de:``) is removed. Lines without a token (`` O``) are skipped.
+    A line has a token and its label, separated by a tab or a space, or the ten tab-separated columns of CoNLL-U. Of
+    CoNLL-U, FORM and UPOS are used; comments, ranges (``1-2``) and empty nodes (``1.1``) are skipped. WikiANN's
+    language before each token (``de:``) is removed. Lines without a token (`` O``) are skipped.
 
     Raises:
-        ValueError: a line has another number of columns, or the labels are neither BIO, UPOS nor a plain set of tags;
+        ValueError: a line has the wrong number of columns, or the labels are neither BIO, UPOS nor a plain set of tags;
             the message names file and line.
     """
     lines = all_lines(path)
@@ -89,7 +89,7 @@ def _word_and_label(line: str, path: PathLike, number: int) -> Optional[tuple[st
     if len(fields) == 1 and line[:1] in (" ", "\t"):
         return None
     if len(fields) != 2 or not fields[1]:
-        known = "; CoNLL-2003 has four columns, of which the first and the last are wanted" if len(fields) == 4 else ""
+        known = "; of CoNLL-2003's four columns keep the first and the last" if len(fields) == 4 else ""
         raise ValueError(f"{path}, line {number}: must be a token and its label, but is {line[:60]!r}{known}")
     return fields[0], fields[1]
 
@@ -98,14 +98,15 @@ def check_labels(first_line: dict[str, int], path: PathLike) -> None:
     """Refuse a set of labels that mixes BIO with anything else.
 
     Raises:
-        ValueError: some labels are BIO and others are not; a line of the latter is named.
+        ValueError: some labels are BIO and others are not; the message names a line of the latter.
     """
     spans = [label for label in first_line if BIO.fullmatch(label)]
     odd = [label for label in first_line if not BIO.fullmatch(label)]
     if any(label != "O" for label in spans) and odd:
         label = min(odd, key=lambda label: first_line[label])
         raise ValueError(
-            f"{path}, line {first_line[label]}: label {label!r} is not O, B-... or I-..., as the others of the file are"
+            f"{path}, line {first_line[label]}: label {label!r} is not O, B-... or I-..., as the other labels of the "
+            "file"
         )
     numeric = [label for label in odd if not any(letter.isalpha() or letter == "_" for letter in label)]
     if numeric:
@@ -116,10 +117,9 @@ def check_labels(first_line: dict[str, int], path: PathLike) -> None:
 
 
 def without_language(texts: list[list[str]]) -> list[list[str]]:
-    """Remove the language that WikiANN writes before every token (``de:``, ``zh-yue:``).
+    """Remove the language prefix that WikiANN writes before every token (``de:``, ``zh-yue:``).
 
-    It is taken for one where at least 90 % of the tokens have the same prefix: single lines without it stay as they
-    are.
+    A prefix counts as a language if at least 90 % of the tokens have it; lines without it are unchanged.
     """
     prefixes: dict[str, int] = {}
     total = 0
