@@ -4,7 +4,7 @@ Importing the package registers its model, task, criterion and optimizer whereve
 so that ``fairseq-train --user-dir`` finds them. The ``langsamp`` command skips that: it would
 spend seconds on importing fairseq before it could print its help.
 
-Where to begin, in the order of the data's way:
+Where to start, in the order in which data flows:
 
 - the tag of a text and the tables of codes: :mod:`langsamp_plugin.lang_script`
 - raw text: :mod:`langsamp_plugin.corpus`; vocabularies: :mod:`langsamp_plugin.vocabulary`
@@ -13,10 +13,10 @@ Where to begin, in the order of the data's way:
 - the two tables: :mod:`langsamp_plugin.modules.tag_embedding`; the loss: :mod:`langsamp_plugin.modules.head_loss`; the
   model, in the order of its tensors: :mod:`langsamp_plugin.models.langsamp_roberta`
 - checkpoints: :mod:`langsamp_plugin.checkpoint`; to Hugging Face and back: :mod:`langsamp_plugin.convert`
-- a masked LM for ``transformers`` that knows the language: :mod:`langsamp_plugin.hf`
+- a masked LM for ``transformers`` that uses the language: :mod:`langsamp_plugin.hf`
 - the same on Megatron-Core: :mod:`langsamp_plugin.megatron.model`, :mod:`langsamp_plugin.megatron.import_model`
 - zero-shot evaluation: :mod:`langsamp_plugin.evaluation.tasks`, :mod:`langsamp_plugin.evaluation.run`; its tables:
-  :mod:`langsamp_plugin.report`; what the model's tables know: :mod:`langsamp_plugin.analysis`
+  :mod:`langsamp_plugin.report`; analyses of the tables: :mod:`langsamp_plugin.analysis`
 - the ``langsamp`` command: :mod:`langsamp_plugin.cli`, :mod:`langsamp_plugin.commands`
 """
 
@@ -33,7 +33,7 @@ def register() -> None:
     Idempotent. Called on import where fairseq is installed; call it yourself where the ``langsamp``
     command's own process needs fairseq.
     """
-    # All registries are imported here and not left to fairseq's scan of tasks/ and models/:
+    # Import all registries here instead of relying on fairseq's scan of tasks/ and models/:
     # that scan is skipped when the package was already imported under another path.
     from langsamp_plugin import criterions, models, optim, tasks, training  # noqa: F401
     from langsamp_plugin.checkpoint.loading import allow_fairseq_checkpoints
@@ -43,6 +43,6 @@ def register() -> None:
 
 
 if started_as_command():
-    end_at_once()  # from here on, as the imports that follow take seconds; the command itself cleans up first
+    end_at_once()  # the imports below take seconds; after them, the command itself handles signals and cleans up
 elif importlib.util.find_spec("fairseq") is not None:
     register()

@@ -1,4 +1,4 @@
-"""Writing files and folders so that a reader, or a killed job's successor, never sees half of one."""
+"""Writes files and folders atomically: readers and later jobs never see a partial one."""
 
 import json
 import os
@@ -23,15 +23,14 @@ __all__ = ["PathLike", "atomic_folder", "atomic_write", "read_record", "replacea
 
 
 def read_record(path: PathLike, fields: Sequence[str]) -> Optional[dict[str, Any]]:
-    """Read the JSON object that finished work left, to resume after it.
+    """Read the JSON object that finished work has written, for resuming.
 
     Args:
         path: where it is stored.
-        fields: what it must have.
+        fields: required fields.
 
     Returns:
-        The object; ``None`` where there is none or a crash of the machine left something else, as the work is then to
-        be done again.
+        The object; ``None`` if it is missing or damaged (by a crash of the machine), so the work must be repeated.
     """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -42,17 +41,17 @@ def read_record(path: PathLike, fields: Sequence[str]) -> Optional[dict[str, Any
 
 @contextmanager
 def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator[IO[Any]]:
-    """Open a file next to ``path`` that takes its place only when the block ends without an error.
+    """Open a file next to ``path`` that replaces it only if the block ends without an error.
 
-    Where ``path`` is a link, the file that it leads to is replaced.
+    If ``path`` is a link, its target is replaced.
 
     Args:
-        path: the final name; its folder is made if it is missing.
+        path: the final name; its folder is created if missing.
         mode: ``"w"`` (UTF-8, LF) or ``"wb"``.
-        sync: wait until the disk has it, so that it also outlives a crash of the machine.
+        sync: wait until it is on disk, so that it survives a crash of the machine.
 
     Raises:
-        StorageError: the disk is full or the folder not writable; ``path`` is then what it was before.
+        StorageError: the disk is full or the folder is not writable; ``path`` is unchanged.
     """
     path = resolve(path)
     with writing(path, any_error=True):
@@ -66,7 +65,7 @@ def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator
             stream.flush()
             if sync:
                 os.fsync(stream.fileno())
-            # Before it is closed, which ends its lock: from then on it would count as a leftover.
+            # Before closing the file, which releases its lock: it would then count as a leftover.
             with writing(path, any_error=True):
                 os.replace(beside, path)
     finally:
@@ -75,24 +74,24 @@ def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator
 
 @contextmanager
 def replaceable_folder(path: PathLike, marker: str = "", overwrite: Optional[bool] = None) -> Iterator[Path]:
-    """Hold a folder that will be replaced, from before the work: enter it first, :func:`atomic_folder` later.
+    """Reserve a folder that will be replaced, before the work; :func:`atomic_folder` follows later.
 
-    Tries that the place can be written and is not somebody else's, follows links, removes what killed runs left, and
-    puts an old folder back whose replacement was cut short.
+    Checks that the place is writable and may be replaced, follows links, removes leftovers of killed runs, and restores
+    an old folder whose replacement was interrupted.
 
     Args:
         path: the final name.
-        marker: a name that every folder of this kind has in it; a folder without it is another kind's and is kept. The
-            empty string leaves all such checks to the caller.
-        overwrite: ``None`` replaces every folder of this kind: for caches, which nobody else writes into. ``False``
-            only one that was written here with ``False`` or ``True``, and to which nothing was added and in which
-            nothing was changed since. ``True`` any of this kind; it is what a command's ``--overwrite`` says.
+        marker: a file that every folder of this kind contains; a folder without it is of another kind and is kept. The
+            empty string leaves such checks to the caller.
+        overwrite: ``None`` replaces every folder of this kind, for caches that no other program writes into. ``False``
+            replaces only a folder that was written here with ``False`` or ``True`` and is unchanged since then.
+            ``True`` replaces any folder of this kind; it is a command's ``--overwrite``.
 
     Yields:
         The path with links followed.
 
     Raises:
-        ValueError: ``path`` is a file, or a folder that is not to be replaced.
+        ValueError: ``path`` is a file, or a folder that must not be replaced.
         InUseError: another run is writing it.
         StorageError: the place cannot be written.
     """
@@ -108,7 +107,7 @@ def replaceable_folder(path: PathLike, marker: str = "", overwrite: Optional[boo
             inside = path
             for old in reversed(leftover_folders(path, "old")):
                 if not path.exists():
-                    os.replace(old, path)  # a kill came between the two renames
+                    os.replace(old, path)  # the process was killed between the two renames
         for kind in ("tmp", "old"):
             for left in leftover_folders(inside, kind):
                 shutil.rmtree(left, ignore_errors=True)
@@ -122,13 +121,13 @@ def replaceable_folder(path: PathLike, marker: str = "", overwrite: Optional[boo
 def atomic_folder(
     path: PathLike, marker: str, overwrite: Optional[bool] = None, *, contents: bool = True
 ) -> Iterator[Path]:
-    """Yield a new folder next to ``path`` that replaces it only when the block ends without an error.
+    """Yield a new folder next to ``path`` that replaces it only if the block ends without an error.
 
-    What may be replaced is told by ``overwrite``; where it is not ``None`` the folder gets a ``.written.json`` with its
-    files and their hashes. A mount point, and the folder that the process is in, are not replaced but get the new files
-    in one go after all of them are written.
+    ``overwrite`` determines what may be replaced; unless it is ``None``, the folder gets a ``.written.json`` with its
+    files and their hashes. A mount point and the current working directory cannot be replaced; the new files are moved
+    into them after all are written.
 
-    Usage in a command that works for a while, so that what is wrong with ``--out`` is said first::
+    Usage in a command that takes a while, so that problems with ``--out`` are reported first::
 
         with replaceable_folder(out, "config.json", overwrite):
             ...  # the work
@@ -136,7 +135,8 @@ def atomic_folder(
                 ...  # write into folder
 
     Args:
-        path, marker, overwrite: as of :func:`replaceable_folder`, which it does by itself where the caller has not.
+        path, marker, overwrite: as for :func:`replaceable_folder`, which is entered automatically if the caller has not
+            done so.
         contents: remember the files' contents; without it only their names, where hashing would take longer than the
             work.
 
@@ -158,7 +158,7 @@ def atomic_folder(
                     _refill(path, beside, old)
                 else:
                     _swap(path, beside, old)
-        except StorageError as error:  # of a file inside: nobody knows the hidden name
+        except StorageError as error:  # about a file inside: users do not know the hidden name
             raise StorageError(error.number, error.path.replace(str(beside), str(path)), error.detail) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
@@ -167,10 +167,10 @@ def atomic_folder(
 
 
 def _check_replaceable(path: Path, given: PathLike, marker: str, overwrite: Optional[bool]) -> None:
-    """Raise ``ValueError`` unless a place is free, or its folder may be replaced."""
+    """Raise ``ValueError`` unless the place is free or its folder may be replaced."""
     remedy = "choose another --out or remove it"
     if path.is_file():
-        raise ValueError(f"{given} must be a folder or new, but is a file: {remedy}")
+        raise ValueError(f"{given} must be a folder or not exist, but is a file: {remedy}")
     if not path.is_dir():
         return
     there = [name for name in os.listdir(path) if name != LOCK]
@@ -178,7 +178,7 @@ def _check_replaceable(path: Path, given: PathLike, marker: str, overwrite: Opti
         return
     manifest = Manifest.load(path)
     if marker not in there and not (manifest is not None and manifest.unfinished):
-        raise ValueError(f"{given} exists and has no {marker} in it, so it is not replaced: {remedy}")
+        raise ValueError(f"{given} exists and does not contain {marker}, so it is not replaced: {remedy}")
     if overwrite is not False:
         return
     if manifest is None:
@@ -196,7 +196,7 @@ def _check_replaceable(path: Path, given: PathLike, marker: str, overwrite: Opti
 
 
 def _settle(folder: Path) -> None:
-    """Give all files the permissions that the umask leaves, which some libraries narrow, and wait for the disk."""
+    """Set all files to the umask's permissions, which some libraries restrict, and wait for the disk."""
     usual = folder.stat().st_mode & 0o666
     for file in folder.rglob("*"):
         if file.is_file() and not file.is_symlink():
@@ -207,7 +207,7 @@ def _settle(folder: Path) -> None:
 
 
 def _swap(path: Path, beside: Path, old: Path) -> None:
-    """Rename the old folder away and the new one into its place, or leave the old one there."""
+    """Rename the old folder away and the new one into its place; on failure keep the old one."""
     if path.exists():
         os.replace(path, old)
     try:
@@ -219,10 +219,10 @@ def _swap(path: Path, beside: Path, old: Path) -> None:
 
 
 def _refill(path: Path, beside: Path, old: Path) -> None:
-    """Move the files of ``beside``, inside ``path``, up into it, in the place of all others.
+    """Move the files of ``beside``, a folder inside ``path``, up into ``path`` and remove all other files.
 
-    A kill between two moves leaves files of both; the manifest, which is moved first, then says that it is unfinished,
-    and the next run takes the folder for its own.
+    A kill between two moves leaves files of both. The manifest is moved first and marks the folder as unfinished, so
+    the next run may replace it.
     """
     new = os.listdir(beside)
     before = [name for name in os.listdir(path) if name not in (LOCK, beside.name)]

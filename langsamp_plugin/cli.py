@@ -1,6 +1,6 @@
-"""The ``langsamp`` command: a function's signature is its command line, its docstring the help.
+"""The ``langsamp`` command: function signatures define the command line, docstrings the help.
 
-Heavy imports stay inside the functions, so that ``--help`` answers at once. Exit status: 0 done, 1 failed,
+Heavy imports are inside the functions, so that ``--help`` is fast. Exit status: 0 done, 1 failed,
 2 wrong use or bad input, 128 + number of the signal that ended it: 130 SIGINT, 143 SIGTERM.
 """
 
@@ -41,10 +41,10 @@ def _options(
 
 
 def main() -> None:
-    """Run a command; an error is one line, ``--debug`` shows where it came from."""
+    """Run a command; errors are one line, and ``--debug`` shows the traceback."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    # Importing fairseq opens every logger and gives advice about speech, in the middle of what a command prints.
+    # Importing fairseq enables every logger and prints advice about speech in the middle of a command's output.
     for name in ("fairseq", "numba", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
@@ -62,7 +62,7 @@ def main() -> None:
 
 def _explain(error: BaseException) -> tuple[int, str]:
     """Return exit status and message for an error."""
-    # By what it can do and not by its class: typer carries its own copy of click in some versions.
+    # Duck typing instead of the class: some versions of typer bundle their own copy of click.
     if hasattr(error, "format_message"):
         return 2, f"{error.format_message().rstrip('.')}; see `langsamp --help`"
     if isinstance(error, (typer.Abort, KeyboardInterrupt)):
@@ -89,7 +89,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 
 def _explain_system(error: OSError) -> str:
-    """Return the system's reason with the file's name, and what to do where it is always the same."""
+    """Return the system's reason with the file's name, and a remedy if there is a general one."""
     reason = str(error.strerror or error)
     if isinstance(error, StorageError) or not error.filename:
         return reason
@@ -102,7 +102,7 @@ def _explain_system(error: OSError) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return text with control characters escaped, which a file's name can carry: a terminal would obey them."""
+    """Return text with control characters escaped: file names can contain them, and a terminal would interpret them."""
     return "".join(part if part.isprintable() else ascii(part)[1:-1] for part in text)
 
 

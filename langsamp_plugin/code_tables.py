@@ -1,7 +1,7 @@
-"""Tables that number languages and scripts: plain text, one code a line, in id order, append-only.
+"""Tables that number languages and scripts: plain text, one code per line, in id order, append-only.
 
-Everything that stores rows by id (checkpoints, exported folders) stores the codes beside them, so that rows are matched
-by code and never by position.
+Everything that stores rows by id (checkpoints, exported folders) also stores the codes, so that rows are matched by
+code and never by position.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ UNKNOWN_SCRIPT = "Zyyy"
 """ISO 15924 for an undetermined script."""
 
 UNKNOWN_ID = -1
-"""The id of either unknown code. It has no row in a table: its embedding is the constant zero, so that
-nothing (weight decay, an optimizer's momentum, a table that grows) can ever move it."""
+"""The id of either unknown code. It has no row: its embedding is the constant zero, which nothing (weight decay, an
+optimizer's momentum, a growing table) can ever change."""
 
 ASSETS = Path(__file__).parent / "assets"
 
 SCRIPT_ALIASES = {
-    # One script, several codes: simplified and traditional Han share a row, and Korean is named after Hangul, as in the
-    # published table of scripts.
+    # Codes that share a row: simplified and traditional Han, and Korean under Hangul, as in the published table of
+    # scripts.
     "Hans": "Hani", "Hant": "Hani", "Kore": "Hang",
-    # Styles of one script, which Unicode does not tell apart.
+    # Styles of one script that Unicode does not distinguish.
     "Aran": "Arab", "Latf": "Latn", "Latg": "Latn", "Cyrs": "Cyrl",
 }  # fmt: skip
 
 
 class CodeTable(Sequence[str]):
-    """Codes in id order: ``table[0]`` is the code with id 0, ``table.id("eng")`` the id of a code.
+    """Codes in id order: ``table[0]`` is the code with id 0, ``table.id("eng")`` is the id of a code.
 
     Args:
         codes: the codes in id order.
-        source: where they came from, for error messages.
+        source: their origin, for error messages.
 
     Raises:
         ValueError: a code is malformed, repeated, or the unknown code (which has no row).
@@ -67,7 +67,7 @@ class CodeTable(Sequence[str]):
             if code == self.unknown:
                 raise ValueError(f"{where}: {code} stands for an unknown {self.noun} and has no row; remove the line")
             if code in self._ids:
-                raise ValueError(f"{where}: {code} is there twice (first in line {self._ids[code] + 1})")
+                raise ValueError(f"{where}: {code} occurs twice (first in line {self._ids[code] + 1})")
             self._ids[code] = number
 
     def __len__(self) -> int:
@@ -102,7 +102,7 @@ class CodeTable(Sequence[str]):
         """
         if code == self.unknown:
             return UNKNOWN_ID
-        if code not in self._ids:  # a table of somebody else may tell Hans from Hant, ours does not
+        if code not in self._ids:  # other tables may distinguish Hans and Hant; ours does not
             code = self.aliases.get(code, code)
         if code not in self._ids:
             raise ValueError(
@@ -112,18 +112,18 @@ class CodeTable(Sequence[str]):
         return self._ids[code]
 
     def code(self, number: int) -> str:
-        """Return the code with id ``number``, the unknown code for :data:`UNKNOWN_ID`."""
+        """Return the code with id ``number``; the unknown code for :data:`UNKNOWN_ID`."""
         return self.unknown if number == UNKNOWN_ID else self.codes[number]
 
     def extended(self, codes: Iterable[str]) -> CodeTable:
-        """Return a table with the codes that are missing here appended in alphabetical order."""
+        """Return a table with missing codes appended in alphabetical order."""
         missing = {self.aliases.get(code, code) for code in codes if code not in self}
         new = sorted(code for code in missing if code not in self and code != self.unknown)
         return type(self)((*self.codes, *new), self.source) if new else self
 
     @classmethod
     def load(cls, path: PathLike) -> CodeTable:
-        """Read a table file: one code a line; further tab-separated columns are comments.
+        """Read a table file: one code per line; further tab-separated columns are comments.
 
         Raises:
             ValueError: the file is empty, not UTF-8, or has a malformed or repeated code.
@@ -132,19 +132,19 @@ class CodeTable(Sequence[str]):
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: table must be UTF-8 text, one code a line: {error}") from error
+            raise ValueError(f"{path}: table must be UTF-8 text with one code per line: {error}") from error
         if not lines:
             raise ValueError(f"{path}: table must have at least one code, but is empty")
         return cls((line.split("\t")[0] for line in lines), path)
 
     def save(self, path: PathLike) -> None:
-        """Write the table file, replacing an old one only when the new one is whole."""
+        """Write the table file atomically."""
         with atomic_write(path) as stream:
             stream.writelines(f"{code}\n" for code in self.codes)
 
     @classmethod
     def glot500(cls) -> CodeTable:
-        """The inventory that the LangSAMP authors published: 610 languages, 30 scripts."""
+        """The inventory published by the LangSAMP authors: 610 languages, 30 scripts."""
         return _builtin_table(cls)
 
 
@@ -170,7 +170,7 @@ class ScriptTable(CodeTable):
 
 
 CODE_TABLES: tuple[type[CodeTable], type[CodeTable]] = (LanguageTable, ScriptTable)
-"""The kinds of table that a model has, in the order of :class:`Tables`; ``short`` stands in names of weights."""
+"""The kinds of tables of a model, in the order of :class:`Tables`; ``short`` occurs in names of weights."""
 
 
 @cache
@@ -190,7 +190,9 @@ class Tables(NamedTuple):
         folder = Path(folder)
         for kind in CODE_TABLES:
             if not (folder / kind.filename).is_file():
-                raise FileNotFoundError(f"{folder / kind.filename} is missing: a folder of tables has both files")
+                raise FileNotFoundError(
+                    f"{folder / kind.filename} is missing: a folder of tables must contain both files"
+                )
         return cls(LanguageTable.load(folder / LanguageTable.filename), ScriptTable.load(folder / ScriptTable.filename))
 
     @classmethod
@@ -200,12 +202,12 @@ class Tables(NamedTuple):
 
     @classmethod
     def of(cls, tags: Iterable[LangScript], source: PathLike = "the data") -> Tables:
-        """Tables with just the codes of ``tags``, in alphabetical order."""
+        """Tables with exactly the codes of ``tags``, in alphabetical order."""
         tags = list(tags)
         return cls(LanguageTable([], source), ScriptTable([], source)).extended(tags)
 
     def extended(self, tags: Iterable[LangScript]) -> Tables:
-        """Append what ``tags`` have and the tables lack."""
+        """Append the codes of ``tags`` that the tables lack."""
         tags = list(tags)
         return Tables(
             self.languages.extended(tag.language for tag in tags), self.scripts.extended(tag.script for tag in tags)

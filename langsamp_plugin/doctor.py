@@ -1,4 +1,4 @@
-"""Checks what training and evaluation need of a machine, and prints how to install what is missing."""
+"""Checks whether a machine has what training and evaluation need, and prints how to install what is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-# Which extra brings a package that a command could miss.
+# The extra that installs each optional package.
 EXTRAS = {
     "gensim": "data",
     **dict.fromkeys(("transformers", "safetensors", "tokenizers", "google.protobuf"), "hf"),
@@ -31,23 +31,23 @@ DISTRIBUTIONS = {
 
 FAIRSEQ = (
     "Python 3.9 or 3.10: pip install fairseq==0.12.2 with pip < 24.1; Python 3.11 or 3.12: pip install --no-deps "
-    "ve-fairseq==0.12.3, then its needs as in scripts/install.sh"
+    "ve-fairseq==0.12.3, then its dependencies as in scripts/install.sh"
 )
 
 PYTHON = ((3, 9), (3, 12))
-"""The oldest and the newest Python that fairseq has builds for."""
+"""The oldest and the newest Python versions with builds of fairseq."""
 
 FILES = 1024
-"""Open files that a process should be allowed: a data set of many languages keeps up to 512 open, beside all others."""
+"""Minimum limit of open files: a data set of many languages keeps up to 512 files open, in addition to all others."""
 
 
 class CheckResult(NamedTuple):
     """One line of the report.
 
     Args:
-        state: ``ok``, ``note`` (works, but know this), or ``missing`` (training with fairseq does not run).
+        state: ``ok``, ``note`` (works with a limitation), or ``missing`` (training with fairseq does not run).
         text: what was found.
-        remedy: what to do, or nothing.
+        remedy: what to do, or empty.
     """
 
     state: str
@@ -59,7 +59,7 @@ class CheckResult(NamedTuple):
 
 
 def examine() -> Iterator[CheckResult]:
-    """Yield findings, the ones that others stand on first."""
+    """Yield findings, prerequisites of others first."""
     yield _python()
     torch = _imported("torch")
     yield from _torch(torch)
@@ -76,13 +76,15 @@ def _python() -> CheckResult:
     if PYTHON[0] <= sys.version_info[:2] <= PYTHON[1]:
         return CheckResult("ok", text)
     return CheckResult(
-        "missing", text, "fairseq has builds for Python 3.9 to 3.12: make an environment with one of these"
+        "missing", text, "fairseq has builds for Python 3.9 to 3.12: create an environment with one of these"
     )
 
 
 def _torch(torch: Any) -> Iterator[CheckResult]:
     if isinstance(torch, Exception):
-        yield CheckResult("missing", f"torch: {_line(torch)}", "https://pytorch.org says which command fits your CUDA")
+        yield CheckResult(
+            "missing", f"torch: {_line(torch)}", "https://pytorch.org lists the command for your CUDA version"
+        )
         return
     release = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     old = release < (2, 6)
@@ -93,8 +95,8 @@ def _torch(torch: Any) -> Iterator[CheckResult]:
         built = torch.version.cuda or getattr(torch.version, "hip", None)
         yield CheckResult(
             "note",
-            f"no GPU ({f'torch is built for CUDA {built}, but sees none' if built else 'torch is a CPU build'})",
-            "nvidia-smi shows whether the driver sees one" if built else "train with --cpu; --fp16 needs a GPU",
+            f"no GPU ({f'torch is built for CUDA {built}, but finds none' if built else 'torch is a CPU build'})",
+            "nvidia-smi shows whether the driver finds one" if built else "train with --cpu; --fp16 needs a GPU",
         )
         return
     for number in range(torch.cuda.device_count()):
@@ -102,7 +104,7 @@ def _torch(torch: Any) -> Iterator[CheckResult]:
         precision = "bf16 and fp16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16, no bf16"
         yield CheckResult("ok", f"GPU {number}: {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB, {precision}")
     if torch.cuda.device_count() > 1 and not torch.distributed.is_nccl_available():
-        yield CheckResult("note", "torch has no NCCL", "several GPUs would train over gloo, which is slow")
+        yield CheckResult("note", "torch has no NCCL", "training on several GPUs would use gloo, which is slow")
 
 
 def _fairseq() -> Iterator[CheckResult]:
@@ -114,8 +116,8 @@ def _fairseq() -> Iterator[CheckResult]:
     yield CheckResult("ok", f"fairseq from {_versions('fairseq', 've-fairseq', 'fairseq-fixed') or 'a source folder'}")
     yield from _failing(
         "fairseq.data.data_utils_fast",
-        "fairseq's compiled part does not load",
-        "in its source folder: python setup.py build_ext --inplace (padded batches, break mode complete, need it)",
+        "fairseq's compiled extensions do not load",
+        "in its source folder: python setup.py build_ext --inplace (padded batches, break mode complete, need them)",
     )
     try:
         from fairseq.tasks import TASK_REGISTRY
@@ -124,7 +126,7 @@ def _fairseq() -> Iterator[CheckResult]:
 
         langsamp_plugin.register()
         there = "langsamp_masked_lm" in TASK_REGISTRY
-    except Exception as error:  # whatever an odd fairseq raises belongs into the report
+    except Exception as error:  # an unusual fairseq can raise anything; report it
         yield CheckResult("missing", f"the plugin does not load: {_line(error)}", "report it, with this output")
         return
     yield CheckResult(
@@ -133,13 +135,13 @@ def _fairseq() -> Iterator[CheckResult]:
 
 
 def _apex() -> CheckResult:
-    # It is looked at and not imported: the wrong one is an unrelated web package.
+    # Inspect it without importing: the wrong one is an unrelated web package.
     spec = importlib.util.find_spec("apex")
     if spec is None:
-        return CheckResult("ok", "no Apex, and none is needed (--optimizer fused_adamw)")
+        return CheckResult("ok", "no Apex; not needed (--optimizer fused_adamw)")
     places = [Path(place) for place in spec.submodule_search_locations or ()]
     if not any((place / "optimizers").is_dir() or (place / "multi_tensor_apply").is_dir() for place in places):
-        return CheckResult("note", "a package named apex that is not NVIDIA's", "pip uninstall apex; it is not needed")
+        return CheckResult("note", "the installed package apex is not NVIDIA's", "pip uninstall apex; it is not needed")
     kernels = importlib.util.find_spec("amp_C") is not None
     return CheckResult("ok", f"NVIDIA's Apex, {'with' if kernels else 'without'} its CUDA kernels; it is not needed")
 
@@ -149,7 +151,7 @@ def _torchaudio() -> Iterator[CheckResult]:
         yield from _failing(
             "torchaudio",
             "torchaudio does not load, and transformers may fail with it",
-            "pip uninstall torchaudio; text needs none",
+            "pip uninstall torchaudio; it is not needed for text",
         )
 
 
@@ -181,14 +183,14 @@ def _machine() -> Iterator[CheckResult]:
         return
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if 0 <= files < FILES:
-        yield CheckResult("note", f"a process may have only {files} open files", f"ulimit -n {FILES}, or more")
+        yield CheckResult("note", f"a process may open only {files} files", f"ulimit -n {FILES}, or more")
 
 
 def _imported(name: str) -> Any:
     """Return a module, or the exception that its import raised."""
     try:
         return importlib.import_module(name)
-    except Exception as error:  # a broken package raises anything, and that is what is to be said
+    except Exception as error:  # a broken package can raise anything; report it
         return error
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong: conversions that do not compute what they should, input, places to write."""
+"""Errors: failed verification, bad input, places that cannot be written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Optional
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where a file cannot grow: disk, quota, limit of a file's size."""
+"""System errors for a file that cannot grow: disk full, quota, file size limit."""
 
 REMEDIES = {
     errno.ENOSPC: "free some space and run again",
@@ -19,16 +19,16 @@ REMEDIES = {
     errno.EACCES: "choose a place that you may write, or have its permissions changed",
     errno.EPERM: "choose a place that you may write, or have its permissions changed",
     errno.EROFS: "choose a place that is not mounted read-only",
-    errno.ENOTDIR: "choose another place, as a part of this path is a file",
-    errno.EISDIR: "choose another place, as this is a folder",
-    errno.ELOOP: "choose another place, as links lead round in a circle",
+    errno.ENOTDIR: "choose another place: a part of this path is a file",
+    errno.EISDIR: "choose another place: this is a folder",
+    errno.ELOOP: "choose another place: links form a loop",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EIO: "have the disk checked",
     errno.EMFILE: "raise the limit of open files (`ulimit -n 4096`) and run again",
 }
-"""What to do about a place that cannot be written."""
+"""Remedies for places that cannot be written."""
 
-# How libraries write that a file cannot grow, where they do not hand on the system's number: Rust's "(os error 28)" of
+# How libraries report that a file cannot grow without passing on the system's number: Rust's "(os error 28)" of
 # safetensors and tokenizers, Python's "[Errno 28]" in the text of another error, C++ streams that name the reason.
 _NUMBERED = re.compile(r"\((?:os )?error (\d+)\)|\[Errno (\d+)\]|\berrno[ =:]+(\d+)", re.IGNORECASE)
 _SHORT_WRITE = re.compile(
@@ -39,20 +39,20 @@ _SHORT_WRITE = re.compile(
 
 
 class VerificationError(Exception):
-    """A conversion does not compute what it was made from: nobody's wrong input, so the command ends with status 1."""
+    """A converted model differs from its source; since the input is not at fault, the command ends with status 1."""
 
 
 class InUseError(Exception):
-    """Another run is writing there; its text says which one."""
+    """Another run is writing there; the message identifies it."""
 
 
 class StorageError(OSError):
-    """A place cannot be written; its text names the path, the remedy and the reason.
+    """A place cannot be written; the message names the path, the remedy and the reason.
 
     Args:
-        number: the system's number of the error, of :mod:`errno`.
-        path: what was to be written.
-        detail: the reason, where the system's own words do not say enough.
+        number: the system's error number, see :mod:`errno`.
+        path: the file or folder to write.
+        detail: the reason, if the system's message is not specific enough.
     """
 
     def __init__(self, number: int, path: object, detail: str = ""):
@@ -63,10 +63,10 @@ class StorageError(OSError):
 
 @contextmanager
 def error_context(path: object) -> Iterator[None]:
-    """Put a file's name before what is said to be wrong in it.
+    """Prefix errors with the name of the file that they are about.
 
     Raises:
-        ValueError: the block raised one, or found something nested too deeply to read.
+        ValueError: the block raised one, or the content is nested too deeply.
     """
     try:
         yield
@@ -76,11 +76,11 @@ def error_context(path: object) -> Iterator[None]:
 
 @contextmanager
 def writing(path: object, any_error: bool = False) -> Iterator[None]:
-    """Say of a file that it could not be written, whatever a library calls it.
+    """Convert every error of a full disk, in whatever form a library raises it, to :class:`StorageError`.
 
     Args:
-        path: what the block writes.
-        any_error: take every ``OSError`` for one of writing, also those that could come from something the block reads.
+        path: the file that the block writes.
+        any_error: treat every ``OSError`` as a write error, including errors of files that the block reads.
 
     Raises:
         StorageError: the disk is full, in any of the shapes of :func:`storage_errno`.
@@ -88,7 +88,7 @@ def writing(path: object, any_error: bool = False) -> Iterator[None]:
     try:
         yield
     except StorageError:
-        raise  # of a file inside this one's block, and it has that one's name
+        raise  # raised for a file inside this block, with that file's name
     except Exception as error:
         number = storage_errno(error)
         if number is None and any_error and isinstance(error, OSError):
@@ -99,11 +99,11 @@ def writing(path: object, any_error: bool = False) -> Iterator[None]:
 
 
 def storage_errno(error: Optional[BaseException]) -> Optional[int]:
-    """Return the number of the error if a disk, a quota or a limit was full, ``None`` for anything else.
+    """Return the error number if a disk, quota or limit was exhausted, ``None`` for any other error.
 
-    The system's error is found as such, behind an error of a library that it caused, and in the text of one: torch
-    raises ``RuntimeError`` ("unexpected pos"), safetensors ``SafetensorError`` ("os error 28"), numpy ``OSError``
-    without a number.
+    It recognises the system's error itself, an error that it caused, and its text in a library's message: torch raises
+    ``RuntimeError`` ("unexpected pos"), safetensors ``SafetensorError`` ("os error 28"), numpy ``OSError`` without a
+    number.
     """
     seen: list[BaseException] = []
     while error is not None and all(error is not other for other in seen):
@@ -113,7 +113,7 @@ def storage_errno(error: Optional[BaseException]) -> Optional[int]:
         error = error.__cause__ or error.__context__
     for error in seen:
         if isinstance(error, (ValueError, LookupError, TypeError)):
-            continue  # of what was read, and such texts can quote anything
+            continue  # errors of reading can quote any text
         text = str(error)
         for found in _NUMBERED.finditer(text):
             number = int(next(filter(None, found.groups())))
@@ -128,10 +128,10 @@ def storage_errno(error: Optional[BaseException]) -> Optional[int]:
 
 
 def check_readable(path: object) -> None:
-    """Open a file for reading and close it: libraries call one that they may not read damaged or missing.
+    """Check that a file can be opened for reading: libraries report an unreadable file as damaged or missing.
 
     Raises:
-        OSError: it cannot be opened, with its name and the system's reason.
+        OSError: the file cannot be opened; with its name and the system's reason.
     """
     with open(str(path), "rb"):
         pass

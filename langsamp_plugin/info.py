@@ -1,4 +1,4 @@
-"""What is in a data folder, a checkpoint or an exported model, and whether it is complete."""
+"""Describes a data folder, checkpoint or exported model, and checks that it is complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from langsamp_plugin.vocabulary.dictionary import read_dictionary
 
 
 class Sampling(NamedTuple):
-    """The sampling that a data folder's preview shows: the task's options, in its words."""
+    """The sampling options for the preview of a data folder, named as in the task."""
 
     scheme: str = "alpha"
     alpha: float = 0.3
@@ -34,11 +34,11 @@ def describe(path: PathLike, sampling: Sampling = Sampling()) -> list[str]:
 
     Args:
         path: a data folder, a checkpoint of fairseq, or an exported Hugging Face folder.
-        sampling: what the preview of a data folder shows.
+        sampling: options for the preview of a data folder.
 
     Raises:
-        FileNotFoundError: there is nothing there.
-        ValueError: it is none of the three, or a file in it is damaged; the message names the file.
+        FileNotFoundError: the path does not exist.
+        ValueError: the path is of none of these kinds, or a file is damaged; the message names the file.
     """
     path = Path(path)
     if not path.exists():
@@ -61,16 +61,16 @@ def _data_folder(path: Path, sampling: Sampling) -> Iterator[str]:
         yield f"tables: {len(tables.languages)} languages, {len(tables.scripts)} scripts"
     else:
         tables = Tables.of(languages, path)
-        yield "tables: none; training takes the published ones, or with --tables data those of the folders' names"
+        yield "tables: none; training uses the published ones, or with --tables data the codes of the folder names"
     for tag in languages:
-        tables.ids(tag)  # names a code that the tables lack
+        tables.ids(tag)  # the error names a code that the tables lack
     parts: dict[str, int] = {}
     train = []
     for tag, folders in progress(sorted(languages.items()), desc="checking", unit="language"):
         buffers: dict[str, list[TokenBuffer]] = {}
         for folder in folders:
             check_types(folder, types)
-            # Either file counts, so that a missing half is an error.
+            # Either file counts, so that a missing counterpart is an error.
             files = [file for file in folder.iterdir() if file.suffix in (".idx", ".bin")]
             for split in sorted({file.stem.rstrip("0123456789") for file in files}):
                 for prefix in split_parts(folder, split, combine=True):
@@ -87,7 +87,7 @@ def _data_folder(path: Path, sampling: Sampling) -> Iterator[str]:
             tag, buffers.get("train", []), block_size=sampling.tokens_per_sample - 1, vocab_size=types
         )
         train += [blocks] if len(blocks) else []
-    yield f"{len(languages)} language-scripts; every index and buffer is whole"
+    yield f"{len(languages)} language-scripts; every index and buffer is complete"
     yield "shards: " + ", ".join(f"{name} of {count} languages" for name, count in sorted(parts.items()))
     if not train:
         return
@@ -132,7 +132,7 @@ def _checkpoint(path: Path) -> Iterator[str]:
 
 
 def _shape(state: dict[str, Any]) -> str:
-    """Return architecture, sizes, and where tables are."""
+    """Return architecture, sizes, and the position of the tables."""
     from langsamp_plugin.checkpoint.options import architecture
 
     options = architecture(state)
@@ -162,10 +162,10 @@ def _exported(path: Path) -> Iterator[str]:
     except KeyError as error:
         raise ValueError(f"{path / 'config.json'} is not a model configuration: it lacks {error}") from error
     if list(path.glob(f"{PICKLED}*")) and not list(path.glob(f"{SAFE}*")):
-        yield f"weights: only as {PICKLED}, a pickle, which is not opened here"
+        yield f"weights: only as {PICKLED}, a pickle, which this command does not open"
     elif config.get("model_type") in KINDS:
         folder = read_hf_folder(path)
-        check_folder(folder)  # finds what is missing, or of another shape
+        check_folder(folder)  # finds missing weights and wrong shapes
         rows = [len(folder.weights[name]) for name in AUTHORS_TABLES if name in folder.weights]
         if rows:
             yield f"tables: {' and '.join(map(str, rows))} rows among the weights, in the published model's layout"

@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP end a command in the same way: what is half-written is removed, one line is printed."""
+"""Handles SIGINT, SIGTERM and SIGHUP alike: partial output is removed and one line is printed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any, Optional
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 REPEAT_S = 1.0
-"""A signal that comes again within this time is the same one: terminals and job managers send it to every process, and
-a wrapper passes on what its child has got already."""
+"""A signal that repeats within this time is the same one: terminals and job managers send it to every process, and a
+wrapper forwards it to a child that has already received it."""
 
 
 class InterruptedBySignal(BaseException):
-    """A signal came. Not an ``Exception``: nobody on the way shall take it for an error and go on.
+    """A signal was received. Not an ``Exception``, so that no handler treats it as an error and continues.
 
     Args:
-        number: of the signal.
+        number: number of the signal.
     """
 
     def __init__(self, number: int):
@@ -31,7 +31,7 @@ class InterruptedBySignal(BaseException):
 
     @property
     def status(self) -> int:
-        """The exit status, as shells count it."""
+        """The exit status by the convention of shells."""
         return 128 + self.number
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class InterruptedBySignal(BaseException):
 
 
 def end_at_once() -> None:
-    """Let signals end the process with one line, for as long as nothing is written: while modules are imported."""
+    """Let signals end the process with one line, while modules are imported and nothing has been written."""
 
     def end(number: int, frame: Optional[FrameType]) -> None:
         os.write(2, f"langsamp: {InterruptedBySignal(number)}\n".encode())
@@ -53,7 +53,7 @@ def end_at_once() -> None:
 def signals_raised() -> Iterator[None]:
     """In the block, let the first signal raise :class:`InterruptedBySignal`; a later one ends the process at once.
 
-    Signals that the parent ignores, as ``nohup`` does with SIGHUP, stay ignored.
+    Signals that the parent ignores stay ignored, as with ``nohup`` and SIGHUP.
     """
     first: list[float] = []
 
@@ -74,7 +74,7 @@ def signals_raised() -> Iterator[None]:
 
 
 def _set(handler: Any) -> dict[int, Any]:
-    """Set a handler where the signal is not ignored, and return those from before."""
+    """Set a handler for each signal that is not ignored, and return the previous handlers."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
@@ -84,5 +84,5 @@ def _set(handler: Any) -> dict[int, Any]:
 
 
 def started_as_command() -> bool:
-    """Return whether this process is the ``langsamp`` command, and not a program that imports the package."""
+    """Return whether this process is the ``langsamp`` command, not a program that imports the package."""
     return os.path.basename(sys.argv[0]) == "langsamp" if sys.argv else False

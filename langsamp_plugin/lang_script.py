@@ -30,8 +30,8 @@ class LangScript(NamedTuple):
     """A language and the script that it is written in.
 
     Args:
-        language: ISO 639-3 code, or ``und`` where it is unknown.
-        script: ISO 15924 code, or ``Zyyy`` where it is unknown.
+        language: ISO 639-3 code, or ``und`` if unknown.
+        script: ISO 15924 code, or ``Zyyy`` if unknown.
     """
 
     language: str
@@ -42,10 +42,10 @@ class LangScript(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> LangScript:
-        """Read a tag that is spelled exactly ``eng_Latn``.
+        """Read a tag in the exact form ``eng_Latn``.
 
         Raises:
-            ValueError: the spelling is another one, or a code is in no registry.
+            ValueError: the text has another form, or a code is not registered.
         """
         match = re.fullmatch(r"([a-z]{3})_([A-Z][a-z]{3})", text)
         if match is None:
@@ -67,15 +67,15 @@ class LangScript(NamedTuple):
         """Read a tag in any common spelling: ``eng_Latn``, BCP 47 (``zh-Hant``), fairseq's ``en_XX``, ``sr@latin``, and
         the names of published collections (``hi_rom``, ``zh-classical``).
 
-        A missing script is the one that the language is usually written in according to Unicode's CLDR. Where that
-        has none, nothing is guessed.
+        A missing script is filled in with the language's usual script according to Unicode's CLDR. If CLDR has none,
+        nothing is guessed.
 
         Args:
             text: the spelling.
-            script: ISO 15924 code for a language whose usual script CLDR does not know, e.g. as its text shows it.
+            script: ISO 15924 code for a language whose usual script CLDR does not know, e.g. determined from its text.
 
         Raises:
-            ValueError: the text names no language, or its script is not known.
+            ValueError: the text does not name a language, or its script is unknown.
         """
         spelled = read_spelling(text)
         found = spelled.script or script
@@ -88,12 +88,12 @@ class LangScript(NamedTuple):
 
 
 class NoScriptError(ValueError):
-    """A spelling that names a language whose script only its text can tell."""
+    """A spelling whose script can only be determined from the text."""
 
 
 @cache
 def is_language(code: str) -> bool:
-    """Return whether a code is ``und``, in the published table, or a single language in ISO 639-3's registry."""
+    """Return whether a code is ``und``, in the published table, or an individual language in ISO 639-3."""
     if code == UNKNOWN_LANGUAGE or code in LanguageTable.glot500():
         return True
     if is_no_single_language(code):
@@ -114,6 +114,6 @@ def _known_script(code: str) -> bool:
 
 @lru_cache(maxsize=1)
 def head_tags() -> frozenset[str]:
-    """The tags that XLM-R was trained on, called *head* in the paper; every other tag is *tail*."""
+    """The tags that XLM-R was trained on, called *head* in the paper; all other tags are *tail*."""
     lines = (ASSETS / "xlmr_tags.tsv").read_text(encoding="utf-8").splitlines()
     return frozenset(tag for line in lines if not line.startswith("#") for tag in line.split("\t")[1].split())

@@ -1,8 +1,8 @@
-"""One writer at a place: a lock file that says who holds it, and is recognised as dead when its owner is.
+"""Locks that admit one writer at a time; a lock file names its owner and is recognised as stale once the owner is dead.
 
-The file is made in one step (a hard link), locked with ``flock`` for as long as its owner lives, and touched every few
-seconds. Whether the owner lives is then told by the system's lock on the same machine, whatever container it is in and
-whatever number its process has, and by the age of the file on a shared disk whose other machines do not see that lock.
+The file is created in one step (a hard link), held with ``flock`` while its owner lives, and touched every few seconds.
+On the same machine ``flock`` shows whether the owner lives, independent of containers and process numbers. On a shared
+disk, other machines may not see ``flock``; there the age of the file decides.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from langsamp_plugin.errors import InUseError
 from langsamp_plugin.temporary import boot_id, create_temporary, temporary_name, try_flock
 
 BEAT_S = 10.0
-"""Time between two touches of a lock file."""
+"""Interval between touches of a lock file."""
 DEAD_AFTER_S = 120.0
-"""A lock of another machine is dead when it was not touched for this long."""
+"""A lock of another machine is stale if it was not touched for this long."""
 PATIENCE_S = 0.3
-"""How long a lock is looked at again before its owner is said to be there: it could be about to end, or be judged."""
+"""How long to retry before reporting the owner of a lock: the owner could be about to end."""
 
 
 class Owner(NamedTuple):
     """Who holds a lock.
 
     Args:
-        host: the name of the machine.
-        boot: :func:`~langsamp_plugin.temporary.boot_id` of it.
-        namespace: of process numbers, which begin anew in a container.
-        pid: number of the process.
-        started: when the process started, in the system's ticks, so that a number that is used again is seen.
-        since: when it took the lock, UTC.
-        command: what it runs.
-        token: a random name of this holding.
+        host: name of the machine.
+        boot: its :func:`~langsamp_plugin.temporary.boot_id`.
+        namespace: namespace of process numbers, which restart in a container.
+        pid: process number.
+        started: start of the process in system ticks, to detect a reused process number.
+        since: time at which it took the lock, UTC.
+        command: its command line.
+        token: a random name of this acquisition.
     """
 
     host: str
@@ -67,7 +67,7 @@ class Owner(NamedTuple):
 
     @classmethod
     def read(cls, descriptor: int) -> Optional[Owner]:
-        """Return what a lock file says; ``None`` where it is empty or damaged."""
+        """Read a lock file; ``None`` if it is empty or damaged."""
         try:
             record = json.loads(os.pread(descriptor, 1 << 16, 0))
             owner = cls(**record)
@@ -91,15 +91,15 @@ _beating: list[threading.Thread] = []
 
 @contextmanager
 def hold(path: Path, place: object, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold a lock file, which is removed when the block ends. A block inside it, of the same thread, may hold it again.
+    """Hold a lock file during the block and remove it afterwards; the same thread may hold it repeatedly.
 
     Args:
         path: the lock file; its folder exists.
-        place: what it guards, for the message.
-        wait_s: how long to wait for another owner; ``math.inf`` waits for as long as it lives.
+        place: the path that it guards, for the message.
+        wait_s: how long to wait for another owner; ``math.inf`` waits until it ends.
 
     Raises:
-        InUseError: another process, or thread, holds it.
+        InUseError: another process or thread holds the lock.
         OSError: the folder cannot be written.
     """
     key = (str(path), threading.get_ident())
@@ -126,7 +126,7 @@ def hold(path: Path, place: object, wait_s: float = 0.0) -> Iterator[None]:
     finally:
         with _mutex:
             mine = _held.pop(key, None)
-        if mine is not None:  # in a fork it is gone: the parent holds it
+        if mine is not None:  # missing in a fork: the parent holds it
             _release(path, mine)
 
 
@@ -145,12 +145,12 @@ def is_held(path: Path) -> bool:
 
 
 def _take(path: Path) -> Optional[_Held | Owner]:
-    """Try once; return what is held now, or else the owner, ``None`` where its file does not say."""
+    """Try once; return the acquired lock or its owner, ``None`` if the file does not name one."""
     mine = Owner.current()
     beside, descriptor = create_temporary(path)
     try:
         os.write(descriptor, json.dumps(mine._asdict()).encode())
-        now = os.fstat(descriptor).st_mtime  # by the clock of the disk's machine, as the other file's
+        now = os.fstat(descriptor).st_mtime  # by the file server's clock, like the other file's
         if _link(beside, path):
             return _Held(descriptor, mine.token)
     except BaseException:
@@ -162,7 +162,7 @@ def _take(path: Path) -> Optional[_Held | Owner]:
     try:
         other = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        return None  # it has just been released
+        return None  # just released
     try:
         owner = Owner.read(other)
         if _is_dead(other, owner, now):
@@ -173,7 +173,7 @@ def _take(path: Path) -> Optional[_Held | Owner]:
 
 
 def _link(beside: Path, path: Path) -> bool:
-    """Give a file its second name, unless that is taken."""
+    """Link a file to a second name unless that name exists."""
     try:
         os.link(beside, path)
     except FileExistsError:
@@ -181,7 +181,7 @@ def _link(beside: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV):
             raise
-        # A file system without hard links: make the name first, so that only one can, and then move the file there.
+        # A file system without hard links: create the name exclusively, then move the file there.
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         except FileExistsError:
@@ -191,20 +191,20 @@ def _link(beside: Path, path: Path) -> bool:
 
 
 def _is_dead(descriptor: int, owner: Optional[Owner], now: float) -> bool:
-    """Return whether the owner of an open lock file is gone. Where it is, the file stays locked until it is closed."""
+    """Return whether the owner of an open lock file is dead; if so, the file stays locked until it is closed."""
     locked = try_flock(descriptor)
     if locked is False:
         return False
     if owner is not None and owner.boot == boot_id():
         if locked:
-            return True  # the same system would have refused the lock
+            return True  # on the same system, a living owner would have blocked flock
         if owner.namespace == _namespace():
             return _start_of(owner.pid) != owner.started
     return now - os.fstat(descriptor).st_mtime > DEAD_AFTER_S
 
 
 def _remove(path: Path, descriptor: int, owner: Optional[Owner]) -> None:
-    """Remove a dead lock, and not one that somebody has put in its place meanwhile."""
+    """Remove a stale lock, but not a new one that has replaced it in the meantime."""
     aside = temporary_name(path)
     try:
         if not os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -212,7 +212,7 @@ def _remove(path: Path, descriptor: int, owner: Optional[Owner]) -> None:
         os.rename(path, aside)
         if os.path.samestat(os.fstat(descriptor), os.stat(aside)):
             os.unlink(aside)
-        else:  # only where the file system has no locks: give it back
+        else:  # only on file systems without locks: restore it
             _link(aside, path)
             aside.unlink(missing_ok=True)
     except FileNotFoundError:
@@ -230,7 +230,7 @@ def _release(path: Path, mine: _Held) -> None:
 
 
 def _keep_beating() -> None:
-    """Start the thread that touches the files, once a process."""
+    """Start the thread that touches the files, once per process."""
     if _beating and _beating[0].is_alive():
         return
 
@@ -249,7 +249,7 @@ def _keep_beating() -> None:
 
 
 def _forget() -> None:
-    """In a fork: the locks are the parent's. A descriptor left open would keep them alive after its end."""
+    """In a fork, the locks belong to the parent; an open descriptor would keep them alive after the parent's end."""
     global _mutex
     _mutex = threading.Lock()
     for held in _held.values():
@@ -269,7 +269,7 @@ def _namespace() -> str:
 
 
 def _start_of(pid: int) -> str:
-    """Return when a process started; the empty string where there is none, or no such table."""
+    """Return the start of a process; empty if it does not exist or the system has no /proc."""
     try:
         content = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         return content.rpartition(")")[2].split()[19]

@@ -1,4 +1,4 @@
-"""The list of files that a command wrote into a folder: what it does not name was added by somebody else."""
+"""The list of files that a command wrote into a folder; other files were added later."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ IGNORED = (MANIFEST, ".lock", ".DS_Store")
 
 
 class Manifest(NamedTuple):
-    """Files of a folder.
+    """The files of a folder.
 
     Args:
         files: relative name -> a hash of the content, or the empty string where contents are not compared.
-        unfinished: the folder is being refilled and has files of before and after; contents are not compared then.
+        unfinished: the folder is being refilled and contains old and new files, so contents are not compared.
     """
 
     files: dict[str, str]
@@ -32,7 +32,7 @@ class Manifest(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path) -> Optional[Manifest]:
-        """Read the list of a folder, ``None`` where it has none."""
+        """Read the list of a folder, ``None`` if it has none."""
         try:
             record = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
             files = {str(name): str(value) for name, value in record["files"].items()}
@@ -41,7 +41,7 @@ class Manifest(NamedTuple):
             return None
 
     def save(self, folder: Path) -> None:
-        """Write the list into a folder, in one step."""
+        """Write the list into a folder atomically."""
         beside, descriptor = create_temporary(folder / MANIFEST)
         try:
             with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
@@ -53,11 +53,11 @@ class Manifest(NamedTuple):
             beside.unlink(missing_ok=True)
 
     def joined(self, other: Optional[Manifest]) -> Manifest:
-        """Return an unfinished list of the files of both."""
+        """Return an unfinished list with the files of both."""
         return Manifest({**(other.files if other is not None else {}), **self.files}, True)
 
     def foreign(self, folder: Path) -> list[str]:
-        """Return the names of files in a folder that are not in the list, or not as they were written."""
+        """Return the names of files in a folder that are not in the list or have changed."""
         return [
             name
             for name in _names(folder)
@@ -67,7 +67,7 @@ class Manifest(NamedTuple):
 
 
 def _names(folder: Path) -> list[str]:
-    """Return the relative names of all files, links included; leftovers of killed writers do not count."""
+    """Return the relative names of all files, including links, without leftovers of killed writers."""
     found = []
     for place, folders, files in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
@@ -79,7 +79,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def hash_file(path: Path) -> str:
-    """Return a hash of a file's content, or of what a link says."""
+    """Return a hash of a file's content, or of a link's target."""
     digest = blake2b(digest_size=16)
     if path.is_symlink():
         digest.update(b"link\0" + os.fsencode(os.readlink(path)))

@@ -1,4 +1,5 @@
-"""Where a command writes: links followed, tried before the work, held by one run at a time, cleared of leftovers."""
+"""Prepares the place that a command writes to: follows links, checks it before the work, locks it, removes
+leftovers."""
 
 from __future__ import annotations
 
@@ -18,44 +19,46 @@ from langsamp_plugin.temporary import create_temporary, leftover_folders, remove
 PathLike = Union[str, "os.PathLike[str]"]
 
 LOCK = ".lock"
-"""The lock of a folder that is written into, in that folder."""
+"""Name of the lock inside a folder that files are written into."""
 
 
 def resolve(path: PathLike) -> Path:
-    """Return the absolute path that a name leads to, all links followed: what is replaced is the target, not the link.
+    """Return the absolute path with all links resolved, so that the target is replaced, not the link.
 
     Raises:
-        StorageError: links lead round in a circle.
+        StorageError: links form a loop.
     """
     try:
         found = Path(os.path.realpath(path))
     except (OSError, RuntimeError) as error:
         raise StorageError(errno.ELOOP, path) from error
-    if found.is_symlink():  # what is left of links that never end
+    if found.is_symlink():  # result of a link loop
         raise StorageError(errno.ELOOP, path)
     return found
 
 
 @contextmanager
 def claim_file(path: PathLike) -> Iterator[Path]:
-    """Hold a file for one command, from before its work until it is written; see :func:`claim_folder`.
+    """Hold a file for one command, from before the work until it is written; see :func:`claim_folder`.
 
     Yields:
-        The path with links followed.
+        The path with links resolved.
 
     Raises:
-        StorageError: it is a folder, write-protected, or cannot be written where it is.
+        StorageError: it is a folder, write-protected, or in a place that cannot be written.
         InUseError: another run is writing it.
     """
     path = resolve(path)
     if path.is_dir():
         raise StorageError(errno.EISDIR, path)
     if path.exists() and not path.is_file():
-        raise StorageError(errno.EINVAL, path, "what is there is a device or pipe, and not a file")
+        raise StorageError(errno.EINVAL, path, "the existing path is a device or pipe, not a file")
     if path.is_file() and is_mount_point(path):
-        raise StorageError(errno.EBUSY, path, "a file is mounted there, which cannot be replaced: mount its folder")
+        raise StorageError(
+            errno.EBUSY, path, "the existing file is a mount point, which cannot be replaced: mount its folder"
+        )
     if path.exists() and not os.access(path, os.W_OK):
-        raise StorageError(errno.EACCES, path, "the file that is there is write-protected")
+        raise StorageError(errno.EACCES, path, "the existing file is write-protected")
     with making(path.parent), hold_beside(path):
         try_place(path.parent, path)
         remove_leftovers(path.parent)
@@ -67,22 +70,22 @@ def claim_file(path: PathLike) -> Iterator[Path]:
 
 @contextmanager
 def claim_folder(path: PathLike, needed: int = 0, part: str = "", wait_s: float = 0.0) -> Iterator[Path]:
-    """Hold a folder that one command writes files into, for as long as it does.
+    """Hold a folder while one command writes files into it.
 
-    Before the work: links are followed, a file is written there and removed, and half-written files are removed whose
-    writer was killed. A folder that was made here and stays empty is removed.
+    Before the work, links are resolved, a test file is written and removed, and partial files of killed writers are
+    removed. A folder that was created here and stays empty is removed.
 
     Args:
-        path: the folder; it is made if it is missing.
-        needed: bytes that will at least be written; 0 where nobody can tell.
-        part: which part of the folder, where several runs may share it: a second run of the same part is refused.
+        path: the folder; it is created if missing.
+        needed: minimum number of bytes to be written; 0 if unknown.
+        part: part of the folder, if several runs may share it; a second run of the same part is refused.
         wait_s: how long to wait for another run.
 
     Yields:
-        The path with links followed.
+        The path with links resolved.
 
     Raises:
-        StorageError: it cannot be written, or has not the room.
+        StorageError: the folder cannot be written or lacks space.
         InUseError: another run is writing there.
     """
     path = resolve(path)
@@ -102,11 +105,11 @@ def claim_folder(path: PathLike, needed: int = 0, part: str = "", wait_s: float 
 
 @contextmanager
 def hold_beside(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, or of a folder that is replaced as a whole: it is next to it, ``.NAME.lock``.
+    """Hold the lock ``.NAME.lock`` next to a file, or to a folder that is replaced in one step.
 
     Raises:
         InUseError: another run is writing it.
-        StorageError: the folder that it is in cannot be written.
+        StorageError: the parent folder cannot be written.
     """
     name = os.fsdecode(os.fsencode(path.name)[:240])
     held = hold(path.with_name(f".{name}.lock"), path)
@@ -120,10 +123,10 @@ def hold_beside(path: Path) -> Iterator[None]:
 
 @contextmanager
 def making(folder: Path) -> Iterator[None]:
-    """Make a folder, and those above it; where the block leaves them empty they are removed again.
+    """Create a folder and its parents; those that are empty after the block are removed again.
 
     Raises:
-        StorageError: it cannot be made, or is a file.
+        StorageError: it cannot be created, or is a file.
     """
     missing = []
     above = folder
@@ -138,12 +141,12 @@ def making(folder: Path) -> Iterator[None]:
         for made in missing:
             try:
                 made.rmdir()
-            except OSError:  # it has something in it, or is gone
+            except OSError:  # not empty, or already removed
                 break
 
 
 def try_place(folder: Path, path: Path) -> None:
-    """Write a block into a folder and remove it."""
+    """Write a test file into a folder and remove it."""
     with writing(path, any_error=True):
         beside, descriptor = create_temporary(folder / "try")
         try:
@@ -155,14 +158,14 @@ def try_place(folder: Path, path: Path) -> None:
 
 
 def check_room(folder: Path, path: PathLike, needed: int) -> None:
-    """Raise ``StorageError`` where a folder's file system has not the bytes that something will at least take."""
+    """Raise ``StorageError`` if a folder's file system has fewer than the needed bytes."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StorageError(errno.ENOSPC, path, f"it takes {needed:,} bytes or more, and {free:,} are free")
 
 
 def is_mount_point(path: Path) -> bool:
-    """Return whether a folder cannot be renamed, as a file system, or a part of one, is mounted there."""
+    """Return whether a folder cannot be renamed because it is a mount point."""
     if os.path.ismount(path):
         return True
     try:
@@ -174,14 +177,15 @@ def is_mount_point(path: Path) -> bool:
 
 
 def _octal(text: str) -> str:
-    """Return the name that ``/proc/self/mountinfo`` writes with blanks as ``\\040``."""
+    """Decode a name from ``/proc/self/mountinfo``, which writes a space as ``\\040``."""
     for code in ("040", "011", "012", "134"):
         text = text.replace(f"\\{code}", chr(int(code, 8)))
     return text
 
 
 def must_stay(path: Path) -> bool:
-    """Return whether a folder can only be filled and not replaced: a mount point, where a shell is, a closed parent."""
+    """Return whether a folder can be filled but not replaced: a mount point, a working directory, a read-only
+    parent."""
     if not path.is_dir():
         return False
     return (

@@ -1,4 +1,4 @@
-"""Long work: worker processes, and a bar that also reads well in a cluster's log."""
+"""Worker processes, and a progress bar that is also readable in a cluster's log."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tqdm import tqdm
 from langsamp_plugin.interruption import SIGNALS
 
 T = TypeVar("T")
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
 
 def progress(items: Optional[Iterable[T]] = None, **options: Any) -> tqdm[T]:
-    """Return tqdm's bar; without a terminal it begins after half a minute and writes twice a minute.
+    """Return tqdm's bar; without a terminal it starts after half a minute and prints twice per minute.
 
     Args:
-        items: what to iterate over; without it, call ``update``.
-        **options: of ``tqdm``, such as ``total``, ``desc`` and ``unit``.
+        items: the items to iterate over; without them, call ``update``.
+        **options: options of ``tqdm``, such as ``total``, ``desc`` and ``unit``.
     """
     quiet = {} if sys.stderr.isatty() else {"delay": 30, "mininterval": 30}
     return tqdm(items, **quiet, **options)
@@ -37,10 +37,10 @@ def parallel(
 ) -> Iterator[Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]]:
     """Yield a function that maps over items in ``workers`` processes, results as they complete.
 
-    With one worker everything runs in this process: errors keep their place and a debugger works.
+    With one worker, everything runs in this process, so tracebacks and debuggers work.
 
     Args:
-        workers: processes.
+        workers: number of processes.
 
     Raises:
         ChildProcessError: a worker was killed from outside.
@@ -65,7 +65,7 @@ def parallel(
 
 
 def _follow_the_parent() -> None:
-    """Leave signals to the parent, which lets what has begun end; die with it if it is killed."""
+    """Leave signals to the parent, which lets started work finish; die if the parent is killed."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":

@@ -1,8 +1,7 @@
-"""What a finished part was made of: an edit is noticed where size and time of a file do not tell.
+"""Records the sources of finished parts; detects edits that size and modification time do not show.
 
-Copying tools can give an edited file the old time (``rsync -t``, ``cp -p``, ``tar x``). The time at which the system
-itself changed a file cannot be set, but also changes with permissions or a move; so where it differs, the
-content decides.
+Copying tools can give an edited file its old modification time (``rsync -t``, ``cp -p``, ``tar x``). The change time
+(ctime) cannot be set, but also changes with permissions or a move; if it differs, the content decides.
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ from typing import Any
 from langsamp_plugin.manifest import hash_file
 
 FIELD = "sources"
-"""Of a record: what :func:`describe` returns."""
+"""Key of a record for the result of :func:`describe`."""
 
 
 def change_times(paths: Sequence[Path]) -> list[int]:
-    """Return when the system last changed each file, nanoseconds."""
+    """Return the change time (ctime) of each file in nanoseconds."""
     return [path.stat().st_ctime_ns for path in paths]
 
 
 def describe(paths: Sequence[Path]) -> dict[str, list[Any]]:
-    """Return change times and hashes of files; a second or so per GB."""
+    """Return change times and hashes of files; takes about a second per GB."""
     return {"changed": change_times(paths), "contents": [hash_file(path) for path in paths]}
 
 
 def are_unedited(record: Mapping[str, Any], paths: Sequence[Path]) -> bool:
-    """Return whether files have the content that a record is of.
+    """Return whether files still have the recorded content.
 
-    Files are read only where the system has touched them since. A record of an earlier version, without this, counts.
+    Only files whose change time differs are read. Records of earlier versions, which lack this field, count as equal.
     """
     known = record.get(FIELD)
     if not isinstance(known, dict):

@@ -1,7 +1,7 @@
-"""The names that collections give to languages, read into ISO codes: nothing that a name says is dropped.
+"""Reads the names that collections give to languages as ISO codes; no part of a name is ignored.
 
-Where a name is a tag of BCP 47, each of its subtags is understood or the name is refused. Names that only a collection
-knows, and codes that mean two things, stand in ``assets/spellings.tsv`` with what was decided and why.
+If a name is a BCP 47 tag, each of its subtags must be understood or the name is refused. Names specific to a collection
+and ambiguous codes are listed in ``assets/spellings.tsv`` with the decision and the reason.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from langsamp_plugin.code_tables import ASSETS, SCRIPT_ALIASES, UNKNOWN_LANGUAGE
 
 MODIFIERS = {"latin": "Latn", "cyrillic": "Cyrl", "arabic": "Arab", "devanagari": "Deva"}
 ROMANISED = "rom"
-"""How CC-100 marks text in Latin letters of a language that has a script of its own: ``hi_rom``."""
+"""CC-100's mark for romanised text of a language with another script: ``hi_rom``."""
 
 LATIN_VARIANTS = {"alalc97", "baku1926", "hepburn", "heploc", "pinyin", "tongyong", "wadegile"}
-"""Variants of BCP 47 that are spellings in Latin letters."""
+"""BCP 47 variants that are Latin transcriptions."""
 
 WITHDRAWN = {"in", "iw", "ji", "jw"}
-"""Codes of ISO 639-1 that were replaced, and that collections still use."""
+"""Withdrawn ISO 639-1 codes that collections still use."""
 
 PHONETIC_VARIANTS = {"fonipa", "fonkirsh", "fonnapa", "fonupa", "fonxsamp", "simple"}
-"""Variants of BCP 47 whose text is no ordinary writing of the language."""
+"""BCP 47 variants whose text is not the language's ordinary orthography."""
 
 
 class Spelling(NamedTuple):
-    """What a name says.
+    """The content of a name.
 
     Args:
         language: ISO 639-3 code.
-        script: ISO 15924 code; ``None`` where neither the name nor CLDR knows.
-        stated: the name says the script, so that no text can know better.
+        script: ISO 15924 code; ``None`` if neither the name nor CLDR determines it.
+        stated: whether the name itself states the script, so that the text is not consulted.
     """
 
     language: str
@@ -48,7 +48,7 @@ def read_spelling(text: str) -> Spelling:
             (``sr@latin``), or a name that a published collection uses (``hi_rom``, ``roa-rup``).
 
     Raises:
-        ValueError: it names no language, says something that a tag cannot hold, or means several things.
+        ValueError: the name is not a language, contains something that a tag cannot express, or is ambiguous.
     """
     decision = special_names().get(text.lower().replace("_", "-"))
     if decision is not None:
@@ -56,7 +56,7 @@ def read_spelling(text: str) -> Spelling:
         if not tag:
             raise ValueError(f"{text!r} names no known language: {reason}")
         return _of_tag(tag)
-    # A tag's own spelling is never renormalised: langcodes would turn lvs_Latn into lv.
+    # A tag is never renormalised: langcodes would turn lvs_Latn into lv.
     if re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", text):
         return _of_tag(text)
     base, _, modifier = text.partition("@")
@@ -79,19 +79,19 @@ def _of_tag(tag: str) -> Spelling:
 
 
 def _read_bcp47(tag: str, text: str) -> Spelling:
-    """Read a tag of BCP 47; ``text`` is what an error names."""
+    """Read a BCP 47 tag; errors quote ``text``."""
     import langcodes
 
     try:
         as_written, normal = langcodes.Language.get(tag, normalize=False), langcodes.Language.get(tag)
-        if not normal.is_valid() or not normal.language:  # langcodes gives und no language at all
+        if not normal.is_valid() or not normal.language:  # langcodes returns no language for und
             if (normal.language or UNKNOWN_LANGUAGE) == UNKNOWN_LANGUAGE and tag.split("-")[
                 0
             ].lower() == UNKNOWN_LANGUAGE:
                 return Spelling(UNKNOWN_LANGUAGE, normal.script or UNKNOWN_SCRIPT)
             raise ValueError(f"{text!r} names no known language; write it as a tag such as eng_Latn")
         language = _alpha3(as_written, normal)
-    except LookupError as error:  # langcodes' own ValueErrors carry their own message
+    except LookupError as error:  # langcodes' ValueErrors have their own message
         raise ValueError(f"{text!r} names no known language: {error.args[0]}") from error
     except ValueError as error:
         message = str(error)
@@ -115,10 +115,9 @@ def _read_bcp47(tag: str, text: str) -> Spelling:
 def _alpha3(as_written: Any, normal: Any) -> str:
     """Return the ISO 639-3 code of a language.
 
-    A code stays what it is: langcodes would merge lvs into lv, kzj into dtp and tl into fil, which have rows of their
-    own.
-    Only withdrawn codes of two letters (iw), those of ISO 639-2 that librarians use (ger), and the varieties that BCP
-    47 also writes behind their group (zh-yue) are replaced.
+    Codes are kept: langcodes would merge lvs into lv, kzj into dtp and tl into fil, which have separate rows. Only
+    withdrawn two-letter codes (iw), bibliographic codes of ISO 639-2 (ger) and extended language subtags (zh-yue) are
+    replaced.
     """
     from langcodes.data_dicts import LANGUAGE_ALPHA3_BIBLIOGRAPHIC
 
@@ -130,10 +129,10 @@ def _alpha3(as_written: Any, normal: Any) -> str:
 
 @cache
 def usual_script(language: str, territory: Optional[str] = None) -> Optional[str]:
-    """Return the script that a language is usually written in, or in a territory; ``None`` where that is not known.
+    """Return the usual script of a language, optionally in a territory; ``None`` if unknown.
 
-    It is CLDR's, except where ``assets/usual_scripts.tsv`` knows better. A macrolanguage's script is not taken for its
-    members: Azerbaijani is written in Latin letters, South Azerbaijani in Arabic ones.
+    It follows CLDR, except for the corrections in ``assets/usual_scripts.tsv``. A macrolanguage's script does not apply
+    to its members: Azerbaijani is written in Latin letters, South Azerbaijani in Arabic letters.
 
     Args:
         language: ISO 639-3 code.
@@ -146,7 +145,7 @@ def usual_script(language: str, territory: Optional[str] = None) -> Optional[str
     if published is not None:
         return None if published == "-" else published
     code = langcodes.Language.get(language).language or language
-    # The standard of a macrolanguage (arb, bxr) is what CLDR means by the macrolanguage's code.
+    # By a macrolanguage's code CLDR means its standard variety (arb, bxr).
     code = code if code in LIKELY_SUBTAGS else NORMALIZED_MACROLANGUAGES.get(code, code)
     entry = (LIKELY_SUBTAGS.get(f"{code}-{territory}") if territory else None) or LIKELY_SUBTAGS.get(code)
     return entry.split("-")[1] if entry else None
@@ -154,7 +153,7 @@ def usual_script(language: str, territory: Optional[str] = None) -> Optional[str
 
 @cache
 def is_written_in(language: str, script: str) -> bool:
-    """Return whether text of a language may be in a script: its usual one, one that CLDR or a list knows, or Latin.
+    """Return whether text of a language may be in a script: its usual one, one from CLDR or a published list, or Latin.
 
     Args:
         language: ISO 639-3 code.
@@ -167,7 +166,7 @@ def is_written_in(language: str, script: str) -> bool:
     if script in ("Latn", SCRIPT_ALIASES.get(usual, usual)) or (language, script) in _further_scripts():
         return True
     code = langcodes.Language.get(language).language or language
-    if LIKELY_SUBTAGS.get(f"und-{script}", "").partition("-")[0] in (code, language):  # Meitei and its letters
+    if LIKELY_SUBTAGS.get(f"und-{script}", "").partition("-")[0] in (code, language):  # Meitei and its script
         return True
     entries = [entry for name, entry in LIKELY_SUBTAGS.items() if name.partition("-")[0] in (code, language)]
     return any(SCRIPT_ALIASES.get(entry.split("-")[1], entry.split("-")[1]) == script for entry in entries)
@@ -175,7 +174,7 @@ def is_written_in(language: str, script: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _further_scripts() -> frozenset[tuple[str, str]]:
-    """Return the languages and scripts of the evaluation lists and of other published ones."""
+    """Return the languages and scripts of the evaluation lists and of other published lists."""
     lines = (ASSETS / "paper_languages.tsv").read_text(encoding="utf-8").splitlines()
     tags = [line.split("\t")[1] for line in lines if not line.startswith(("#", "task\t"))]
     further = (ASSETS / "further_scripts.tsv").read_text(encoding="utf-8").splitlines()
@@ -190,14 +189,14 @@ def _published_scripts() -> dict[str, str]:
 
 
 def is_no_single_language(code: str) -> bool:
-    """Return whether a code of three letters stands for a group of languages, for several, or for none."""
+    """Return the reason if a three-letter code means a group of languages, several languages or none."""
     tag, reason = special_names().get(code, ("", ""))
     return not tag and reason.startswith(("it is a group of languages", "it stands for"))
 
 
 @lru_cache(maxsize=1)
 def special_names() -> dict[str, tuple[str, str]]:
-    """Return the names that are no codes or ambiguous ones: their tag, empty to refuse, and the reason."""
+    """Return names that are not codes, or ambiguous codes: the tag (empty to refuse) and the reason."""
     lines = (ASSETS / "spellings.tsv").read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return {name: ("" if tag == "-" else tag, reason) for name, tag, reason in rows}

@@ -1,4 +1,4 @@
-"""Names next to a file or folder that is being written, and what is left of them when their writer was killed."""
+"""Temporary names next to a file or folder that is being written, and removal of those that killed writers leave."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
-LONGEST_NAME = 255  # bytes of a name, on the file systems of Linux
+LONGEST_NAME = 255  # maximum bytes of a file name on Linux
 OLD_S = 3600.0
-"""A file that another machine began is a leftover when it has not grown for this long."""
+"""A partial file from another machine is a leftover if it has not grown for this long."""
 
 _PATTERN = re.compile(r"\.(?P<name>.*)\.(?P<boot>[0-9a-f]{8})-[0-9a-f]{12}\.(?P<kind>tmp|old)", re.DOTALL)
 
 
 @cache
 def boot_id() -> str:
-    """Return what tells this running system from all others: equal in all containers on it, new after a restart."""
+    """Return an identifier of the running system: equal in all its containers, new after a reboot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:  # not Linux
@@ -32,11 +32,11 @@ def boot_id() -> str:
 
 
 def temporary_name(path: Path, kind: str = "tmp") -> Path:
-    """Return a hidden name next to ``path`` that nobody else has: process numbers are equal in containers.
+    """Return a unique hidden name next to ``path``; process numbers are not unique across containers.
 
     Args:
-        path: what will have its place.
-        kind: ``tmp``, or ``old`` for what ``path`` was before.
+        path: the final path.
+        kind: ``tmp``, or ``old`` for the previous content of ``path``.
     """
     boot = blake2b(boot_id().encode(), digest_size=4).hexdigest()
     ending = f".{boot}-{secrets.token_hex(6)}.{kind}"
@@ -45,7 +45,7 @@ def temporary_name(path: Path, kind: str = "tmp") -> Path:
 
 
 def create_temporary(path: Path) -> tuple[Path, int]:
-    """Create a file next to ``path``, with the permissions that the umask leaves, and lock it while it is open.
+    """Create a file next to ``path`` with the umask's permissions, and lock it while it is open.
 
     Returns:
         Its name, and its descriptor, open for writing and reading.
@@ -59,11 +59,11 @@ def create_temporary(path: Path) -> tuple[Path, int]:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # somebody who removes leftovers was quicker than the lock
+        os.close(descriptor)  # another process removed it as a leftover before it was locked
 
 
 def try_flock(descriptor: int) -> bool | None:
-    """Return whether the system's lock of an open file could be had, ``None`` where the file system has none."""
+    """Try to lock an open file; ``None`` if the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -76,7 +76,7 @@ def try_flock(descriptor: int) -> bool | None:
 
 
 def _is(descriptor: int, path: Path) -> bool:
-    """Return whether a path still leads to an open file."""
+    """Return whether a path still refers to an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
@@ -84,16 +84,16 @@ def _is(descriptor: int, path: Path) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a folder whose writer is gone; those of a living one stay.
+    """Remove the temporary files of dead writers in a folder; those of living writers are kept.
 
-    A writer keeps its file locked. On another machine's files, where the lock may not be seen, age decides.
+    A writer keeps its file locked. For files of other machines, whose lock may be invisible, age decides.
     """
     boot = blake2b(boot_id().encode(), digest_size=4).hexdigest()
     try:
         with os.scandir(folder) as entries:
             found = [(entry, _PATTERN.fullmatch(entry.name)) for entry in entries if entry.name.endswith(".tmp")]
     except OSError:
-        return  # it is not there, or not ours to look into
+        return  # missing or not readable
     for entry, match in found:
         try:
             if match is None or not entry.is_file(follow_symlinks=False):
@@ -107,7 +107,7 @@ def remove_leftovers(folder: Path) -> None:
             finally:
                 os.close(descriptor)
         except OSError:
-            continue  # it has just been finished, or is another user's
+            continue  # just finished, or owned by another user
 
 
 _swept: set[tuple[int, str]] = set()
@@ -122,14 +122,14 @@ def remove_leftovers_once(folder: Path) -> None:
 
 
 def _owner(name: str) -> str:
-    """Return the name of the place that a temporary name, or one of a temporary name, belongs to."""
+    """Return the final name that a temporary name belongs to, also if nested."""
     while (match := _PATTERN.fullmatch(name)) is not None:
         name = match["name"]
     return name
 
 
 def leftover_folders(path: Path, kind: str) -> list[Path]:
-    """Return the temporary folders of a place, newest last. Who holds the lock of the place is their only owner."""
+    """Return the temporary folders of a place, newest last; the holder of the place's lock owns them."""
     found = []
     try:
         with os.scandir(path.parent) as entries:
@@ -148,7 +148,7 @@ def leftover_folders(path: Path, kind: str) -> list[Path]:
 
 
 def remove_inner_locks(path: Path) -> None:
-    """Remove the locks of temporary folders of a place, whose lock is held: nobody else writes those."""
+    """Remove the locks of a place's temporary folders; the caller holds the place's lock."""
     for lock in path.parent.glob(".*.tmp.lock"):
         inner = lock.name[1 : -len(".lock")]
         if _owner(inner) == path.name != inner and not lock.with_name(inner).exists():
@@ -157,9 +157,9 @@ def remove_inner_locks(path: Path) -> None:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder next to ``path`` that is removed when the block ends.
+    """Yield an empty folder next to ``path`` that is removed after the block.
 
-    Hold the lock of ``path`` (:func:`~langsamp_plugin.place.claim_file`), so that one that a kill has left is removed.
+    Hold the lock of ``path`` (:func:`~langsamp_plugin.place.claim_file`), so that leftovers of killed runs are removed.
     """
     for left in leftover_folders(path, "tmp"):
         shutil.rmtree(left, ignore_errors=True)

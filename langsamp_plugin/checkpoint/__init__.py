@@ -1,1 +1,1 @@
-"""fairseq's checkpoints: reading them safely, what their weights are called, the two tables in them."""
+"""fairseq checkpoints: safe loading, names of weights, the two tables."""

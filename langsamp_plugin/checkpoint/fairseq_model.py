@@ -1,4 +1,4 @@
-"""A fairseq model out of a checkpoint alone, where no data folder is at hand."""
+"""Builds a fairseq model from a checkpoint alone, without a data folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
 class _Task(NamedTuple):
-    """What a model asks of a task."""
+    """The part of a task that a model uses."""
 
     source_dictionary: Any
     tables: Any
@@ -28,12 +28,12 @@ def build_model(state: dict[str, Any], tokenizer: Tokenizer) -> Any:
 
     Raises:
         ModuleNotFoundError: fairseq is not installed.
-        ValueError: the vocabulary has another size than the checkpoint.
+        ValueError: the sizes of vocabulary and checkpoint differ.
     """
     try:
         from fairseq.data import Dictionary
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"this needs fairseq, which is not installed here: {error}") from error
+        raise ModuleNotFoundError(f"this needs fairseq, which is not installed: {error}") from error
     import langsamp_plugin
 
     langsamp_plugin.register()
@@ -51,7 +51,7 @@ def build_model(state: dict[str, Any], tokenizer: Tokenizer) -> Any:
     dictionary.add_symbol("<mask>")
     tables = checkpoint_tables(state)
     inventory = None if tables is None else Tables(tables.languages, tables.scripts)
-    options = {**architecture(state), "compile": False}  # for a few sentences compiling would take longer
+    options = {**architecture(state), "compile": False}  # compiling is not worthwhile for a few sentences
     if tables is not None:
         options["embed_tags"] = tables.embed_tags
     model = LangSampRobertaModel.build_model(Namespace(**options), _Task(dictionary, inventory))

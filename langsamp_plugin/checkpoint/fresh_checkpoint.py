@@ -1,4 +1,4 @@
-"""A checkpoint that training starts from: weights, options and inventories, no optimizer, no place in the data."""
+"""Starting checkpoints: weights, options and inventories, without optimizer state or data position."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 
 def fresh_checkpoint(state: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
-    """Return a checkpoint that fairseq takes for one at the start of its first epoch.
+    """Return a checkpoint that fairseq reads as the start of the first epoch.
 
     Args:
-        state: where options and inventories come from (``args``, ``cfg``, ``task_state``).
-        weights: the model.
+        state: source of options and inventories (``args``, ``cfg``, ``task_state``).
+        weights: the model's weights.
     """
     return {
         "args": state.get("args"),
@@ -30,10 +30,10 @@ def fresh_checkpoint(state: dict[str, Any], weights: dict[str, Tensor]) -> dict[
 
 
 def check_out(out: PathLike, overwrite: bool = False) -> None:
-    """Raise ``ValueError`` where a checkpoint may not be written: another file is there, or one with a training in it.
+    """Raise ``ValueError`` if ``out`` must not be replaced: another kind of file, or a checkpoint with updates.
 
     Args:
-        out: where it shall be written.
+        out: the checkpoint to write.
         overwrite: replace any file.
     """
     path = Path(out)
@@ -54,6 +54,6 @@ def check_out(out: PathLike, overwrite: bool = False) -> None:
 
 
 def save_checkpoint(state: dict[str, Any], out: PathLike) -> None:
-    """Write a checkpoint; ``out`` is what it was before unless all of it could be written."""
+    """Write a checkpoint atomically."""
     with atomic_write(out, "wb") as stream:
         torch.save(state, stream)

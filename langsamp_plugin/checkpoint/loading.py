@@ -1,4 +1,4 @@
-"""Reading checkpoints without running code that they carry."""
+"""Reads checkpoints without running code that they contain."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ PARTS: dict[str, tuple[type, ...]] = {
     "task_state": (Mapping,),
     "optimizer_history": (list,),
 }
-"""What fairseq stores next to the weights, where it is read here."""
+"""Fields next to the weights that this package reads, with their types."""
 HF_PREFIXES = ("roberta.", "embeddings.", "encoder.layer.")
-"""Of names in Hugging Face's files."""
+"""Prefix of names in Hugging Face's files."""
 
 # Exceptions that torch.load raises on a damaged pickle, in addition to its own.
 UNREADABLE = (
@@ -41,8 +41,8 @@ def allow_fairseq_checkpoints() -> None:
     """Let ``torch.load(weights_only=True)`` read what fairseq writes.
 
     fairseq stores its options as an ``argparse.Namespace``, which torch >= 2.6 refuses by default. On resume with
-    several workers it also sends what it has read to the others, by then with its options as OmegaConf containers. All
-    of these are containers of plain data; none runs anything when it is built.
+    several workers it also broadcasts the state with options as OmegaConf containers. All of these hold plain data, and
+    constructing them runs no code.
     """
     allowed: list[Any] = [argparse.Namespace]
     distributed = sys.modules.get("fairseq.distributed.utils")
@@ -57,7 +57,7 @@ def allow_fairseq_checkpoints() -> None:
 
 
 def is_intact(path: PathLike) -> bool:
-    """Return whether every record of a checkpoint has the checksum (CRC-32) that torch stored with it."""
+    """Return whether every record of a checkpoint matches its stored checksum (CRC-32)."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
@@ -66,21 +66,22 @@ def is_intact(path: PathLike) -> bool:
 
 
 def read_saved(path: PathLike) -> Any:
-    """Read what ``torch.save`` wrote onto the CPU, tensors mapped from the file and not copied.
+    """Read a ``torch.save`` file onto the CPU, with memory-mapped tensors.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is damaged, or carries code.
     """
     allow_fairseq_checkpoints()
     _check_is_checkpoint(Path(path))
-    # The format since torch 1.6 has checksums. Comparing them reads the file once, in a fraction of the time that
-    # anything done with a model takes, and a flipped bit would otherwise become a weight.
+    # The format since torch 1.6 has checksums. Comparing them reads the file once, which is fast in comparison with any
+    # use of the model, and detects flipped bits that would otherwise become weights.
     zipped = zipfile.is_zipfile(path)
     if zipped and not is_intact(path):
-        raise ValueError(f"{path} is damaged, its checksums are wrong: get it again, or take an older one")
+        raise ValueError(f"{path} is damaged, its checksums are wrong: download or copy it again, or use an older one")
     try:
-        # Memory-mapped where the format allows it: a checkpoint is two thirds optimizer state that nobody here uses.
+        # Memory-mapped where the format allows it: two thirds of a checkpoint are optimizer state, which is not used
+        # here.
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing") from None
@@ -89,7 +90,7 @@ def read_saved(path: PathLike) -> Any:
             f"{path} is damaged, or carries objects that could run code, and was not loaded: {_first_line(error)}"
         ) from error
     except OSError as error:
-        # A folder; or torch has looked for the end of a file before its beginning, as too little of it is left.
+        # A folder, or a file that is so short that torch seeks to before its beginning.
         if error.errno not in (errno.EISDIR, errno.EINVAL):
             raise
         raise ValueError(f"{path} is not a complete checkpoint file: {error.strerror}") from error
@@ -98,7 +99,7 @@ def read_saved(path: PathLike) -> Any:
 
 
 def _check_is_checkpoint(path: Path) -> None:
-    """Raise ``ValueError`` for what is often named instead of a checkpoint file, saying what it is."""
+    """Raise ``ValueError`` for common mistakes in place of a checkpoint file, and say what the path is."""
     if path.is_dir():
         if (path / "config.json").is_file():
             what = f"is a Hugging Face folder: `langsamp import {path} --out CKPT` makes a checkpoint of it"
@@ -119,7 +120,7 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
     """Read a fairseq checkpoint of any model, see :func:`read_saved`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is damaged, is not a fairseq checkpoint, or carries code.
     """
     state = read_saved(path)
@@ -141,5 +142,5 @@ def load_checkpoint(path: PathLike) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of what torch says, which goes on with advice that would switch safe loading off."""
+    """Return the first line of torch's message; the rest advises disabling safe loading."""
     return (str(error).splitlines() or [type(error).__name__])[0]

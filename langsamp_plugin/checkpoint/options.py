@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: how its model is built, what it was trained on."""
+"""Reads a checkpoint's own description: architecture and training data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
 
 
 def model_config(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the model's options from a checkpoint, whether fairseq stored a config or a namespace."""
+    """Return the model's options from a checkpoint, stored as a config or a namespace."""
     config = (state.get("cfg") or {}).get("model") or state.get("args")
     if isinstance(config, argparse.Namespace):
         return vars(config)
@@ -21,7 +21,7 @@ def model_config(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def training_task(state: dict[str, Any]) -> Any:
-    """Return the name of the task that a checkpoint was trained with, ``None`` where it does not say."""
+    """Return the name of the task that a checkpoint was trained with, ``None`` if not recorded."""
     if state.get("args") is not None:
         args = state["args"]
         return args.get("task") if isinstance(args, Mapping) else getattr(args, "task", None)
@@ -30,10 +30,10 @@ def training_task(state: dict[str, Any]) -> Any:
 
 
 def layer_numbers(names: Iterable[str]) -> list[int]:
-    """Return the numbers of the blocks that weights are of, from 0.
+    """Return the block numbers in weight names, from 0.
 
     Raises:
-        ValueError: a number is missing between others, or is none.
+        ValueError: a number is missing or malformed.
     """
     found = {name.split(".")[3] for name in names if name.startswith(f"{BODY}layers.")}
     if found != set(map(str, range(len(found)))):
@@ -42,10 +42,10 @@ def layer_numbers(names: Iterable[str]) -> list[int]:
 
 
 def architecture(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the model's options with its sizes read from the weights, which cannot be wrong about them.
+    """Return the model's options, with sizes taken from the weights, which are authoritative.
 
     Raises:
-        ValueError: the checkpoint is not a RoBERTa, or does not say how many heads it has.
+        ValueError: the checkpoint is not a RoBERTa, or does not record the number of heads.
     """
     weights = state["model"]
     layers = layer_numbers(weights)
@@ -56,7 +56,7 @@ def architecture(state: dict[str, Any]) -> dict[str, Any]:
     heads = options.get("encoder_attention_heads") or width // 64
     if not isinstance(heads, int) or heads < 1 or width % heads:
         raise ValueError(
-            f"the checkpoint's options must say how many heads share a width of {width}, but say {heads!r}"
+            f"the checkpoint's options must have a number of heads that divides the width {width}, but have {heads!r}"
         )
     return {
         **options,
@@ -69,7 +69,7 @@ def architecture(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def training_data_folder(state: dict[str, Any]) -> Optional[Path]:
-    """Return the first data folder that a checkpoint was trained on, ``None`` if it does not say."""
+    """Return the first data folder that a checkpoint was trained on, ``None`` if not recorded."""
     task = (state.get("cfg") or {}).get("task")
     data = task.get("data") if isinstance(task, dict) else getattr(task, "data", None)
     data = data or getattr(state.get("args"), "data", None)
@@ -80,7 +80,7 @@ def model_beside_data(state: dict[str, Any], checkpoint: PathLike, flag: str) ->
     """Return the SentencePiece model in the data folder that a checkpoint was trained on.
 
     Raises:
-        FileNotFoundError: it is not there; the message names the flag that takes another.
+        FileNotFoundError: the file is missing; the message names the flag for another.
     """
     data = training_data_folder(state)
     if data is not None and (data / SPM_FILENAME).is_file():

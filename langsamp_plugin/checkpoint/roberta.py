@@ -24,7 +24,7 @@ def load_roberta(path: PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or carries code, is of another model, or parts of it do not fit together.
+        ValueError: the file is damaged or contains code, is of another model, or its parts do not match.
     """
     state = load_checkpoint(path)
     with error_context(path):
@@ -38,9 +38,7 @@ def load_roberta(path: PathLike) -> dict[str, Any]:
 def check_tags(tags: Any) -> None:
     """Raise ``ValueError`` unless these are tags, or ``None``."""
     if tags is not None and not (isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)):
-        raise ValueError(
-            f"the tags it was trained on must be a list of words such as eng_Latn, but are {str(tags)[:60]}"
-        )
+        raise ValueError(f"the training tags must be a list of words such as eng_Latn, but are {str(tags)[:60]}")
     for tag in tags or ():
         LangScript.parse(tag)
 
@@ -48,13 +46,13 @@ def check_tags(tags: Any) -> None:
 def roberta_shapes(
     *, types: int, positions: int, width: int, inner: int, layers: int, xl: bool
 ) -> dict[str, tuple[int, ...]]:
-    """Return fairseq's names of all weights and their shapes.
+    """Return fairseq's names of all weights, with their shapes.
 
     Args:
-        types, positions: rows of the two embeddings.
-        width, inner: of the states, and inside a block.
+        types, positions: number of rows of the two embeddings.
+        width, inner: width of the states, and inside a block.
         layers: number of blocks.
-        xl: LayerNorm after the last block and not after the embedding, as XLM-R XL has it.
+        xl: LayerNorm after the last block instead of after the embedding, as in XLM-R XL.
     """
     shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (types, width), POSITIONS: (positions, width)}
     norms = [f"{HEAD}layer_norm", f"{BODY}layer_norm" if xl else f"{BODY}layernorm_embedding"]
@@ -72,7 +70,7 @@ def roberta_shapes(
 
 
 def misfits(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """Return in words which weights have another shape or type than they must have."""
+    """Return messages about weights with a wrong shape or type."""
     wrong = []
     for name, tensor in weights.items():
         if name in shapes and tuple(tensor.shape) != shapes[name]:
@@ -83,7 +81,7 @@ def misfits(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
 
 
 def first_faults(wrong: Iterable[str], count: int = 5) -> str:
-    """Return the first few of a list of faults, for one line."""
+    """Return the first few of a list of problems as one line."""
     wrong = list(wrong)
     return "; ".join(wrong[:count]) + (f"; and {len(wrong) - count} more" if len(wrong) > count else "")
 
@@ -107,7 +105,7 @@ def _check_weights(weights: Mapping[str, Tensor]) -> None:
     missing = sorted(shapes.keys() - weights.keys() - {f"{HEAD}weight"})
     wrong = [f"no {name}" for name in missing] + misfits(weights, shapes)
     if wrong:
-        raise ValueError(f"weights are missing or do not fit together: {first_faults(wrong)}")
+        raise ValueError(f"weights are missing or do not match: {first_faults(wrong)}")
 
 
 def _check_table(weights: Mapping[str, Tensor], kind: type[CodeTable]) -> None:
@@ -121,7 +119,7 @@ def _check_table(weights: Mapping[str, Tensor], kind: type[CodeTable]) -> None:
         raise ValueError(f"{name}codes must be ASCII letters")
     wrong = misfits({f"{name}weight": weight}, {f"{name}weight": (len(codes), weights[EMBEDDING].shape[1])})
     if wrong:
-        raise ValueError(f"a table does not fit its codes or the model: {wrong[0]}")
+        raise ValueError(f"a table does not match its codes or the model: {wrong[0]}")
     kind(decode_codes(codes), f"{name}codes")
     if not torch.isfinite(weight).all():
         raise ValueError(f"{name}weight has values that are not finite: training has diverged")

@@ -13,7 +13,7 @@ from langsamp_plugin.modules.tag_embedding import decode_codes
 
 
 class TagTables(NamedTuple):
-    """Trained embeddings and the codes of their rows; a table that was switched off has no rows.
+    """Trained embeddings and the codes of their rows; a disabled table has no rows.
 
     Args:
         languages, scripts: the codes in id order.
@@ -26,7 +26,7 @@ class TagTables(NamedTuple):
     script_weight: Tensor
 
     def both(self) -> tuple[tuple[CodeTable, Tensor], tuple[CodeTable, Tensor]]:
-        """Return ``(codes, weight)`` of each table, in the order of a tag's parts."""
+        """Return ``(codes, weight)`` of each table, in the order of the parts of a tag."""
         return (self.languages, self.lang_weight), (self.scripts, self.script_weight)
 
     def embedding(self, tag: LangScript) -> Tensor:
@@ -50,7 +50,7 @@ class TagTables(NamedTuple):
 
 
 def checkpoint_tables(state: dict[str, Any]) -> Optional[TagTables]:
-    """Return the tables of a loaded checkpoint, ``None`` where it has neither."""
+    """Return the tables of a loaded checkpoint, ``None`` if it has neither."""
     weights = state["model"]
     codes: list[CodeTable] = []
     rows: list[Tensor] = []

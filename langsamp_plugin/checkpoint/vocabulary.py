@@ -1,4 +1,4 @@
-"""Which piece each row of a checkpoint is: by its dictionary, never by the order of a SentencePiece model."""
+"""Maps the rows of a checkpoint to pieces, by its dictionary and never by the order of a SentencePiece model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from langsamp_plugin.vocabulary.ordered_tokenizer import OrderedTokenizer
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 DIGEST = "dictionary"
-"""In a checkpoint's ``task_state``: the hash of the dictionary that it was trained with."""
+"""Key in a checkpoint's ``task_state``: the hash of its dictionary."""
 PADDING = "madeupword"
-"""What fairseq fills a dictionary up with; such a row belongs to no piece."""
+"""Prefix of fairseq's padding entries of a dictionary; such rows belong to no piece."""
 
 
 def checkpoint_tokenizer(
@@ -27,18 +27,18 @@ def checkpoint_tokenizer(
     dictionary: Optional[PathLike] = None,
     flag: str = "--spm",
 ) -> Tokenizer:
-    """Return what turns text into the rows of a checkpoint.
+    """Return the tokenizer that maps text to the rows of a checkpoint.
 
     Args:
         state: the checkpoint.
-        checkpoint: where it was read.
+        checkpoint: its path.
         spm: its SentencePiece model; by default the one in the data folder that it was trained on.
         dictionary: its ``dict.txt``; by default the one in that folder, or next to the checkpoint.
-        flag: what names the SentencePiece model on the command line.
+        flag: the command line flag for the SentencePiece model.
 
     Raises:
-        FileNotFoundError: a file is missing, or nothing tells the order of the rows.
-        ValueError: model, dictionary and checkpoint do not fit together.
+        FileNotFoundError: a file is missing, or the order of the rows is unknown.
+        ValueError: model, dictionary and checkpoint do not match.
     """
     tokenizer = Tokenizer(spm if spm is not None else model_beside_data(state, checkpoint, flag))
     digest = (state.get("task_state") or {}).get(DIGEST)
@@ -71,7 +71,7 @@ def checkpoint_tokenizer(
 def _dictionary(
     state: dict[str, Any], checkpoint: PathLike, named: Optional[PathLike], digest: Optional[str]
 ) -> Optional[Path]:
-    """Return the ``dict.txt`` of a checkpoint, ``None`` where there is none to be found."""
+    """Return the ``dict.txt`` of a checkpoint, ``None`` if it cannot be found."""
     data = training_data_folder(state)
     folders = [folder for folder in (data, Path(checkpoint).parent) if folder is not None]
     candidates = [Path(named)] if named is not None else [folder / "dict.txt" for folder in folders]

@@ -1,4 +1,4 @@
-"""What fairseq calls the weights of a RoBERTa and of the two tables."""
+"""fairseq's names for the weights of a RoBERTa and of the two tables."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ HEAD = "encoder.lm_head."
 
 
 def table_prefix(kind: type[CodeTable]) -> str:
-    """Return ``encoder.lang_embedding.`` or ``encoder.script_embedding.``; ``weight`` and ``codes`` follow it."""
+    """Return ``encoder.lang_embedding.`` or ``encoder.script_embedding.``; ``weight`` and ``codes`` follow this
+    prefix."""
     return f"encoder.{kind.short}_embedding."
 
 
 TABLE_KEYS = tuple(f"{table_prefix(kind)}{part}" for kind in CODE_TABLES for part in ("weight", "codes"))
-"""Of LangSAMP alone: an export puts them into a file of their own, since no stock model has a place for them."""
+"""Weights specific to LangSAMP: an export stores them in a separate file, since no stock model has them."""
 
 
 def is_xl(fairseq_names: Iterable[str]) -> bool:
@@ -32,10 +33,10 @@ def is_xl(fairseq_names: Iterable[str]) -> bool:
 
 
 def modern_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return fairseq weights under today's names, as fairseq's own models do it when they load.
+    """Return fairseq weights under current names, as fairseq's own models do on loading.
 
     In 2019, when XLM-R was published, the encoder was called decoder, ``layernorm_embedding`` was ``emb_layer_norm``,
-    and the three projections of attention could be one matrix. The :func:`second_names` of fairseq 0.12.2 are left out.
+    and the three projections of attention could be one matrix. The :func:`second_names` of fairseq 0.12.2 are dropped.
     """
     copies = set(second_names(weights))
     renamed: dict[str, Tensor] = {}

@@ -18,7 +18,7 @@ from langsamp_plugin.training.ending import StopSignal
 
 @dataclass
 class LangSampMaskedLMCriterionConfig(FairseqDataclass):
-    """Everything else follows from task and model."""
+    """All other settings come from the task and the model."""
 
     head_loss: ChoiceEnum(list(KINDS)) = field(  # type: ignore[valid-type]
         default="auto",
@@ -35,7 +35,7 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
 
     The value is stock ``masked_lm``'s, up to rounding where it is computed in blocks. In validation the logging output
     also has ``tag_sums``, float64 ``(tags, 3)``: per tag the summed loss in nats, the masked tokens, and how many of
-    them were predicted right. Sums of a fixed shape are what fairseq adds up across workers in one reduction.
+    them were predicted correctly. A fixed shape lets fairseq sum across workers in one reduction.
     """
 
     def __init__(self, task: Any, head_loss: str = "auto"):
@@ -46,7 +46,7 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
         """Return ``(loss, sample_size, logging_output)``: summed loss in nats, masked tokens, sums for the log."""
         masked = sample.get("masked") or masked_positions(sample["target"], self.padding_idx)
         sample_size = len(masked["target"])
-        # The loss is made inside the model's forward pass: there a wrapper for many workers has its weights at hand.
+        # The loss is computed inside the model's forward pass, where distributed wrappers make the weights available.
         (total, losses_N, correct_N), _ = model(
             **sample["net_input"],
             masked_index=masked["index"],
@@ -75,11 +75,11 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
 
     @staticmethod
     def reduce_metrics(logging_outputs: list[dict[str, Any]]) -> None:
-        """Log loss (base 2), perplexity and accuracy over all workers; the sums per tag are the task's."""
+        """Log loss (base 2), perplexity and accuracy over all workers; the task logs the sums per tag."""
         loss = sum(log.get("loss", 0) for log in logging_outputs)
         sample_size = sum(log.get("sample_size", 0) for log in logging_outputs)
         correct = sum(log.get("correct", 0) for log in logging_outputs)
-        # A batch of very short lines can have nothing masked at all; its mean counts with weight 0.
+        # A batch of very short lines can have no masked token; its mean gets weight 0.
         count = max(float(sample_size), 1.0)
         metrics.log_scalar("loss", float(loss) / count / math.log(2), float(sample_size), round=3)
         metrics.log_derived("ppl", lambda meters: utils.get_perplexity(meters["loss"].avg))
@@ -88,12 +88,12 @@ class LangSampMaskedLMCriterion(FairseqCriterion):
 
     @staticmethod
     def logging_outputs_can_be_summed() -> bool:
-        """Every value is a sum."""
+        """Return True: every value is a sum."""
         return True
 
 
 def masked_positions(target_BT: Tensor, pad_id: int) -> dict[str, Tensor]:
-    """Return what the collater of this package's data puts into a batch as ``masked``, for batches of others."""
+    """Compute the ``masked`` entry that this package's collater adds, for batches from other data sets."""
     index_N = target_BT.flatten().ne(pad_id).nonzero()[:, 0]
     return {
         "index": index_N,

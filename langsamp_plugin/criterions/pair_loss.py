@@ -1,4 +1,4 @@
-"""The loss of an update's pairs: masked-LM of their sentences, and how far their middle layers agree."""
+"""The loss of an update's pairs: masked-LM loss of their sentences, and agreement of their middle layers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fairseq.logging import metrics
 from langsamp_plugin.modules.contrastive_loss import contrastive_loss, mean_pooled, sum_over_workers
 
 LOGGED = ("align_masked", "align_mlm", "align_pairs", "align_loss", "align_correct", "align_margin")
-"""Sums in the logging output, the same names in every batch: fairseq adds them up by the names of the first."""
+"""Sums in the logging output; every batch has the same names, because fairseq uses those of the first."""
 
 
 class PairLoss(NamedTuple):
-    """What pairs add to an update.
+    """Contribution of pairs to an update.
 
     Args:
         total: scalar with gradient; 0 without pairs.
-        masked: how many more tokens are predicted.
-        log: the sums of :data:`LOGGED`.
+        masked: number of additional predicted tokens.
+        log: sums named in :data:`LOGGED`.
     """
 
     total: Any
@@ -29,7 +29,7 @@ class PairLoss(NamedTuple):
 
 
 def align_layer(wanted: int, layers: int) -> int:
-    """Return the block whose states are compared, from 1: by default two thirds up, as in retrieval.
+    """Return the block whose states are compared, from 1: by default two thirds of the depth, as in retrieval.
 
     Raises:
         ValueError: the model has fewer blocks.
@@ -42,14 +42,15 @@ def align_layer(wanted: int, layers: int) -> int:
 def pair_loss(model: Any, pairs: Optional[dict[str, Any]], cfg: Any, head_loss: str, sample_size: int) -> PairLoss:
     """Return the loss of a batch of pairs, in the scale of summed masked-LM losses.
 
-    fairseq divides the gradient of all workers' losses by the masked tokens of all of them. The mean contrastive loss
-    is therefore multiplied by that number here, so that its weight means the same for any size of a batch.
+    fairseq divides the gradient of all workers' losses by the total number of masked tokens. The mean contrastive loss
+    is therefore multiplied by that number, so that its weight does not depend on the batch size.
 
     Args:
         model: the LangSAMP model, possibly wrapped for many workers.
-        pairs: from :class:`~langsamp_plugin.data.pair_batches.PairBatches`, with its ``weight``; ``None`` without.
+        pairs: from :class:`~langsamp_plugin.data.pair_batches.PairBatches`, with its ``weight``; ``None`` without
+            pairs.
         cfg: the task's flags.
-        head_loss: how the head's loss is made.
+        head_loss: how the head's loss is computed.
         sample_size: masked tokens of the blocks of the same batch.
     """
     log: dict[str, Any] = dict.fromkeys(LOGGED, 0)
@@ -95,7 +96,7 @@ def log_pairs(logging_outputs: list[dict[str, Any]]) -> None:
 
 
 def _masked(part: dict[str, Any], pad: int) -> dict[str, Any]:
-    """Return what tells the model which tokens to predict."""
+    """Return the arguments that select the tokens to predict."""
     if "index" in part:
         return {"masked_index": part["index"], "masked_rows": part["rows"], "target": part["words"]}
     masked_BT = part["target"].ne(pad)
