@@ -1,1 +1,1 @@
-"""Raw text: reading what people have on disk, writing one file per tag, looking for what is wrong in it."""
+"""Raw text: reads collections in many formats, writes one file per tag, and finds errors in the text."""

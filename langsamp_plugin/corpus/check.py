@@ -1,4 +1,4 @@
-"""Are the labels right? Per tag: script and language of the text, and lines that no model should learn from."""
+"""Checks labels: script and language of the text per tag, and unusable lines."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from langsamp_plugin.progress import parallel, progress
 
 
 class Limits(NamedTuple):
-    """What makes a language suspicious.
+    """Limits beyond which a language is suspicious.
 
     Args:
-        script: least share of letters in the declared script.
-        language: least share of lines that the model takes for the declared language.
-        lines: largest share of lines that are empty, over-long, damaged or repeated, each kind for itself.
-        characters: a longer line is over-long.
+        script: minimum share of letters in the declared script.
+        language: minimum share of lines that the model identifies as the declared language.
+        lines: maximum share of lines that are empty, over-long, damaged or repeated, applied to each kind separately.
+        characters: length beyond which a line is over-long.
     """
 
     script: float = 0.8
@@ -43,19 +43,21 @@ class Limits(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What was found in one language.
+    """Findings for one language.
 
     Args:
         tag: its tag.
-        lines: lines looked at, empty ones not counted.
+        lines: lines checked, without empty ones.
         empty, over_long, replacement, duplicates: lines without text; longer than the limit; with U+FFFD or bytes
             that are not UTF-8; equal to an earlier one.
-        script_share: share of letters in the declared script, of all letters that have a script; ``None`` without any.
-        main_script: the script that most letters are in.
-        language_share: share of lines whose language the model gives as declared; ``None`` if it does not know it.
-        main_language: the label that the model gives most often.
+        script_share: share of letters in the declared script, relative to all letters with a script; ``None`` if there
+            are none.
+        main_script: the script of most letters.
+        language_share: share of lines that the model identifies as the declared language; ``None`` if the model does
+            not know it.
+        main_language: the model's most frequent label.
         kept: lines that `langsamp corpus` would keep under this tag with the same options.
-        problems: what is beyond the limits, in words.
+        problems: messages about exceeded limits.
     """
 
     tag: LangScript
@@ -72,7 +74,7 @@ class Report(NamedTuple):
     problems: list[str]
 
     def cells(self) -> dict[str, str]:
-        """Return its row of the printed table, by the table's headings."""
+        """Return its row of the printed table, by heading."""
         shares = ["-" if share is None else f"{share:.1%}" for share in (self.script_share, self.language_share)]
         return {
             "tag": str(self.tag), "lines": f"{self.lines:,}", "script": shares[0], "main_script": self.main_script,
@@ -83,14 +85,14 @@ class Report(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What a check found.
+    """Result of a check.
 
     Args:
-        reports: one per tag, in the order of the tags.
-        left_out: names and lines that were not looked at.
-        merged: per tag the names that mean it, where they are several.
-        by_text: per tag the names that say no script, and whose text is not in the usual one.
-        decisions: what `langsamp corpus` would do with the same options, as in its ``decisions.tsv``.
+        reports: one report per tag, in the order of the tags.
+        left_out: names and lines that were skipped.
+        merged: for tags with several names, these names.
+        by_text: names without a script whose text is not in the usual script, per tag.
+        decisions: decisions of `langsamp corpus` with the same options, as in its ``decisions.tsv``.
     """
 
     reports: list[Report]
@@ -101,7 +103,7 @@ class Checked(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One language to check; the arguments are those of :func:`check_corpus`."""
+    """One language to check, with the arguments of :func:`check_corpus`."""
 
     tag: LangScript
     files: list[Path]
@@ -125,25 +127,25 @@ def check_corpus(
     langs: Iterable[str] = (),
     longest: int = LONGEST_LINE,
 ) -> Checked:
-    """Check every language of a corpus; nothing but ``out`` is written.
+    """Check every language of a corpus; write nothing except ``out``.
 
     Args:
-        source: what :func:`~langsamp_plugin.corpus.sources.find_sources` reads.
+        source: a source for :func:`~langsamp_plugin.corpus.sources.find_sources`.
         out: the TSV file to write.
-        rules: how `langsamp corpus` would judge lines; their model is also what language shares come from.
-        limits: what makes a language suspicious.
-        max_lines: look at no more lines of each language; 0 looks at all.
+        rules: rules of `langsamp corpus` for judging lines; their model also determines language shares.
+        limits: limits beyond which a language is suspicious.
+        max_lines: maximum number of lines per language; 0 checks all.
         column: the field or column that holds the text.
-        split: the split to take.
-        workers: processes.
+        split: the split to read.
+        workers: number of processes.
         langs: the tags to take; empty takes all.
-        longest: bytes of the longest line that is looked at.
+        longest: maximum length of a line in bytes.
     """
     found = find_sources(source, langs, split, column=column)
     if out is not None and not os.access(Path(out).resolve().parent, os.W_OK):
         raise PermissionError(13, "cannot write there, choose another --out", str(out))
     if rules.model is not None:
-        load_identifier(rules.model)  # fails here, and the workers, forks of this process, have it already
+        load_identifier(rules.model)  # fail early; the workers inherit it, as forks of this process
     jobs = [Job(tag, files, column, limits, max_lines, rules, longest) for tag, files in found.found.items()]
     jobs.sort(key=lambda job: -sum(path.stat().st_size for path in job.files))
     with parallel(workers) as run:
@@ -158,7 +160,7 @@ def check_corpus(
 
 
 def format_table(reports: Iterable[Report]) -> str:
-    """Return a table for the terminal, suspicious languages last, so that they stay on the screen."""
+    """Return a table for the terminal, with suspicious languages last, so that they stay on screen."""
     ordered = sorted(reports, key=lambda report: (bool(report.problems), report.tag))
     cells = [report.cells() for report in ordered]
     if not cells:
@@ -194,7 +196,7 @@ def _check_language(job: Job) -> tuple[Report, list[list[str]], list[LeftOut]]:
     identifier = load_identifier(job.rules.model) if job.rules.model else None
 
     def counted() -> Iterator[str]:
-        """Count what is in each line, and yield those that `langsamp corpus` judges."""
+        """Count the properties of each line, and yield the lines that `langsamp corpus` judges."""
         for batch in batches(_lines(job, left_out)):
             lines = [(clean(text), isinstance(text, Undecodable)) for text in batch]
             for line, damaged in lines:
@@ -262,7 +264,7 @@ def _problems(report: Report, limits: Limits) -> list[str]:
 
 
 def _lines(job: Job, left_out: list[LeftOut]) -> Iterator[str]:
-    """Yield the lines of a language, empty ones too."""
+    """Yield the lines of a language, including empty ones."""
     lines = (
         line
         for path in job.files

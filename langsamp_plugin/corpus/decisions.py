@@ -1,6 +1,6 @@
-"""What may become of a line whose tag is doubted, and a table of it: kept, moved to another tag, or dropped.
+"""Decisions about lines with doubtful tags (keep, move to another tag, drop), and a table of them.
 
-Which of them it is: :mod:`langsamp_plugin.corpus.judging`.
+:mod:`langsamp_plugin.corpus.judging` makes the decisions.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ SAMPLES, SAMPLE_CHARACTERS = 3, 120
 
 
 class Rules(NamedTuple):
-    """How lines are judged.
+    """Rules for judging lines.
 
     Args:
-        model: a language identification model in fastText's format; ``None`` judges scripts alone.
-        threshold: probability from which a label of another language is believed.
-        thresholds: the same for single languages, by tag or ISO 639-3 code of the label.
-        script_share: least share of a line's letters in the tag's script; 0 does not look at scripts.
-        wrong: ``move`` to the tag that the line is in, to ``und`` with its script, or ``drop`` it.
-        close: members of a macrolanguage and close pairs (Bosnian and Croatian) count as right.
+        model: a language identification model in fastText's format; ``None`` judges only scripts.
+        threshold: probability above which a label of another language is accepted.
+        thresholds: thresholds of individual languages, by tag or ISO 639-3 code of the label.
+        script_share: minimum share of a line's letters in the tag's script; 0 ignores scripts.
+        wrong: ``move`` a line to its actual tag, to ``und`` with its script, or ``drop`` it.
+        close: members of a macrolanguage and close pairs (Bosnian and Croatian) count as correct.
     """
 
     model: Optional[Path] = None
@@ -47,19 +47,19 @@ class Rules(NamedTuple):
         return self.model is not None or self.script_share > 0
 
     def fingerprint(self) -> str:
-        """Return a hash of what the decisions depend on."""
+        """Return a hash of everything that the decisions depend on."""
         stat = self.model.stat() if self.model else None
         parts = (*self._replace(model=None), stat and (stat.st_size, stat.st_mtime_ns))
         return blake2b(repr(parts).encode(), digest_size=8).hexdigest()
 
 
 class Decision(NamedTuple):
-    """What becomes of a line.
+    """Decision about a line.
 
     Args:
         what: ``kept``, ``moved`` or ``dropped``.
-        to: the tag that it goes to, empty where it is dropped.
-        why: in words, the same for lines of a kind, so that they can be counted.
+        to: the tag that the line goes to; empty if it is dropped.
+        why: the reason, with equal words for equal reasons, so that lines can be counted.
     """
 
     what: str
@@ -68,10 +68,10 @@ class Decision(NamedTuple):
 
 
 class DecisionCounts:
-    """How many lines of a tag had which decision, and the first few of each.
+    """Counts decisions about the lines of a tag and keeps the first few lines of each kind.
 
     Args:
-        tag: of the text.
+        tag: tag of the text.
     """
 
     def __init__(self, tag: LangScript):
@@ -96,7 +96,7 @@ def read_thresholds(path: PathLike) -> tuple[tuple[str, float], ...]:
     """Read lines ``LANGUAGE<tab>PROBABILITY``.
 
     Raises:
-        ValueError: a line has another form; the message names file and line.
+        ValueError: a line is malformed; the message names file and line.
     """
     found = []
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
@@ -109,18 +109,18 @@ def read_thresholds(path: PathLike) -> tuple[tuple[str, float], ...]:
         except ValueError as error:
             raise ValueError(f"{path}, line {number}: must be LANGUAGE<tab>PROBABILITY: {error}") from error
         if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{path}, line {number}: the probability must lie between 0 and 1, but is {text}")
+            raise ValueError(f"{path}, line {number}: the probability must be between 0 and 1, but is {text}")
         found.append((code, value))
     return tuple(found)
 
 
 def at_home(rows: Iterable[list[str]], tags: Collection[str]) -> list[list[str]]:
-    """Return rows of decisions with the tags of the corpus that lines go to, for those that a model has."""
+    """Return rows of decisions with the model's tags replaced by those of the corpus."""
     return [[tag, what, home_tag(to, tags) if to else to, *rest] for tag, what, to, *rest in rows]
 
 
 def save_decisions(path: PathLike, rows: Iterable[list[str]]) -> None:
-    """Write a table of decisions with samples of the lines."""
+    """Write a table of decisions with sample lines."""
     with atomic_write(path) as stream:
         writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
         writer.writerow(("tag", "decision", "to", "why", "lines", *(f"sample_{i + 1}" for i in range(SAMPLES))))
@@ -128,7 +128,7 @@ def save_decisions(path: PathLike, rows: Iterable[list[str]]) -> None:
 
 
 def format_decisions(rows: Sequence[list[str]], shown: int = 40) -> str:
-    """Return what was decided for the terminal: lines per tag and decision, those with most lines first."""
+    """Return a table of the decisions for the terminal: lines per tag and decision, most frequent first."""
     changed = sorted((row for row in rows if row[1] != KEPT), key=lambda row: (-int(row[4]), row))
     totals: Counter[str] = Counter()
     for row in rows:

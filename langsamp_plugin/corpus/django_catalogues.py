@@ -1,8 +1,7 @@
-"""A demo corpus of real text: the translation catalogues that the ``Django`` package ships (BSD licence).
+"""A demo corpus of real text: the translation catalogues in the ``Django`` package (BSD licence).
 
-About a hundred locales translate the same messages, so the corpus is aligned across languages by message. A fixed
-fifth of the messages is held out: no language trains on them, and they serve as validation text and as parallel
-sentences for retrieval.
+About a hundred locales translate the same messages, so the corpus is aligned across languages by message. A fixed fifth
+of the messages is held out in all languages and serves as validation text and as parallel sentences for retrieval.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
 
 HELD_OUT_SHARE = 5
-"""One message in this many is held out."""
+"""One out of this many messages is held out."""
 
 MIN_ALIGNED_WORDS = 2
-"""English words that a message needs to serve in retrieval: a single "Save" is no sentence."""
+"""Minimum number of English words of a message for retrieval, which needs sentences, not a single "Save"."""
 
 ENGLISH = LangScript("eng", "Latn")
 
@@ -41,12 +40,12 @@ def clean(text: str) -> str:
 
 
 def held_out(message: str) -> bool:
-    """Return whether a message belongs to the held-out fifth; a function of its English text alone."""
+    """Return whether a message is held out, from its English text alone."""
     return int.from_bytes(blake2b(message.encode(), digest_size=8).digest(), "little") % HELD_OUT_SHARE == 0
 
 
 def locale_folders() -> dict[LangScript, list[str]]:
-    """Map tags to Django's locales; regional variants of a language-script stand together, the plain locale first.
+    """Map tags to Django's locales; regional variants of a language-script are grouped, with the plain locale first.
 
     Raises:
         ModuleNotFoundError: Django or polib is not installed.
@@ -68,7 +67,7 @@ def _django() -> Path:
 
 
 def read_messages(locale: str) -> list[tuple[str, str]]:
-    """Return ``(English message, translation)`` of a locale, cleaned, fuzzy and obsolete entries left out."""
+    """Return ``(English message, translation)`` of a locale, cleaned, without fuzzy and obsolete entries."""
     import polib
 
     pairs: list[tuple[str, str]] = []
@@ -77,7 +76,7 @@ def read_messages(locale: str) -> list[tuple[str, str]]:
             if entry.obsolete or entry.fuzzy:
                 continue
             translations = [entry.msgstr, *(form for _, form in sorted(entry.msgstr_plural.items()))]
-            if locale == "en":  # the source language's catalogue has no translations
+            if locale == "en":  # the catalogue of the source language has no translations
                 translations = [entry.msgid, entry.msgid_plural]
             english = clean(entry.msgid)
             pairs += [(english, clean(text)) for text in translations if any(c.isalpha() for c in clean(text))]
@@ -85,14 +84,14 @@ def read_messages(locale: str) -> list[tuple[str, str]]:
 
 
 def message_id(english: str) -> str:
-    """Return the id of a message, the same in all languages."""
+    """Return the id of a message, which is the same in all languages."""
     return blake2b(english.encode(), digest_size=6).hexdigest()
 
 
 def aligned_messages(tag: LangScript) -> Iterator[tuple[str, str, bool]]:
-    """Yield ``(id, text, held out)`` of the messages of :data:`MIN_ALIGNED_WORDS` English words or more.
+    """Yield ``(id, text, held out)`` of messages with at least :data:`MIN_ALIGNED_WORDS` English words.
 
-    Of several variants and plural forms the first wording of a message is taken.
+    Of several variants and plural forms, the first is used.
     """
     seen: set[str] = set()
     for locale in locale_folders()[tag]:
@@ -107,16 +106,16 @@ def write_corpus(out: PathLike, langs: Iterable[str] = (), overwrite: bool = Fal
 
     Args:
         out: a new folder with ``train/<tag>.txt`` (text), ``valid/<tag>.txt`` (text of the held-out messages) and
-            ``aligned/<tag>.txt`` (held-out messages of :data:`MIN_ALIGNED_WORDS` or more, ``id<tab>text``, the same id
-            in all languages).
-        langs: the tags to take; empty takes all. English is always there, as retrieval needs it.
-        overwrite: replace a demo corpus to which somebody added something.
+            ``aligned/<tag>.txt`` (held-out messages of :data:`MIN_ALIGNED_WORDS` words or more, ``id<tab>text``, with
+            the same id in all languages).
+        langs: the tags to take; empty takes all. English is always included, because retrieval needs it.
+        overwrite: also replace a demo corpus to which files were added.
 
     Returns:
         Training lines per tag.
 
     Raises:
-        ValueError: one of ``langs`` is in no catalogue.
+        ValueError: one of ``langs`` has no catalogue.
     """
     locales = locale_folders()
     wanted = {LangScript.from_spelling(lang) for lang in langs}
@@ -129,7 +128,7 @@ def write_corpus(out: PathLike, langs: Iterable[str] = (), overwrite: bool = Fal
         for part in ("train", "valid", "aligned"):
             (folder / part).mkdir()
         for tag in progress(tags, desc="catalogues", unit="language"):
-            # A dict keeps the order and drops repeats; of several variants the first wording of a message is aligned.
+            # A dict keeps the order and drops repeats; of several variants, the first is aligned.
             train: dict[str, None] = {}
             valid: dict[str, None] = {}
             aligned: dict[str, str] = {}

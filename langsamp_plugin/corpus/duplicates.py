@@ -1,4 +1,5 @@
-"""Exact duplicates among more lines than fit into memory: their hashes go to disk, and come back a share at a time."""
+"""Finds exact duplicates among more lines than fit into memory: hashes are stored on disk and read one share at a
+time."""
 
 from __future__ import annotations
 
@@ -14,19 +15,19 @@ SHARE = 1 << 22  # hashes that are sorted at a time: 64 MB
 
 
 def text_hash(line: str) -> int:
-    """Return 64 bits of BLAKE2b; among 100 million lines the chance that any two share one is 0.03 %."""
+    """Return 64 bits of BLAKE2b; the probability of any collision among 100 million lines is 0.03 %."""
     return int.from_bytes(blake2b(line.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
 def repeated(lines: Iterable[str], share: int = SHARE) -> np.ndarray:
-    """Tell which lines stood there before.
+    """Return which lines repeat an earlier one.
 
     Args:
-        lines: read once and not kept.
-        share: hashes to hold in memory at a time.
+        lines: lines, read once and not kept in memory.
+        share: number of hashes in memory at a time.
 
     Returns:
-        bool of shape ``(number of lines,)``: whether an equal line comes earlier.
+        bool of shape ``(number of lines,)``: whether an equal line occurs earlier.
     """
     lines = iter(lines)
     with tempfile.TemporaryFile() as stream:
@@ -43,7 +44,7 @@ def _repeated(hashes: np.ndarray, share: int) -> np.ndarray:
     result = np.zeros(len(hashes), dtype=bool)
     shares = np.uint64(1 + len(hashes) // share)
     for number in range(int(shares)):
-        # Equal hashes are in the same share; within it a stable sort keeps the order of the lines.
+        # Equal hashes are in the same share; a stable sort keeps the order of lines within it.
         places = np.concatenate(list(_places(hashes, shares, number, share)))
         order = np.argsort(hashes[places], kind="stable")
         ordered = hashes[places[order]]

@@ -1,4 +1,4 @@
-"""Language identification by a fastText model, and when a label means the language of a tag."""
+"""Language identification with a fastText model, and the agreement of labels with tags."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ CLOSE = (
     ),
     *(frozenset(["prs", "pes", "fas"]), frozenset(["fil", "tgl"]), frozenset(["kin", "run"])),
 )
-"""Languages that models mix up, and whose texts readers do, too."""
+"""Languages that models confuse, and whose texts even readers confuse."""
 
 WIKIPEDIA_LABELS = {"als": "gsw", "nrm": "nrf", "mo": "ron", "zh-min-nan": "nan", "bh": "bih", "nah": "nah"}
-"""Labels of models trained on Wikipedia (lid.176) that mean another language than the ISO code of that name."""
+"""Labels of models trained on Wikipedia (lid.176) whose meaning differs from the equal ISO code."""
 
 
 class Label(NamedTuple):
-    """What a model says about a line.
+    """A model's label for a line.
 
     Args:
-        language: ISO 639-3 code, or the model's own label where it names no language.
-        script: ISO 15924 code where the label has one.
-        probability: of the label.
+        language: ISO 639-3 code, or the model's own label if it is not a language.
+        script: ISO 15924 code, if the label has one.
+        probability: probability of the label.
     """
 
     language: str
@@ -70,19 +70,19 @@ class Identifier:
         try:
             self.model = fasttext.load_model(str(path))
         except (ValueError, RuntimeError, MemoryError) as error:
-            raise ValueError(f"{path} is no fastText model, or cut off: {error}") from error
+            raise ValueError(f"{path} must be a complete fastText model, but does not load: {error}") from error
         labels = [read_label(name) for probe in PROBES for name, _ in self._predict(probe, -1)]
         self.known = {(macrolanguage(language), script or label_script(language)) for language, script in labels}
 
     def identify(self, line: str, count: int = 1) -> list[Label]:
-        """Return the most likely labels of a line, the first first."""
+        """Return the most likely labels of a line, most likely first."""
         predicted = self._predict(usual_writing(line), count)
         return [Label(*read_label(name), float(chance)) for name, chance in predicted] or [NOTHING]
 
     def knows(self, tag: LangScript) -> bool:
-        """Return whether some label is the tag's language, or its macrolanguage, in the tag's script.
+        """Return whether the model has a label for the tag's language or macrolanguage in the tag's script.
 
-        A model that has read Malay in Latin letters takes Malay in Arabic ones for Arabic.
+        A model trained on Malay in Latin letters mistakes Malay in Arabic letters for Arabic.
         """
         return tag.language != UNKNOWN_LANGUAGE and (macrolanguage(tag.language), tag.script) in self.known
 
@@ -100,9 +100,9 @@ class Identifier:
 
 
 def usual_writing(line: str) -> str:
-    """Return a line as most text is written: composed, headings not in capitals, Ethiopic words apart.
+    """Return a line in the form of most text: composed, not all capitals, Ethiopic words separated.
 
-    Models have seen few lines in capitals, and take them for some language at random.
+    Models have seen few lines in capitals and label them almost at random.
     """
     if not line.isascii():
         line = unicodedata.normalize("NFC", line).replace("\u1361", " ")
@@ -112,13 +112,13 @@ def usual_writing(line: str) -> str:
 
 @lru_cache(maxsize=1)
 def load_identifier(path: Path) -> Identifier:
-    """Load a model once a process."""
+    """Load a model once per process."""
     return Identifier(path)
 
 
 @cache
 def read_label(name: str) -> tuple[str, Optional[str]]:
-    """Return language and script of a label; ``__label__deu_Latn`` has both, ``__label__de`` no script."""
+    """Return language and script of a label; ``__label__deu_Latn`` has both, ``__label__de`` has no script."""
     name = name.replace("__label__", "")
     language, _, script = name.partition("_")
     if language in WIKIPEDIA_LABELS and not script:
@@ -133,7 +133,7 @@ def read_label(name: str) -> tuple[str, Optional[str]]:
 
 @cache
 def label_script(language: str) -> Optional[str]:
-    """Return the script that a label without one means: the usual one of the language."""
+    """Return the script of a label without one: the language's usual script."""
     try:
         return LangScript.from_spelling(language).script
     except ValueError:
@@ -142,7 +142,7 @@ def label_script(language: str) -> Optional[str]:
 
 @cache
 def macrolanguage(language: str) -> str:
-    """Return the ISO 639-3 code of a language's macrolanguage, or its own."""
+    """Return the ISO 639-3 code of a language's macrolanguage, or of the language itself."""
     import langcodes
     from langcodes.data_dicts import MACROLANGUAGES
 
@@ -155,13 +155,14 @@ def macrolanguage(language: str) -> str:
 
 
 def same_language(language: str, other: str, close: bool = True) -> bool:
-    """Return whether two codes do not contradict each other.
+    """Return whether two codes are compatible.
 
-    They are equal, one is the other's macrolanguage or both have the same one, or they are a close pair.
+    Codes are compatible if they are equal, have the same macrolanguage, one is the other's macrolanguage, or they are a
+    close pair.
 
     Args:
         language, other: ISO 639-3 codes.
-        close: ``False`` tells members of a macrolanguage and close pairs apart; a macrolanguage still agrees with its
+        close: ``False`` distinguishes members of a macrolanguage and close pairs; a macrolanguage still agrees with its
             members.
     """
     if language == other:
@@ -172,13 +173,13 @@ def same_language(language: str, other: str, close: bool = True) -> bool:
 
 
 def home_tag(tag: str, tags: Collection[str]) -> str:
-    """Return the tag of a corpus that lines of a tag belong to.
+    """Return the tag of a corpus that corresponds to a model's tag.
 
-    A model that says ``ar`` means Standard Arabic: where a corpus has arb_Arab and no ara_Arab, they are arb_Arab.
+    A model's ``ar`` means Standard Arabic: if a corpus has arb_Arab but no ara_Arab, the lines belong to arb_Arab.
 
     Args:
-        tag: such as ara_Arab.
-        tags: those of the corpus.
+        tag: a model's tag, such as ara_Arab.
+        tags: the tags of the corpus.
     """
     language, _, script = tag.partition("_")
     if tag in tags:
@@ -193,7 +194,8 @@ def home_tag(tag: str, tags: Collection[str]) -> str:
 
 @cache
 def standard_of(language: str) -> str:
-    """Return the macrolanguage that a language is the standard of, according to Unicode's CLDR (ara for arb), or it."""
+    """Return the macrolanguage whose standard variety a language is, according to CLDR (ara for arb), or the language
+    itself."""
     import langcodes
     from langcodes.data_dicts import NORMALIZED_MACROLANGUAGES
 

@@ -1,4 +1,4 @@
-"""What is to be done for one language of a corpus, and the record that is left when it is done."""
+"""The job of writing one language of a corpus, and the record of a finished job."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Job(NamedTuple):
 
     Args:
         tag: its tag.
-        files: where its text is.
-        column: the field or column that holds it.
-        dedup: leave out lines that stood there before.
-        longest: bytes of the longest line that is taken.
-        rules: how lines are judged.
+        files: files with its text.
+        column: the field or column with the text.
+        dedup: drop repeated lines.
+        longest: maximum length of a line in bytes.
+        rules: rules for judging lines.
         out: the folder of the corpus.
     """
 
@@ -44,13 +44,14 @@ class Job(NamedTuple):
     out: Path
 
     def lines(self, left_out: Optional[list[LeftOut]] = None) -> Iterator[str]:
-        """Yield the lines that have any text; bad ones are listed."""
+        """Yield the lines with text; bad lines are listed."""
         bad: list[LeftOut] = [] if left_out is None else left_out
         for path in self.files:
             yield from filter(None, map(clean, read_texts(path, self.column, longest=self.longest, left_out=bad)))
 
     def fingerprint(self) -> str:
-        """Return what the result depends on; a finished language with the same is not written again."""
+        """Return everything that the result depends on; a finished language with an equal value is not written
+        again."""
         stats = [path.stat() for path in self.files]
         parts = [str(path.resolve()) for path in self.files], [(stat.st_size, stat.st_mtime_ns) for stat in stats]
         rules = self.rules.fingerprint() if self.rules.active else ""
@@ -58,12 +59,12 @@ class Job(NamedTuple):
 
     @property
     def record(self) -> Path:
-        """What is left when it is finished."""
+        """Path of the record of the finished job."""
         return self.out / FINISHED / f"{self.tag}.json"
 
     @property
     def parts(self) -> Path:
-        """The folder of its lines by the tag that they go to."""
+        """The folder with its lines by destination tag."""
         return self.out / ".parts" / str(self.tag)
 
 
@@ -74,7 +75,7 @@ def run_jobs(run: Any, work: Any, jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, tag: object, lines: Any, dedup: bool, left_out: list[LeftOut]) -> dict[str, Any]:
-    """Write lines and return the row of ``counts.tsv``; ``lines`` is called for each time that they are read."""
+    """Write lines and return the row of ``counts.tsv``; ``lines`` is called for each pass over them."""
     row: dict[str, Any] = {"tag": str(tag), "lines": 0, "characters": 0, "bytes": 0, "duplicates": 0}
     drop = repeated(lines()) if dedup else None
     left_out.clear()
@@ -90,7 +91,7 @@ def write_lines(path: Path, tag: object, lines: Any, dedup: bool, left_out: list
 
 
 def save_record(job: Job, fingerprint: str, parts: dict[str, Any]) -> dict[str, Any]:
-    """Write and return the record of a language that is finished."""
+    """Write and return the record of a finished language."""
     record = {"tag": str(job.tag), "fingerprint": fingerprint, FIELD: describe(job.files), **parts}
     with atomic_write(job.record) as stream:
         json.dump(record, stream)

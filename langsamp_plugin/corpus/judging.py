@@ -1,9 +1,9 @@
-"""Which lines of a text are in another language or script than its tag says.
+"""Finds lines whose language or script differs from the tag of their text.
 
-A model's word is worth what the model knows of the text's own language. So the first lines are looked at before any is
-judged: where the model recognises the tag's language in them, a line in which it finds nothing of that language is in
-another one, even if it cannot say in which; where it does not (lid.176 takes Scots for English), only a label that is
-nearly certain counts, or one that most of the text has.
+A model's labels are only as reliable as its knowledge of the text's own language. The first lines therefore show
+whether the model recognises the tag's language. If it does, a line without any sign of that language is in another one,
+even if the model cannot say which. If it does not (lid.176 labels Scots as English), only a nearly certain label
+counts, or the label of most of the text.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from langsamp_plugin.lang_script import UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT, LangSc
 from langsamp_plugin.spelling import is_written_in
 
 BATCH = 1000  # lines that are judged at a time; the first batch shows what the model knows of the language
-CHARACTERS = 1_000_000  # and no more of them
-LETTERS = 12  # a line with fewer says too little for a model
-LABELS = 10  # labels of a line among which the tag's own language may be
-DOUBT = 0.1  # a declared language with less probability is not what a line in another script is in
+CHARACTERS = 1_000_000  # maximum number of them
+LETTERS = 12  # shorter lines are too short for a model
+LABELS = 10  # number of labels among which the tag's language is searched
+DOUBT = 0.1  # with less probability of the declared language, a line in another script is not in that language
 
-# Chosen on one half of the languages of scripts/planted_errors.py; its figures are those of the other half.
-QUARTER, RECOGNISED = 0.75, 0.5  # a quarter of the lines must have this probability of the tag's language
-CERTAIN = 0.95  # the least threshold where the tag's language is not recognised
-RARE = 0.1  # of what a threshold leaves to other labels: 0.02 at a threshold of 0.8
+# Tuned on one half of the languages of scripts/planted_errors.py, which reports figures for the other half.
+QUARTER, RECOGNISED = 0.75, 0.5  # a quarter of the lines must reach this probability of the tag's language
+CERTAIN = 0.95  # the minimum threshold if the tag's language is not recognised
+RARE = 0.1  # share of what a threshold leaves to other labels: 0.02 at a threshold of 0.8
 
 
 class TextView(NamedTuple):
-    """What a model makes of a text as a whole.
+    """A model's view of a complete text.
 
     Args:
-        recognised: it finds the tag's language in the text.
-        mostly: the language that it takes most lines for, empty if there is none.
+        recognised: whether it finds the tag's language in the text.
+        mostly: its label for most lines, empty if there is none.
     """
 
     recognised: bool
@@ -45,12 +45,12 @@ class TextView(NamedTuple):
 
 
 def judge(lines: Iterable[str], tag: LangScript, rules: Rules) -> Iterator[tuple[str, Decision]]:
-    """Yield the lines of a text, each with what becomes of it.
+    """Yield the lines of a text, each with its decision.
 
     Args:
-        lines: all of the text in its order, no line empty.
-        tag: what they are said to be.
-        rules: how to judge.
+        lines: all lines of the text in order, without empty ones.
+        tag: their declared tag.
+        rules: rules for judging lines.
     """
     judged = _Judge(tag, rules)
     for batch in batches(lines):
@@ -58,7 +58,7 @@ def judge(lines: Iterable[str], tag: LangScript, rules: Rules) -> Iterator[tuple
 
 
 def batches(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Yield lines a thousand at a time, fewer where they are long."""
+    """Yield batches of up to a thousand lines, fewer if they are long."""
     batch: list[str] = []
     characters = 0
     for line in lines:
@@ -72,7 +72,7 @@ def batches(lines: Iterable[str]) -> Iterator[list[str]]:
 
 
 class _Judge:
-    """Decides on the lines of one tag, batch by batch."""
+    """Decides about the lines of one tag, batch by batch."""
 
     def __init__(self, tag: LangScript, rules: Rules):
         self.tag, self.rules = tag, rules
@@ -119,7 +119,7 @@ class _Judge:
         return TextView(recognised, language if 2 * count > len(judged) else "")
 
     def _threshold(self, best: Label, script: Optional[str]) -> float:
-        """Return the probability from which a label is believed."""
+        """Return the probability above which a label is accepted."""
         for name in (f"{best.language}_{script}", best.language):
             if name in self.thresholds:
                 return self.thresholds[name]
@@ -128,14 +128,14 @@ class _Judge:
         return self.rules.threshold if sure else max(self.rules.threshold, CERTAIN)
 
     def _by_language(self, labels: list[Label], script: Optional[str]) -> Optional[Decision]:
-        """Return what the model decides; ``None`` where it does not contradict the tag."""
+        """Return the model's decision; ``None`` if it does not contradict the tag."""
         best = labels[0]
         if script is None or self._same(best):
             return None
         limit = self._threshold(best, script)
         believed = best.probability >= limit
-        named = is_language(best.language)  # models have classes for noise, and labels of their own
-        # A label that is not written in the line's letters is a guess of the model.
+        named = is_language(best.language)  # models have classes for noise and non-standard labels
+        # A label whose script differs from the line's letters is a guess.
         if believed and named and (best.script or label_script(best.language)) == script:
             return self._elsewhere(best.language, script, f"in {best.language}")
         own = self._own(labels)
@@ -146,7 +146,8 @@ class _Judge:
         return None
 
     def _in_other_letters(self, script: Optional[str]) -> Decision:
-        """Return what becomes of a line in another script: Hindi may be in Latin letters, English not in Devanagari."""
+        """Return the decision about a line in another script: Hindi may be in Latin letters, but English not in
+        Devanagari."""
         known = script is not None and is_written_in(self.tag.language, script)
         language = self.tag.language if known else UNKNOWN_LANGUAGE
         return self._elsewhere(language, script, f"letters in {script or 'several scripts'}")
@@ -159,5 +160,5 @@ class _Judge:
         return Decision(MOVED, f"{language}_{script}", why)
 
     def _script(self, script: Optional[str]) -> Optional[str]:
-        """Return the script of a line, that of the tag where Han letters alone could be Japanese or Korean."""
+        """Return the script of a line; the tag's script if Han letters alone could be Japanese or Korean."""
         return self.tag.script if script == "Hani" and self.tag.script in ("Jpan", "Hang") else script

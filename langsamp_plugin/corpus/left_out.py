@@ -1,4 +1,4 @@
-"""What of a collection was not taken, and why: listed at the end, or an error where somebody wants the stop."""
+"""Records what was left out of a collection and why; listed at the end, or an error with ``--strict``."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ SHOWN = 20
 
 
 class LeftOut(NamedTuple):
-    """Something that was not read.
+    """An item that was not read.
 
     Args:
-        path: the file or folder, with a line where it is one.
-        reason: what is wrong with it.
+        path: the file or folder, with the line number of a single line.
+        reason: the problem.
         remedy: how to include it.
     """
 
@@ -27,7 +27,7 @@ class LeftOut(NamedTuple):
 
 
 def refuse_if_strict(left_out: Sequence[LeftOut], strict: bool) -> None:
-    """Raise for the first of what was left out.
+    """Raise for the first item that was left out.
 
     Raises:
         ValueError: ``strict``, and something was left out.
@@ -42,9 +42,9 @@ def format_left_out(
     merged: Mapping[str, Sequence[str]] = MappingProxyType({}),
     by_text: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
-    """Return the lines that a command prints at its end; empty where all names were taken for what they say."""
-    lines = [f"put together as {tag}: {' '.join(names)}" for tag, names in merged.items()]
-    lines += [f"{tag} by the letters of its text: {' '.join(names)}" for tag, names in by_text.items()]
+    """Return the lines that a command prints at its end; empty if nothing was merged, inferred or left out."""
+    lines = [f"merged as {tag}: {' '.join(names)}" for tag, names in merged.items()]
+    lines += [f"identified as {tag} by script: {' '.join(names)}" for tag, names in by_text.items()]
     if left_out:
         lines.append(f"left out ({len(left_out)}):")
         lines += [f"  {entry}" for entry in left_out[:SHOWN]]

@@ -1,4 +1,4 @@
-"""Lines of a file of bytes, none of them longer than what memory holds."""
+"""Reads lines of a binary file with bounded memory."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import IO, Optional
 
 LONGEST_LINE = 1_000_000
-"""Bytes of the longest line that is read; a longer one is a file without line ends, or no text."""
+"""Maximum length of a line in bytes; a longer one indicates a file without line ends, or binary data."""
 
-SKIP = 1 << 20  # bytes of a longer line that are read at a time
+SKIP = 1 << 20  # bytes of a longer line to read at a time
 
 
 def bounded_lines(stream: IO[bytes], longest: int) -> Iterator[tuple[Optional[bytes], int]]:
-    """Yield each line with its line end, and its bytes; ``None`` and those without a line end where it is too long."""
+    """Yield each line with its line end, and its length in bytes; a line that is too long is ``None``, its length
+    without line end."""
     while raw := stream.readline(longest + 2):
         size = len(raw)
         if size <= longest + 1 and (raw.endswith(b"\n") or size <= longest):

@@ -1,4 +1,4 @@
-"""Which language the name of a file or folder says, whatever else a collection puts around it."""
+"""Extracts the language from the name of a file or folder, whatever else a collection adds to it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BEFORE = re.compile(r"(c4-|\d{8}\.)")  # mC4's files, Wikipedia's folders: c4-af
 BEHIND = re.compile(
     rf"([-_.](part|shard|meta|tfrecord|of|\d+|{'|'.join(sorted(SPLITS.keys() - {'removed'}, key=len, reverse=True))}))+"
 )
-"""What shards and splits are called; text that a collection's filters removed is not taken for the language's."""
+"""Names of shards and splits; text that a collection's filters removed does not count as the language's text."""
 
 
 def language_name(path: Path) -> str:
-    """Return the part of a file's or folder's name that names its language.
+    """Return the part of a file or folder name that names its language.
 
-    The whole of it where it is a language as it stands; else without what tells shards and splits apart. A name that is
-    no language either way is returned as it stands, for the message.
+    This is the complete name if it is a language, else the name without parts that mark shards and splits. A name that
+    is not a language in either form is returned unchanged, for the error message.
     """
     name = path.name if path.is_dir() else stem(path)
     if _is_language(name):
@@ -35,7 +35,7 @@ def language_name(path: Path) -> str:
 
 
 def stem(path: Path) -> str:
-    """Return a file's name without what says how it is read."""
+    """Return a file name without the extensions of format and compression."""
     name = path.name
     for suffix in (*COMPRESSED, *IN_ARCHIVES, *KINDS):
         name = name.removesuffix(suffix)
@@ -51,6 +51,6 @@ def _is_language(name: str) -> bool:
 
 
 def looks_like_text(path: Path) -> bool:
-    """Return whether a file or folder that no reader knows is named like a language, so that it will be missed."""
+    """Return whether a file or folder without a reader is named like a language, so that users would miss it."""
     name = path.name.split(".")[0]
     return not path.name.startswith((".", "_")) and _is_language(name)

@@ -1,4 +1,4 @@
-"""A folder whose texts are packed in one tar archive, read without unpacking it."""
+"""Reads the texts of a folder from a single tar archive without unpacking it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def _archives(folder: Path) -> list[Path]:
 
 
 def is_archive_folder(folder: Path) -> bool:
-    """Return whether a folder has one archive and no text beside it."""
+    """Return whether a folder contains a single archive and no text files."""
     return len(_archives(folder)) == 1 and not any(folder.glob("*.txt"))
 
 
 def unpacked_members(folder: Path) -> dict[str, Callable[[], Iterator[str]]]:
-    """Return the names of the ``.txt`` members of the folder's archive, and for each what yields its lines.
+    """Return the names of the ``.txt`` members of the folder's archive, each with a function that yields its lines.
 
-    The archive is read once and its text kept: it cannot be searched without being unpacked.
+    The archive is read once and its text is kept in memory, because members cannot be accessed at random.
 
     Raises:
         ValueError: the archive is damaged, or a text is not UTF-8.
@@ -41,7 +41,7 @@ def unpacked_members(folder: Path) -> dict[str, Callable[[], Iterator[str]]]:
                     line.rstrip("\n") for line in io.StringIO(text, newline="\n")
                 )
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is cut off or damaged, get it again: {error}") from error
+        raise ValueError(f"{path} is cut off or damaged, download it again: {error}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: {member.name} is not UTF-8: convert it, e.g. with iconv") from error
     return found

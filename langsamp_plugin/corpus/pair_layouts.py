@@ -1,6 +1,7 @@
-"""Parallel text as people have it: in every layout, each language becomes a stream of messages with ids.
+"""Reads parallel text in common layouts; each language becomes a stream of messages with ids.
 
-A message has the same id in all languages that have it. Everything streams: a file of any size costs a few megabytes.
+A message has the same id in all of its languages. Everything streams: a file of any size needs a few megabytes of
+memory.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from langsamp_plugin.lang_script import LangScript
 
 LAYOUTS = ("auto", "django", "ids", "udhr", "lines", "moses", "tsv", "tmx")
 WITH_IDS = ("django", "ids", "udhr")
-"""Layouts whose ids mean the same in another folder, such as that of a test set."""
+"""Layouts whose ids have the same meaning in other folders, such as a test set."""
 
 UDHR_ID = re.compile(r"(\d\d)\.(\d\d)")
 LINES_ENDING = ".txt"
@@ -28,12 +29,12 @@ ENGLISH = LangScript("eng", "Latn")
 
 
 class Message(NamedTuple):
-    """What one language says.
+    """One message in one language.
 
     Args:
-        id: the same in all languages; without white space.
-        text: without white space at either end; empty where the language has nothing.
-        held_out: whether the source itself holds it out; ``None`` leaves that to the id.
+        id: the id, equal in all languages; without white space.
+        text: the text, stripped; empty if the language lacks the message.
+        held_out: whether the source itself holds it out; ``None`` decides by the id.
     """
 
     id: str
@@ -45,12 +46,12 @@ Stream = Callable[[], Iterator[Message]]
 
 
 class ParallelText(NamedTuple):
-    """A source.
+    """A source of parallel text.
 
     Args:
         layout: one of :data:`LAYOUTS` without ``auto``.
-        streams: per tag what to read, one after another; each can be read again.
-        omitted: what was left out before any reading, a sentence each.
+        streams: the streams of each tag, read one after another; each can be read repeatedly.
+        omitted: what was left out before reading, one sentence each.
     """
 
     layout: str
@@ -58,7 +59,7 @@ class ParallelText(NamedTuple):
     omitted: list[str]
 
     def messages(self, tag: LangScript) -> Iterator[Message]:
-        """Yield what a language says, empty texts included."""
+        """Yield the messages of a language, including empty ones."""
         for stream in self.streams[tag]:
             yield from stream()
 
@@ -68,16 +69,16 @@ def find_parallel(source: PathLike, layout: str = "auto", tags: Sequence[str] = 
 
     Args:
         source: ``django``, a folder or a file. ``ids``: a folder of ``<tag>.txt`` with lines ``id<tab>text`` (SR-B).
-            ``udhr``: the same with ids ``article.paragraph``, of which only articles with as many paragraphs as the
-            English one are aligned. ``lines``: a folder of ``<tag>.txt`` aligned by line. ``moses``: files that
-            differ in their last ending, a language each (``x.de`` and ``x.en``, Tatoeba's ``tatoeba.deu-eng.deu``).
-            ``tsv``: files with a column per language. ``tmx``: translation memories.
+            ``udhr``: the same with ids ``article.paragraph``; only articles with as many paragraphs as in English are
+                aligned. ``lines``: a folder of ``<tag>.txt`` aligned by line. ``moses``: one file per language,
+                distinguished by the last extension (``x.de`` and ``x.en``, Tatoeba's ``tatoeba.deu-eng.deu``).
+            ``tsv``: files with one column per language. ``tmx``: translation memories.
         layout: one of :data:`LAYOUTS`.
-        tags: of the columns of a TSV file whose first line does not name them.
+        tags: tags of the columns of a TSV file without a header.
 
     Raises:
-        FileNotFoundError: the source is missing or has no text of this layout.
-        ValueError: names are not tags, or files that are aligned by line differ in length.
+        FileNotFoundError: the source is missing or has no text in this layout.
+        ValueError: names are not tags, or files aligned by line differ in length.
     """
     if str(source) == "django" and layout in ("auto", "django"):
         return _django()
@@ -109,7 +110,7 @@ def find_parallel(source: PathLike, layout: str = "auto", tags: Sequence[str] = 
 
 
 def _guess(path: Path) -> str:
-    """Return the layout that a source's names and first lines show."""
+    """Detect the layout of a source from its names and first lines."""
     if path.is_file():
         for ending in ("tmx", "tsv"):
             if without_compression(path.name).endswith(f".{ending}"):
@@ -175,15 +176,15 @@ def _with_ids(lines: Callable[[], Iterator[str]], source: Path) -> Stream:
 
 
 def _udhr(streams: dict[LangScript, list[Stream]]) -> ParallelText:
-    """Keep the articles of a language that have as many paragraphs as the English ones."""
+    """Keep the articles of a language with as many paragraphs as in English."""
     if ENGLISH not in streams:
-        raise ValueError("layout udhr needs eng_Latn.txt, whose paragraphs the others are counted against")
+        raise ValueError("layout udhr needs eng_Latn.txt to compare the numbers of paragraphs")
 
     def plain(tag: LangScript) -> Iterator[Message]:
         return (message for stream in streams[tag] for message in stream() if UDHR_ID.fullmatch(message.id))
 
     def articles(tag: LangScript) -> Counter[str]:
-        # The title, 00.00, is not in all versions and does not count as a paragraph of the preamble.
+        # Not all versions have the title, 00.00, so it does not count as a paragraph of the preamble.
         return Counter(message.id[:2] for message in plain(tag) if message.id != "00.00")
 
     english = articles(ENGLISH)
@@ -196,14 +197,14 @@ def _udhr(streams: dict[LangScript, list[Stream]]) -> ParallelText:
                 yield message
 
     different = sum((articles(tag)[name] != english[name]) for tag in streams for name in articles(tag))
-    omitted = [f"{different} articles with another number of paragraphs than in English"] if different else []
+    omitted = [f"{different} articles whose number of paragraphs differs from English"] if different else []
     return ParallelText("udhr", {tag: [lambda tag=tag: aligned(tag)] for tag in streams}, omitted)  # type: ignore[misc]
 
 
 def _aligned_by_line(
     files: dict[LangScript, Callable[[], Iterator[str]]], layout: str, prefix: str = ""
 ) -> ParallelText:
-    """Number the lines of files of one length; an empty line is a message that the language lacks."""
+    """Number the lines of files of equal length; an empty line is a missing message."""
     lengths = {tag: sum(1 for _ in lines()) for tag, lines in files.items()}
     if len(set(lengths.values())) > 1:
         usual, _ = Counter(lengths.values()).most_common(1)[0]
@@ -211,7 +212,7 @@ def _aligned_by_line(
         other = next(tag for tag, length in lengths.items() if length == usual)
         raise ValueError(
             f"{prefix or 'the files'} must have as many lines in each language, but {tag} has {lengths[tag]:,} and "
-            f"{other} {usual:,}: they are aligned by line, with an empty line where one has no translation"
+            f"{other} {usual:,}: they are aligned by line; leave a line empty if it has no translation"
         )
 
     def numbered(lines: Callable[[], Iterator[str]]) -> Stream:
@@ -221,7 +222,7 @@ def _aligned_by_line(
 
 
 def _by_stem(path: Path) -> tuple[dict[str, dict[LangScript, Callable[[], Iterator[str]]]], list[str]]:
-    """Return the languages of each name without its last ending, and names whose ending is none."""
+    """Return the languages of each name without its last extension, and names whose extension is not a language."""
     groups: dict[str, dict[LangScript, Callable[[], Iterator[str]]]] = {}
     others = []
     for file in _files(path):
@@ -235,10 +236,10 @@ def _by_stem(path: Path) -> tuple[dict[str, dict[LangScript, Callable[[], Iterat
 
 
 def _moses(path: Path) -> ParallelText:
-    """Group files by their name without the last ending, which names the language."""
+    """Group files by their name without the last extension, which names the language."""
     groups, others = _by_stem(path)
-    omitted = [f"{stem}.*: a file in one language alone" for stem, files in groups.items() if len(files) < 2]
-    omitted += [f"{name}: its ending names no language" for name in others]
+    omitted = [f"{stem}.*: a file in a single language" for stem, files in groups.items() if len(files) < 2]
+    omitted += [f"{name}: its extension is not a language" for name in others]
     streams: dict[LangScript, list[Stream]] = {}
     for stem, files in groups.items():
         if len(files) > 1:
@@ -258,14 +259,14 @@ def _by_file(
     languages: Callable[[Path], dict[LangScript, object]],
     messages: Callable[[Path, object], Iterator[tuple[int, str]]],
 ) -> ParallelText:
-    """Read files that have all their languages inside.
+    """Read files that contain several languages.
 
     Args:
         path: a file, or a folder of them.
-        layout: what they are.
-        endings: their names' endings.
-        languages: the languages of a file, and what finds each inside.
-        messages: ``(number, text)`` of one of them.
+        layout: their layout.
+        endings: their file name extensions.
+        languages: returns the languages of a file, each with its key in the file.
+        messages: yields ``(number, text)`` of one language.
     """
     files = [path] if path.is_file() else [f for f in _files(path) if without_compression(f.name).endswith(endings)]
     streams: dict[LangScript, list[Stream]] = {}

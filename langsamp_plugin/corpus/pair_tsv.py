@@ -1,4 +1,4 @@
-"""Parallel text in tab-separated columns, a language each."""
+"""Reads parallel text from tab-separated columns, one per language."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from langsamp_plugin.lang_script import LangScript
 
 
 def without_compression(name: str) -> str:
-    """Return a file's name without the ending of its compression."""
+    """Return a file name without the extension of its compression."""
     for ending in COMPRESSED:
         name = name.removesuffix(ending)
     return name
 
 
 def tag_or_none(name: str) -> Optional[LangScript]:
-    """Return the tag that a name spells, if it does."""
+    """Return the tag that a name spells, if any."""
     try:
         return LangScript.from_spelling(name)
     except ValueError:
@@ -26,7 +26,7 @@ def tag_or_none(name: str) -> Optional[LangScript]:
 
 
 def tsv_tags(path: Path, tags: Sequence[str]) -> dict[LangScript, object]:
-    """Map the languages of a TSV file to their columns: by ``tags``, the first line, or a name such as deu-eng.tsv."""
+    """Map the languages of a TSV file to columns: by ``tags``, the first line, or a file name such as deu-eng.tsv."""
     header = next(iter(plain_lines(path)), "").rstrip("\r").split("\t")
     if tags:
         if len(tags) != len(header):
@@ -51,6 +51,8 @@ def tsv_messages(path: Path, column: object, tags: Sequence[str]) -> Iterator[tu
         cells = line.rstrip("\r").split("\t")
         width = width or len(cells)
         if len(cells) != width:
-            raise ValueError(f"{path}, line {number}: must have {width} columns, but has {len(cells)}: mend the line")
+            raise ValueError(
+                f"{path}, line {number}: must have {width} columns, but has {len(cells)}: correct the line"
+            )
         if number > 1 or named:
             yield number, cells[column]

@@ -1,4 +1,5 @@
-"""Parallel text to one file per language, ``id<tab>text`` a line: one part to train on, one held out."""
+"""Writes parallel text as one file per language, one ``id<tab>text`` per line, split into training and held-out
+parts."""
 
 from __future__ import annotations
 
@@ -23,13 +24,13 @@ COUNTS = ("tag", "train", "valid", "empty", "tests", "same_text")
 
 
 class WrittenPairs(NamedTuple):
-    """What :func:`write_pairs` wrote.
+    """Result of :func:`write_pairs`.
 
     Args:
-        rows: per language the numbers of ``counts.tsv``: sentences to train on and held out; and left out because
-            they are empty, stand in a test set, or are the same text as a held-out one.
-        messages: per split how many messages at least two languages have.
-        alone: languages without any sentence that another language has, too.
+        rows: the numbers of ``counts.tsv`` per language: training and held-out sentences, and sentences left out
+            because they are empty, occur in a test set, or equal a held-out sentence.
+        messages: per split, the number of messages in at least two languages.
+        alone: languages that share no message with another language.
         omitted: what the source's reader left out.
     """
 
@@ -40,11 +41,11 @@ class WrittenPairs(NamedTuple):
 
 
 class TestText(NamedTuple):
-    """What must not be trained on.
+    """Test sentences, which must not be trained on.
 
     Args:
-        ids: of test messages, where ids mean the same in both sources.
-        texts: per language hashes of test sentences.
+        ids: ids of test messages, if ids have the same meaning in both sources.
+        texts: hashes of test sentences per language.
     """
 
     ids: set[str]
@@ -52,11 +53,11 @@ class TestText(NamedTuple):
 
     @classmethod
     def read(cls, folders: Iterable[PathLike], layout: str) -> TestText:
-        """Read test sets, in the layouts that parallel text comes in.
+        """Read test sets in the layouts of parallel text.
 
         Args:
-            folders: the sets.
-            layout: of the text to train on.
+            folders: the test sets.
+            layout: layout of the training text.
         """
         found = cls(set(), {})
         for folder in folders:
@@ -85,22 +86,22 @@ def write_pairs(
 ) -> WrittenPairs:
     """Write ``<out>/{train,valid}/<tag>.txt`` and ``counts.tsv``.
 
-    A message is held out in all languages or in none. A sentence that is the same text as a held-out one of its
-    language is left out of the training part, so that no pair to train on has a held-out text on either side.
+    A message is held out in all languages or in none. A sentence that equals a held-out sentence of its language is
+    dropped from the training part, so that no training pair contains held-out text.
 
     Args:
-        found: the source's languages, where they are known already.
+        found: the source's languages, if already known.
         source, layout, tags: see :func:`~langsamp_plugin.corpus.pair_layouts.find_parallel`.
         out: the folder to write.
         langs: the languages to take; empty takes all.
         without: languages to leave out.
-        held_out: one message in this many is held out, by a hash of its id; 0 holds out none. A source that holds
-            out messages itself (``django``) is left as it is.
-        exclude: test sets; their messages (by id where both have ids) and sentences (by text) are left out.
-        overwrite: replace a folder of pairs to which somebody added something.
+        held_out: one out of this many messages is held out, by a hash of its id; 0 holds out none. A source with its
+            own held-out messages (``django``) keeps them.
+        exclude: test sets; their messages (by id if both have ids) and sentences (by text) are dropped.
+        overwrite: also replace a folder of pairs to which files were added.
 
     Raises:
-        ValueError: no message is there in two languages, ``out`` is something else, or the source is malformed.
+        ValueError: no message exists in two languages, ``out`` is another kind of folder, or the source is malformed.
         FileNotFoundError: the source, a test set or one of ``langs`` is missing.
     """
     found = found if found is not None else find_parallel(source, layout, tags)
@@ -116,7 +117,8 @@ def write_pairs(
         messages = {split: _in_two(parts) for split, parts in ids.items()}
         if not len(messages[TRAIN]):
             raise ValueError(
-                f"{source} has no message in two languages to train on: ids must be the same in all of its files"
+                f"{source} must have training messages in two languages, but has none: ids must be equal across its "
+                "files"
             )
         alone = [
             str(tag)
@@ -131,7 +133,7 @@ def write_pairs(
 
 
 def id_hash(name: str) -> int:
-    """Return the 64-bit hash of a message's id that stands for it in numpy."""
+    """Return the 64-bit hash that represents a message's id in numpy."""
     return int.from_bytes(blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
@@ -188,6 +190,6 @@ def _write_language(
 
 
 def _in_two(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return, sorted, the numbers that at least two of several arrays of different numbers have."""
+    """Return the sorted numbers that occur in at least two of several arrays of unique numbers."""
     numbers, counts = np.unique(np.concatenate([*parts, np.empty(0, np.uint64)]), return_counts=True)
     return numbers[counts > 1]

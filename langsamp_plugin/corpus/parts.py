@@ -1,7 +1,7 @@
-"""Corpora whose lines are judged, in two stages: each source's lines go to a part per tag that they belong to, then the
-parts of a tag are joined in the order of the sources.
+"""Writes a judged corpus in two stages: lines of each source go to one part per destination tag, then parts are joined.
 
-So the output is the same for any number of workers, and what was finished before a kill is not done again.
+Parts are joined in the order of the sources, so the output does not depend on the number of workers, and work that was
+finished before a kill is not repeated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from langsamp_plugin.progress import parallel
 from langsamp_plugin.source_files import are_unedited
 
 JOINED = f"{FINISHED}/joined.json"
-STREAMS = 256  # parts that are open at a time
+STREAMS = 256  # maximum number of open parts
 
 
 def write_judged(out: Path, jobs: list[Job], workers: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -38,7 +38,7 @@ def write_judged(out: Path, jobs: list[Job], workers: int) -> tuple[list[dict[st
 
 
 def _part_language(job: Job) -> dict[str, Any]:
-    """Write a language's lines into a part for each tag that they belong to; return its record."""
+    """Write a language's lines into one part per destination tag; return its record."""
     finished = read_record(job.record, ("fingerprint", "parts", "decisions", "left_out", "tag"))
     fingerprint = job.fingerprint()
     same = finished is not None and finished["fingerprint"] == fingerprint and are_unedited(finished, job.files)
@@ -59,14 +59,14 @@ def _part_language(job: Job) -> dict[str, Any]:
 
 
 class _Parts:
-    """The files that a language's lines go to, not all of them open at a time."""
+    """The destination files of a language's lines, with a limited number of open ones."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.streams: dict[str, IO[bytes]] = {}
 
     def write(self, name: str, line: str) -> int:
-        """Append a line to the part of a tag; return its bytes."""
+        """Append a line to the part of a tag; return its length in bytes."""
         if name not in self.streams:
             if len(self.streams) == STREAMS:
                 self.streams.pop(next(iter(self.streams))).close()
@@ -87,7 +87,7 @@ def _are_whole(job: Job, sizes: dict[str, int]) -> bool:
 
 
 def _finished_run(out: Path, jobs: list[Job]) -> Optional[list[dict[str, Any]]]:
-    """Return the records of a run with rules that is finished; ``None`` if it is not, or its files were changed."""
+    """Return the records of a finished run with rules; ``None`` if it is unfinished or its files were changed."""
     joined = read_record(out / JOINED, ("state", "rows", "records"))
     if joined is None or joined["state"] != _state(jobs):
         return None
@@ -134,7 +134,7 @@ def _join_one(task: tuple[Path, str, list[Path], bool]) -> dict[str, Any]:
 
 
 def remove_earlier(out: Path, names: Iterable[str]) -> None:
-    """Remove the files that an earlier run made, except those that are written again: moved lines would stay there."""
+    """Remove files of an earlier run that are not written again: they could contain moved lines."""
     joined = read_record(out / JOINED, ("rows",))
     earlier = {row["tag"] for row in joined["rows"]} if joined else set()
     earlier |= {path.stem for path in (out / FINISHED).glob("*.json")} - {Path(JOINED).stem}

@@ -1,6 +1,6 @@
-"""Text as people have it: plain lines, JSON lines, Parquet and Arrow files, compressed or not, one reader for all.
+"""Reads text from plain lines, JSON lines, Parquet and Arrow files, compressed or not, through one interface.
 
-Every reader streams: a file of any size costs a few megabytes of memory, also one that is a single line.
+Every reader streams: a file of any size, even a single line, needs a few megabytes of memory.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from langsamp_plugin.corpus.splits import SPLITS
 COMPRESSED = (".gz", ".xz", ".bz2", ".zst")
 LINES, JSON_LINES, PARQUET, ARROW = ".txt", ".jsonl", ".parquet", ".arrow"
 KINDS = {LINES: LINES, JSON_LINES: JSON_LINES, ".ndjson": JSON_LINES, PARQUET: PARQUET, ARROW: ARROW}
-IN_ARCHIVES = {".json": JSON_LINES}  # as mC4 has them; a plain .json describes a data set, and is none
-ROWS = 1000  # rows of Parquet and Arrow that become Python strings at a time
-RECORD = 64  # a JSON record holds a document of many lines: it may be so many times as long
-LISTED = 1000  # bad lines of a language that are listed
+IN_ARCHIVES = {".json": JSON_LINES}  # as in mC4; a plain .json describes a data set and is not one
+ROWS = 1000  # rows of Parquet and Arrow converted to Python strings at a time
+RECORD = 64  # a JSON record holds a document of many lines: it may be this many times as long
+LISTED = 1000  # maximum number of bad lines listed per language
 
 
 class Undecodable(str):
-    """A line that was not UTF-8, with U+FFFD in the place of its wrong bytes."""
+    """A line that was not UTF-8, with U+FFFD in place of invalid bytes."""
 
 
 def kind(path: Path) -> str:
-    """Return which reader a file needs, one of the values of ``KINDS``; empty if none can read it.
+    """Return the reader for a file, one of the values of ``KINDS``; empty if there is none.
 
-    FLORES has plain lines in ``eng_Latn.dev``.
+    FLORES stores plain lines in ``eng_Latn.dev``.
     """
     suffixes = path.suffixes
     if suffixes and suffixes[-1] in COMPRESSED:
@@ -52,18 +52,18 @@ def read_texts(
     longest: int = LONGEST_LINE,
     left_out: Optional[list[LeftOut]] = None,
 ) -> Iterator[str]:
-    """Yield the lines of a file as they stand in it, empty ones too; a text of several lines counts as several.
+    """Yield the unmodified lines of a file, including empty ones; a text of several lines counts as several.
 
     Args:
-        path: a file that :func:`kind` knows.
-        column: the field or column that holds the text, for everything but plain lines.
+        path: a file with a reader, see :func:`kind`.
+        column: the field or column with the text, except for plain lines.
         undecodable: also yield plain lines that are not UTF-8, as :class:`Undecodable`.
-        longest: bytes of the longest line that is read.
-        left_out: where lines that are too long, not UTF-8 or not JSON are listed, and the rest is read; without it
-            they are errors.
+        longest: maximum length of a line in bytes.
+        left_out: receives lines that are too long, not UTF-8 or not JSON, and reading continues; without it they are
+            errors.
 
     Raises:
-        ValueError: the file is cut off, or has no such column; or a line is bad and nobody lists it.
+        ValueError: the file is cut off or lacks the column; or a line is bad and ``left_out`` is not given.
     """
     path = Path(path)
     what = kind(path)
@@ -78,16 +78,16 @@ def read_texts(
         for number, line in lines:
             if len(line) > longest or (len(line) * 4 > longest and len(line.encode("utf-8", "replace")) > longest):
                 bad.add(number, f"is longer than {longest:,} bytes", "raise --longest-line, or break it into lines")
-            elif not line.isascii() and _has_surrogate(line):  # which JSON can carry, and no file
-                bad.add(number, f"is not Unicode: {line[:50]!a}", "mend it in the source")
+            elif not line.isascii() and _has_surrogate(line):  # possible in JSON, but not in a file
+                bad.add(number, f"is not Unicode: {line[:50]!a}", "correct it in the source")
             else:
                 yield line
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is cut off or damaged, get it again: {error}") from error
+        raise ValueError(f"{path} is cut off or damaged, download it again: {error}") from error
     except OSError as error:
         # pyarrow and bz2 report damaged data as an OSError without a number.
         if error.errno is None:
-            raise ValueError(f"{path} is cut off or damaged, get it again: {error}") from error
+            raise ValueError(f"{path} is cut off or damaged, download it again: {error}") from error
         raise
 
 
@@ -100,7 +100,7 @@ def _has_surrogate(line: str) -> bool:
 
 
 class _BadLines:
-    """Lists lines that cannot be read, or raises for the first."""
+    """Lists unreadable lines, or raises for the first."""
 
     def __init__(self, path: Path, left_out: Optional[list[LeftOut]]):
         self.path, self.left_out = path, left_out
@@ -141,7 +141,7 @@ def _plain_lines(path: Path, undecodable: bool, longest: int, bad: _BadLines) ->
 
 
 def plain_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file, compressed or not, whatever it is called.
+    """Yield the lines of a text file of any name, compressed or not.
 
     Raises:
         ValueError: a line is not UTF-8; the message names file and line.
@@ -168,8 +168,8 @@ def _json_lines(path: Path, column: str, longest: int, bad: _BadLines) -> Iterat
                 record = json.loads(raw)
             except (ValueError, RecursionError) as error:
                 if not raw.endswith(b"\n"):
-                    raise ValueError(f"{path} is cut off in line {number}, get it again: {error}") from error
-                bad.add(number, f"not JSON: {error}", "mend or remove the line")
+                    raise ValueError(f"{path} is cut off in line {number}, download it again: {error}") from error
+                bad.add(number, f"not JSON: {error}", "correct or remove the line")
                 continue
             value = record.get(column) if isinstance(record, dict) else record
             for line in _split(value, path, number, column, record):
@@ -188,7 +188,7 @@ def _table_rows(path: Path, column: str, what: str) -> Iterator[tuple[int, str]]
         else:
             with arrow.memory_map(str(path)) as stream:
                 try:
-                    batches = arrow.ipc.open_stream(stream)  # what the datasets library writes
+                    batches = arrow.ipc.open_stream(stream)  # as written by the datasets library
                 except arrow.ArrowInvalid:
                     reader = arrow.ipc.open_file(stream)
                     batches = map(reader.get_batch, range(reader.num_record_batches))
@@ -197,7 +197,7 @@ def _table_rows(path: Path, column: str, what: str) -> Iterator[tuple[int, str]]
                     _check_column(path, column, batches.schema.names)
                 yield from _columns(batches, path, column)
     except arrow.ArrowException as error:
-        raise ValueError(f"{path} is no {what[1:]} file, or cut off: {error}") from error
+        raise ValueError(f"{path} must be a complete {what[1:]} file, but does not load: {error}") from error
 
 
 def _columns(batches: Iterable[Any], path: Path, column: str) -> Iterator[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Which scripts the letters of a text are in."""
+"""Determines the scripts of the letters of a text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Optional
 
 import numpy as np
 
-# ISO 15924 has codes for mixtures, while Unicode gives every character one script of its own.
+# ISO 15924 has codes for mixtures, while Unicode assigns every character one script.
 MIXTURES = {
     "Jpan": ("Hira", "Kana", "Hani"),
     "Hang": ("Hang", "Hani"),
@@ -21,15 +21,15 @@ MIXTURES = {
 
 
 def unicode_scripts(script: str) -> tuple[str, ...]:
-    """Return the Unicode scripts of the letters that an ISO 15924 code covers."""
+    """Return the Unicode scripts that an ISO 15924 code covers."""
     return MIXTURES.get(script, (script,))
 
 
 @lru_cache(maxsize=1)
 def letter_scripts() -> tuple[list[str], np.ndarray]:
-    """Return script names and, for every code point, the index of a letter's script, 0 for all else.
+    """Return script names and, for every code point, the index of a letter's script, 0 for everything else.
 
-    Letters that no script owns (Unicode's Common and Inherited, such as the modifier apostrophe) count as all else.
+    Letters without a script (Unicode's Common and Inherited, such as the modifier apostrophe) get 0.
     """
     try:
         from fontTools.unicodedata import script
@@ -66,7 +66,7 @@ def count_letters(lines: Sequence[str]) -> np.ndarray:
 
 
 def script_share(counts: np.ndarray, script: str) -> np.ndarray:
-    """Return the share of letters in a script along the last axis; 1 where there is no letter."""
+    """Return the share of letters in a script along the last axis; 1 if there are no letters."""
     names, _ = letter_scripts()
     own = sum(counts[..., names.index(name)] for name in unicode_scripts(script) if name in names)
     total = counts.sum(axis=-1)
@@ -74,11 +74,11 @@ def script_share(counts: np.ndarray, script: str) -> np.ndarray:
 
 
 def main_script(counts: np.ndarray, least: float = 0.0) -> Optional[str]:
-    """Return the ISO 15924 code of the script that most letters are in, Han with kana being Jpan.
+    """Return the ISO 15924 code of the script of most letters; Han with kana is Jpan.
 
     Args:
         counts: letters by script, shape ``(scripts,)``.
-        least: share of the letters that it must have.
+        least: minimum share of the letters.
     """
     names, _ = letter_scripts()
     total = int(counts.sum())

@@ -1,4 +1,4 @@
-"""The languages of a collection as it was downloaded: which files are whose, and what is nobody's."""
+"""Finds the languages of a downloaded collection: the files of each, and files that belong to none."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from langsamp_plugin.corpus.splits import SPLITS, TRAIN, files_of_split
 from langsamp_plugin.lang_script import SCRIPT_ALIASES, LangScript, NoScriptError
 from langsamp_plugin.spelling import is_written_in, read_spelling
 
-SAMPLE = 1000  # lines that tell a language's script where its name does not
-LEAST = 0.6  # share of their letters in it
-CONTRADICTED = 0.8  # share of their letters in another script than the usual one, from which the text is believed
+SAMPLE = 1000  # number of lines read to determine a script that the name does not state
+LEAST = 0.6  # minimum share of their letters in it
+CONTRADICTED = 0.8  # minimum share of letters in an unusual script for the text to override the usual script
 
 
 class Sources(NamedTuple):
-    """What a folder holds.
+    """Contents of a folder.
 
     Args:
         found: the files of each tag, tags sorted.
-        left_out: what was not understood.
-        merged: per tag the names that mean it, where they are several.
-        by_text: per tag the names that would mean the language's usual script, and whose text is in this one.
+        left_out: names that were not understood.
+        merged: for tags with several names, these names.
+        by_text: per tag, names without a script whose text is in this script instead of the usual one.
     """
 
     found: dict[LangScript, list[Path]]
@@ -41,17 +41,17 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
     """Find the files of each language in a folder of files or of folders named by tag.
 
     Args:
-        folder: has ``<tag>.txt``, ``<tag>.jsonl``, ``<tag>.parquet``, ``<tag>.arrow`` (also ``.gz``, ``.xz``, ``.bz2``,
-            ``.zst`` of the first two) with or without the marks of shards and splits, or
-            folders ``<tag>/`` with such files at any depth, such as the ``datasets`` library saves. Tags in
-            any spelling that :meth:`LangScript.from_spelling` reads; where the name does not say the script, the text
-            decides: ``sr`` is srp_Latn if its text is.
+        folder: has ``<tag>.txt``, ``<tag>.jsonl``, ``<tag>.parquet``, ``<tag>.arrow`` (the first two also with ``.gz``,
+            ``.xz``, ``.bz2``, ``.zst``), optionally with names of shards and splits, or folders ``<tag>/`` with such
+            files at any depth, as the ``datasets`` library saves them. Tags can have any spelling that
+            :meth:`LangScript.from_spelling` reads; if the name does not state the script, the text decides: ``sr`` is
+            srp_Latn if its text is in Latin letters.
         langs: the tags to take; empty takes all.
-        split: the split to take. ``train`` also takes what has no splits.
-        column: the field or column that holds the text, to look at it where a name says no script.
+        split: the split to read. ``train`` also reads files without splits.
+        column: the field or column with the text, needed if a name does not state a script.
 
     Returns:
-        The files of each tag in the order of their names, what was left out, and which names were put together.
+        The files of each tag in the order of their names, what was left out, and which names were merged.
 
     Raises:
         FileNotFoundError: the folder is missing, has no text, or lacks one of ``langs``.
@@ -91,17 +91,17 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
 
 
 class _NotTaken(Exception):
-    """A file or folder that is left out."""
+    """Raised for a file or folder that is left out."""
 
     def __init__(self, path: Path, reason: str, remedy: str):
         self.entry = LeftOut(str(path), reason, remedy)
 
 
 def _chosen(path: Path, name: str, split: str) -> list[Path]:
-    """Return the files of a split; none where there is no text.
+    """Return the files of a split; none if there is no text.
 
     Raises:
-        _NotTaken: there is text, but not of this split; or it is named like a language, and no reader knows it.
+        _NotTaken: there is text, but not of this split; or the name is a language, but no reader supports the file.
     """
     files = _files_below(path) if path.is_dir() else [path] if kind(path) else []
     if path.name.startswith("."):
@@ -109,7 +109,7 @@ def _chosen(path: Path, name: str, split: str) -> list[Path]:
     if not files:
         if looks_like_text(path):
             known = f"{' '.join(KINDS)}, of text and JSON lines also {' '.join(COMPRESSED)}"
-            what = "it has no text" if path.is_dir() else "its name does not say what it holds"
+            what = "it has no text" if path.is_dir() else "its name does not indicate its format"
             raise _NotTaken(path, f"{what}, as {known} do", "convert or rename it to include it")
         return []
     if path.is_dir() and name.lower() in SPLITS:
@@ -133,10 +133,10 @@ def _nothing(folder: Path, left_out: list[LeftOut]) -> Exception:
 def select_tags(
     found: Iterable[LangScript], langs: Iterable[str], folder: Path, left_out: Iterable[LeftOut] = ()
 ) -> list[LangScript]:
-    """Return the tags that are wanted, sorted; a language without its script wants all scripts that are there.
+    """Return the sorted tags to use; a language without a script selects all of its scripts.
 
     Raises:
-        FileNotFoundError: one of ``langs`` is not there; the message says where it was left out.
+        FileNotFoundError: one of ``langs`` is missing; the message says if it was left out.
     """
     there = sorted(found)
     wanted: set[LangScript] = set()
@@ -167,10 +167,10 @@ def _listing(tags: list[LangScript]) -> str:
 
 
 def _tag(name: str, files: list[Path], column: str) -> LangScript:
-    """Return what a name means; where it says no script, the one that its text is in.
+    """Return the tag of a name; if it does not state a script, the text determines it.
 
     Raises:
-        ValueError: it names no language, or neither name nor text tells the script.
+        ValueError: it is not a language, or neither name nor text determines the script.
     """
     spelled = read_spelling(name)
     if spelled.stated:
@@ -195,6 +195,6 @@ def _files_below(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        # The datasets library leaves the results of map and filter beside the data.
+        # The datasets library caches results of map and filter next to the data.
         if path.is_file() and kind(path) and not path.name.startswith((".", "cache-"))
     )

@@ -1,4 +1,4 @@
-"""Which files of a language belong to which split, by what their names say."""
+"""Assigns the files of a language to splits by their names."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SPLITS = {
     **dict.fromkeys(("validation", "valid", "val"), "validation"),
     **{name: name for name in ("dev", "devtest", "test", "eval", "clean", "noisy", "removed", "heldout")},
 }
-"""Words in names of folders and files that say which split they are, and the usual one of several spellings."""
+"""Words in names of folders and files that indicate a split, with the canonical name of each."""
 
 
 def split_of(path: Path, folder: Path) -> frozenset[str]:
-    """Return the splits that a file's name and the folders below a language's folder name."""
+    """Return the splits named by a file and by the folders below a language's folder."""
     parts = path.relative_to(folder).parts
     # en_Latn_clean_0000.jsonl.gz, train-00000-of-00001.parquet, validation/a.txt
     words = [word for part in parts for word in re.split(r"[^a-z]+", part.lower())]
@@ -27,12 +27,12 @@ def files_of_split(files: Sequence[Path], folder: Path, split: str) -> tuple[lis
     """Choose the files of a split.
 
     Args:
-        files: all files with text below the folder.
-        folder: of the language.
-        split: ``train`` also takes files that name no split, where none does.
+        files: all text files below the folder.
+        folder: folder of the language.
+        split: ``train`` also takes files without a split, if no file names one.
 
     Returns:
-        The files, and why there is none; a name that is no known split is looked for as it stands.
+        The files, and the reason if there are none; an unknown split is matched literally.
     """
     wanted = SPLITS.get(split.lower(), split.lower())
     named = {path: split_of(path, folder) for path in files}

@@ -1,4 +1,4 @@
-"""A corpus on disk: a folder with one UTF-8 text file per tag, a sentence or paragraph a line."""
+"""A corpus on disk: a folder with one UTF-8 text file per tag, one sentence or paragraph per line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def find_corpus(folder: PathLike, langs: Iterable[str] = (), *, strict: bool = F
     Args:
         folder: the corpus.
         langs: the tags to take; empty takes all.
-        strict: a file whose name is no tag, or that is empty, is an error.
+        strict: raise for a file that is empty or whose name is not a tag.
 
     Raises:
         FileNotFoundError: the folder is missing, has no text, or lacks one of ``langs``.
@@ -46,14 +46,14 @@ def find_corpus(folder: PathLike, langs: Iterable[str] = (), *, strict: bool = F
     left_out: list[LeftOut] = []
     for path in sorted(folder.glob("*.txt")):
         try:
-            LangScript.parse(path.stem)  # here no other spelling will do
+            LangScript.parse(path.stem)  # other spellings are not accepted here
             tag = LangScript.from_spelling(path.stem)
         except ValueError as error:
             left_out.append(LeftOut(str(path), str(error), "rename the file"))
             continue
         if tag in files:
             reason = f"it means {tag}, as {files[tag].name} does"
-            left_out.append(LeftOut(str(path), reason, "`langsamp corpus` puts them together"))
+            left_out.append(LeftOut(str(path), reason, "`langsamp corpus` merges them"))
         elif path.stat().st_size == 0:
             left_out.append(LeftOut(str(path), "it is empty", "add text or remove the file"))
         else:
@@ -61,7 +61,7 @@ def find_corpus(folder: PathLike, langs: Iterable[str] = (), *, strict: bool = F
     if not files and not left_out:
         raise FileNotFoundError(
             f"{folder} has no <tag>.txt in it, such as eng_Latn.txt; `langsamp corpus {folder} --out DIR` makes them "
-            "of compressed text, JSON lines, Parquet and Arrow"
+            "from compressed text, JSON lines, Parquet and Arrow"
         )
     wanted = [LangScript.from_spelling(lang) for lang in langs]
     refuse_if_strict(left_out, strict and not wanted)
@@ -88,13 +88,13 @@ def corpus_files(folder: PathLike, langs: Iterable[str] = (), *, strict: bool = 
 def read_lines(
     path: PathLike, start: int = 0, end: Optional[int] = None, longest: int = 16 * LONGEST_LINE
 ) -> Iterator[str]:
-    """Yield the lines of a file that have any text, without white space at either end.
+    """Yield the stripped lines of a file, without empty ones.
 
     Args:
         path: the file.
-        start, end: only the lines whose first byte lies in this range. Ranges that cover the file share no line.
+        start, end: only lines whose first byte is in this range. Adjacent ranges share no line.
 
-        longest: bytes of the longest line; a longer one is left out, and the log names file and line.
+        longest: maximum length of a line in bytes; longer lines are skipped, and the log names file and line.
 
     Raises:
         ValueError: a line is not UTF-8; the message names file and line.
@@ -102,7 +102,7 @@ def read_lines(
     with open(path, "rb") as stream:
         if start:
             stream.seek(start - 1)
-            stream.readline()  # the rest of a line that begins before, or the line end right before
+            stream.readline()  # the rest of a line that begins earlier, or the preceding line end
         place = stream.tell()
         for raw, size in bounded_lines(stream, longest):
             if end is not None and place >= end:
@@ -122,7 +122,7 @@ def read_lines(
 
 
 def clean(line: str) -> str:
-    """Return what is trained on: no white space or byte order mark at either end, no NUL; empty without text."""
+    """Normalise a line for training: strip white space, byte order marks and NUL; empty if no text remains."""
     return line.strip().strip("\ufeff").strip().replace("\x00", "")
 
 

@@ -1,4 +1,4 @@
-"""Translation memories (TMX 1.4): units of variants, one a language."""
+"""Reads translation memories (TMX 1.4): units with one variant per language."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def tmx_languages(path: Path) -> dict[LangScript, object]:
-    """Return the languages of a file, each with the spellings that the file has for it.
+    """Return the languages of a file, each with its spellings in the file.
 
     Raises:
         ModuleNotFoundError: lxml is not installed.
@@ -30,7 +30,7 @@ def tmx_languages(path: Path) -> dict[LangScript, object]:
 
 
 def tmx_messages(path: Path, names: object) -> Iterator[tuple[int, str]]:
-    """Yield ``(number of the unit, text)`` in one language; empty where a unit lacks it.
+    """Yield ``(number of the unit, text)`` in one language; empty if a unit lacks it.
 
     Args:
         path: the file.
@@ -50,7 +50,7 @@ def _units(path: Path) -> Iterator[Any]:
         raise ModuleNotFoundError(f"reading {path} needs lxml: pip install 'langsamp-plugin[pairs]'") from error
     with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as stream:
         try:
-            # Nothing that the file names is fetched or expanded.
+            # External references are not fetched and entities are not expanded.
             events = etree.iterparse(
                 stream, tag="tu", resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
             )
@@ -60,11 +60,11 @@ def _units(path: Path) -> Iterator[Any]:
                 while unit.getprevious() is not None:
                     del unit.getparent()[0]
         except (etree.XMLSyntaxError, EOFError, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is not TMX, or cut off: {error}") from error
+            raise ValueError(f"{path} must be complete TMX, but does not parse: {error}") from error
 
 
 def _variants(unit: Any) -> dict[str, str]:
-    """Return the texts of a unit by the name of the language, without markup."""
+    """Return the texts of a unit by language name, without markup."""
     found: dict[str, str] = {}
     for variant in unit.iterfind("tuv"):
         name = variant.get(XML_LANG) or variant.get("lang")
@@ -75,7 +75,7 @@ def _variants(unit: Any) -> dict[str, str]:
 
 
 def _plain(element: Any) -> Iterator[str]:
-    """Yield text outside inline codes; ``hi`` and ``sub`` enclose text of the sentence."""
+    """Yield text outside inline codes; ``hi`` and ``sub`` contain text of the sentence."""
     yield element.text or ""
     for child in element:
         if child.tag in ("hi", "sub"):

@@ -1,4 +1,4 @@
-"""Pairs where no translation is at hand: a line and its romanization."""
+"""Makes pairs without translations: each line and its romanization."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ LATIN = "Latn"
 
 
 def romanized(corpus: PathLike, langs: Iterable[str] = (), without: Iterable[str] = ()) -> ParallelText:
-    """Pair the text of each language that is not in Latin script with its romanization by the package uroman.
+    """Pair the text of each language in a non-Latin script with its romanization by the uroman package.
 
-    The romanization has the language's tag with ``Latn``, such as rus_Latn; messages of different languages have
-    nothing to do with each other.
+    The romanization's tag is the language with ``Latn``, such as rus_Latn; messages of different languages are
+    unrelated.
 
     Args:
         corpus: folder of ``<tag>.txt``.

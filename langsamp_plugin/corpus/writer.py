@@ -1,4 +1,4 @@
-"""Any source to a corpus: one text file per tag, one sentence or paragraph a line, and a table of counts."""
+"""Writes a corpus from any source: one text file per tag, one sentence or paragraph per line, and a table of counts."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ COUNTS = ("tag", "lines", "characters", "bytes", "duplicates")
 
 
 class Written(NamedTuple):
-    """What a run wrote.
+    """Result of a run.
 
     Args:
-        rows: per tag the numbers of ``counts.tsv``: lines, characters without line ends, bytes of the file, and how
-            many duplicates were left out.
-        left_out: names and lines that were not taken.
-        merged: per tag the names that mean it, where they are several.
-        by_text: per tag the names that say no script, and whose text is not in the usual one.
+        rows: the numbers of ``counts.tsv`` per tag: lines, characters without line ends, bytes of the file, and dropped
+            duplicates.
+        left_out: names and lines that were left out.
+        merged: for tags with several names, these names.
+        by_text: names without a script whose text is not in the usual script, per tag.
         decisions: rows of ``decisions.tsv``; empty without rules.
-        earlier: languages that earlier runs wrote and the source has no longer, still in the folder.
+        earlier: languages of earlier runs that are no longer in the source but still in the folder.
     """
 
     rows: list[dict[str, Any]]
@@ -60,27 +60,27 @@ def write_corpus(
     prune: bool = False,
     overwrite: bool = False,
 ) -> Written:
-    """Write ``<out>/<tag>.txt`` and ``counts.tsv``; called again it resumes after the last language that was finished.
+    """Write ``<out>/<tag>.txt`` and ``counts.tsv``; another call resumes after the last finished language.
 
-    With rules the folder is that of one run: files of an earlier one with other sources or rules are removed.
+    With rules, the folder contains a single run: files of earlier runs with other sources or rules are removed.
 
     Args:
-        source: what :func:`~langsamp_plugin.corpus.sources.find_sources` reads.
+        source: a source for :func:`~langsamp_plugin.corpus.sources.find_sources`.
         out: the folder to write.
-        column: the field or column that holds the text.
-        split: the split to take.
-        dedup: leave out lines that are exactly the same as an earlier one of their language.
-        workers: processes.
+        column: the field or column with the text.
+        split: the split to read.
+        dedup: drop exact duplicates within a language.
+        workers: number of processes.
         langs: the tags to take; empty takes all.
-        rules: which lines are moved or dropped; then ``decisions.tsv`` is written, too.
-        longest: bytes of the longest line that is taken.
-        strict: what would be left out is an error.
-        prune: remove languages of earlier runs that the source has no longer; without it they are named.
+        rules: rules for moving or dropping lines; ``decisions.tsv`` is then also written.
+        longest: maximum length of a line in bytes.
+        strict: raise instead of leaving anything out.
+        prune: remove languages of earlier runs that are no longer in the source; otherwise they are reported.
         overwrite: replace files of these names that something else wrote.
 
     Raises:
-        ValueError: a file is damaged, nothing is left, ``out`` is the source itself, or something would be left out and
-            ``strict``.
+        ValueError: a file is damaged, nothing is left, ``out`` is the source itself, or something would be left out
+            with ``strict``.
     """
     source, out = Path(source), Path(out)
     if source.resolve() == out.resolve():
@@ -89,7 +89,7 @@ def write_corpus(
     if prune and langs:
         raise ValueError("--prune needs all languages of the source: leave out --langs")
     if rules.model is not None:
-        load_identifier(rules.model)  # fails here, and the workers, forks of this process, have it already
+        load_identifier(rules.model)  # fail early; the workers inherit it, as forks of this process
     found = find_sources(source, langs, split, column=column)
     refuse_if_strict(found.left_out, strict)
     own = (out / FINISHED).is_dir()
@@ -129,7 +129,7 @@ def _remove_stale(out: Path, jobs: list[Job], *, all_languages: bool, prune: boo
 
 
 def _earlier(out: Path, jobs: list[Job]) -> list[str]:
-    """Return the languages that earlier runs wrote and that are none of the source's."""
+    """Return the languages of earlier runs that are not in the source."""
     finished = {path.stem for path in (out / FINISHED).glob("*.json")} - {Path(JOINED).stem}
     return sorted(finished - {str(job.tag) for job in jobs})
 
@@ -142,7 +142,7 @@ def _save_counts(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _write_language(job: Job) -> dict[str, Any]:
-    """Write a language whose lines all stay; return its record."""
+    """Write a language without judging its lines; return its record."""
     path = job.out / f"{job.tag}.txt"
     finished = read_record(job.record, ("fingerprint", "row", "left_out", "tag"))
     fingerprint = job.fingerprint()

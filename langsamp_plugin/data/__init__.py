@@ -1,1 +1,1 @@
-"""Binarized text and the batches that are drawn from it."""
+"""Binarized text and the batches drawn from it."""

@@ -1,4 +1,4 @@
-"""Batches of an epoch's positions, shared out over data-parallel workers; made as they are asked for."""
+"""Batches of an epoch's positions, distributed over data-parallel workers and created on demand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from langsamp_plugin.data.pair_batches import PairBatches, Request
 
 
 class PositionBatches:
-    """Batches of consecutive positions; a batch is made when it is asked for.
+    """Batches of consecutive positions, created on demand.
 
     Args:
         start, stop: the range of positions.
@@ -35,7 +35,7 @@ class PositionBatches:
 
 
 class WorkerBatches(torch.utils.data.Sampler):
-    """The batches of one worker; the last round is filled with empty batches, which fairseq runs as dummies."""
+    """The batches of one worker; the last round is padded with empty batches, which fairseq runs as dummies."""
 
     def __init__(self, batches: PositionBatches, num_shards: int, shard_id: int):
         self.batches, self.num_shards, self.shard_id = batches, num_shards, shard_id
@@ -50,13 +50,13 @@ class WorkerBatches(torch.utils.data.Sampler):
 
 
 class PairedWorkerBatches(WorkerBatches):
-    """The same with pairs in the rounds of a schedule; a round that some worker has no blocks for has none.
+    """Batches of one worker with pairs in scheduled rounds; a round in which a worker has no blocks has no pairs.
 
     Args:
         batches, num_shards, shard_id: as for :class:`WorkerBatches`.
-        pairs: whose schedule it is.
+        pairs: the pairs with their schedule.
         epoch: the epoch, from 1.
-        rounds: complete rounds of an epoch.
+        rounds: number of complete rounds per epoch.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class PairedWorkerBatches(WorkerBatches):
 def blocks_per_batch(
     tokens_per_sample: int, max_tokens: Optional[int], max_sentences: Optional[int], multiple: int = 1
 ) -> int:
-    """Return how many full blocks fit into a batch, rounded down to the multiple as fairseq does it.
+    """Return how many full blocks fit into a batch, rounded down to the multiple as in fairseq.
 
     Args:
         tokens_per_sample: length of a full block with ``<s>``.
         max_tokens, max_sentences, multiple: limits of a batch, as in fairseq.
 
     Raises:
-        ValueError: there is no limit, or not one block fits.
+        ValueError: there is no limit, or not even one block fits.
     """
     if not max_tokens and not max_sentences:
         raise ValueError("give the size of a batch: --batch-size or --max-tokens")

@@ -1,8 +1,8 @@
-"""Text to fairseq's mmap format: SentencePiece ids straight into ``<data-bin>/<tag>/{train,valid}.{bin,idx}``.
+"""Binarizes text to fairseq's mmap format: SentencePiece ids in ``<data-bin>/<tag>/{train,valid}.{bin,idx}``.
 
-The unit of work is a piece, some megabytes of one language's text. Pieces go to worker processes and to the jobs of an
-array (shards), a killed run goes on after the last finished one, and when all of a language are there they are joined.
-What comes out is the same bytes for any number of either.
+The unit of work is a piece: some megabytes of one language's text. Pieces are distributed over worker processes and the
+jobs of an array (shards). A killed run resumes after the last finished piece. Once all pieces of a language exist, they
+are joined. The output is byte-identical for any number of workers and shards.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from langsamp_plugin.vocabulary.folder_tokenizer import (
 )
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
-BATCH = 10_000  # lines encoded at a time: bounds memory, large enough to hide the overhead of a call
+BATCH = 10_000  # lines encoded at a time: limits memory, but hides the overhead of a call
 STATS = ("tag", "split", "lines", "tokens", "unknown")
 
 
@@ -59,31 +59,31 @@ def binarize(
     strict: bool = False,
     prune: bool = False,
 ) -> list[dict[str, Any]]:
-    """Binarize a corpus; called again it goes on after the last piece that was finished.
+    """Binarize a corpus; another call resumes after the last finished piece.
 
     Args:
         corpus: folder of ``<tag>.txt``.
         model: the SentencePiece model.
         out: the data folder; also gets ``dict.txt``, the model, the tables and ``stats.tsv``.
-        valid: folder of ``<tag>.txt`` with held-out text. Without it, lines of the corpus are held out: those with the
-            lowest hash, so that equal lines stay together and the choice is the same on any machine.
-        valid_lines: lines held out per language, at most a tenth of them; of a text larger than a piece about as many,
-            as its number of lines is estimated from the first piece.
-        workers: processes.
-        tables: ``auto`` or ``data`` (the codes of the corpus, after those that ``out`` has already), ``glot500``, or a
-            folder with both tables; missing codes are appended.
+        valid: folder of ``<tag>.txt`` with held-out text. Without it, the lines of the corpus with the lowest hashes
+            are held out, so that equal lines stay together and the choice is the same on every machine.
+        valid_lines: lines held out per language, at most a tenth; approximate for a text larger than a piece, whose
+            number of lines is estimated from the first piece.
+        workers: number of processes.
+        tables: ``auto`` or ``data`` (the codes of the corpus, after those already in ``out``), ``glot500``, or a folder
+            with both tables; missing codes are appended.
         langs: the tags to take; empty takes all.
-        shard: ``(i, n)`` does the i-th of n shares of the pieces, i from 1. The job that comes last finishes the
-            folder; all must see the same files.
-        strict: a file of the corpus that would be left out is an error.
-        prune: remove languages of earlier runs that the corpus has no longer.
+        shard: ``(i, n)`` processes the i-th of n shares of the pieces, i from 1. The last job to end finishes the
+            folder; all jobs must see the same files.
+        strict: raise for a corpus file that would otherwise be skipped.
+        prune: remove languages of earlier runs that are no longer in the corpus.
 
     Returns:
-        A row of statistics per language and split; nothing where other shards have still to finish.
+        One row of statistics per language and split; empty while other shards are unfinished.
 
     Raises:
-        ValueError: a file is empty, not UTF-8, or has a name that is no tag; or ``out`` has another vocabulary;
-            or ``valid`` has none of the languages, or none has text to hold out.
+        ValueError: a file is empty, not UTF-8, or not named after a tag; or ``out`` has another vocabulary; or
+            ``valid`` has none of the languages; or no language has text to hold out.
     """
     out = Path(out)
     files = corpus_files(corpus, langs, strict=strict)
@@ -92,15 +92,15 @@ def binarize(
         raise ValueError("--prune needs all languages of the corpus: leave out --langs")
     if valid is not None and not files.keys() & valid_files.keys():
         raise ValueError(
-            f"{valid} has held-out text of none of the {len(files)} languages of {corpus}: name a folder with files of "
-            "the same tags, or leave out --valid"
+            f"{valid} must have held-out text of the {len(files)} languages of {corpus}, but has none: name a folder "
+            "with files of the same tags, or leave out --valid"
         )
-    tokenizer = _load_tokenizer(Path(model))  # the workers are forks of this process and have it already
+    tokenizer = _load_tokenizer(Path(model))  # the workers inherit it, as forks of this process
     _check_dictionary(out, tokenizer)
     start = _starting_tables(tables, out)
     for path in out.glob(f"*/{LANGUAGE_STATS}"):
         if path.parent.name not in map(str, files):
-            _stats_rows(path)  # of an earlier run, and needed at the end
+            _stats_rows(path)  # from an earlier run, needed at the end
     out.mkdir(parents=True, exist_ok=True)
     languages = [
         Language.of(tag, path, valid_files.get(tag), 0 if valid is not None else valid_lines, out, tokenizer)
@@ -109,20 +109,20 @@ def binarize(
     if valid is None and valid_lines:
         _check_held_out(corpus, languages, valid_lines)
     everything = [(language, piece) for language in languages for piece in language.pieces()]
-    # The share is cut before anything finished is left out, so that all shards cut alike.
+    # Shares are cut before finished pieces are skipped, so that all shards cut alike.
     mine = [
         (language, piece)
         for language, piece in everything[shard[0] - 1 :: shard[1]]
         if language.rows() is None and not is_finished(language, piece)
     ]
-    # Large pieces first, so that no worker is left with one at the end.
+    # Large pieces first, so that no worker processes one alone at the end.
     mine.sort(key=lambda task: task[1].start - task[1].end)
     with parallel(workers) as run:
         total = sum(piece.end - piece.start for _, piece in mine)
         with progress(total=total, desc="binarizing", unit="B", unit_scale=True) as bar:
             for done in run(_encode_piece, mine):
                 bar.update(done)
-        with hold(out / ".lock-joining", out, wait_s=math.inf):  # one share at a time finishes the folder
+        with hold(out / ".lock-joining", out, wait_s=math.inf):  # only one share at a time may finish the folder
             if not all(language.rows() is not None or is_finished(language, piece) for language, piece in everything):
                 return []
             rows = [
@@ -132,7 +132,7 @@ def binarize(
             ]
             if prune:
                 remove_languages(out, earlier_languages(out, files))
-            # What describes the folder comes last, so that a folder with a dictionary is a whole one.
+            # The description comes last, so that a folder with a dictionary is complete.
             start.extended(files).save(out)
             _save_stats(out)
             tokenizer.save_beside(out)
@@ -140,17 +140,17 @@ def binarize(
 
 
 def _check_held_out(corpus: PathLike, languages: Sequence[Language], lines: int) -> None:
-    """Raise ``ValueError`` where no language has text to hold out."""
+    """Raise ``ValueError`` if no language has text to hold out."""
     if any(choose_held_out(language.train, lines, text_pieces.PIECE).limit >= 0 for language in languages):
         return
     raise ValueError(
-        f"{corpus} must have a language with text to hold out, a line in {SHARE}, but none of {len(languages)} has: "
-        "name held-out text with --valid, or say --valid-lines 0 and train with --disable-validation"
+        f"{corpus} must have a language with text to hold out (one line in {SHARE}), but none of {len(languages)} has: "
+        "name held-out text with --valid, or use --valid-lines 0 and train with --disable-validation"
     )
 
 
 def _starting_tables(tables: str, out: Path) -> Tables:
-    """Return the tables that the corpus's codes are appended to; a folder that has some keeps its numbering."""
+    """Return the tables to append the corpus's codes to; a folder with tables keeps its numbering."""
     if tables == "glot500":
         return Tables.glot500()
     if tables not in ("auto", "data"):
@@ -159,7 +159,7 @@ def _starting_tables(tables: str, out: Path) -> Tables:
 
 
 def _check_dictionary(out: Path, tokenizer: AnyTokenizer) -> None:
-    """Refuse to add languages to a folder whose other languages were made with another model."""
+    """Refuse to add languages to a folder that was made with another model."""
     path = out / "dict.txt"
     numbering = out / IDS_FILENAME
     if numbering.is_file() and read_token_ids(numbering).digest != tokenizer.digest:
@@ -178,12 +178,12 @@ def _check_dictionary(out: Path, tokenizer: AnyTokenizer) -> None:
 
 @lru_cache(maxsize=1)
 def _load_tokenizer(path: Path) -> AnyTokenizer:
-    """Load the model once a process."""
+    """Load the model once per process."""
     return FolderTokenizer(path) if path.is_dir() else Tokenizer(path)
 
 
 def _encode_piece(task: tuple[Language, Piece]) -> int:
-    """Write the tokens and sentence sizes of a piece, then its record; return its bytes of text."""
+    """Write the tokens and sentence sizes of a piece, then its record; return the size of its text in bytes."""
     language, piece = task
     tokenizer = _load_tokenizer(language.model)
     dtype = best_dtype(tokenizer.vocab_size)
@@ -220,10 +220,10 @@ def _encode_piece(task: tuple[Language, Piece]) -> int:
 
 
 def _join(language: Language) -> list[dict[str, Any]]:
-    """Make a language's files of its pieces, remove those, and return its statistics."""
+    """Join a language's pieces into its files, remove the pieces, and return its statistics."""
     finished = language.rows()
     if finished is not None:
-        _remove_pieces(language)  # begun by another share after it was finished, or left by a kill
+        _remove_pieces(language)  # begun by another share after it was finished, or left over from a kill
         return finished
     tokenizer = _load_tokenizer(language.model)
     dtype = best_dtype(tokenizer.vocab_size)
@@ -239,7 +239,7 @@ def _join(language: Language) -> list[dict[str, Any]]:
             if row["split"] == split
         ]
         prefix = language.folder / split
-        if not parts:  # left by an earlier run with other settings
+        if not parts:  # left over from an earlier run with other settings
             buffer_path(prefix).unlink(missing_ok=True)
             index_path(prefix).unlink(missing_ok=True)
             continue
@@ -267,7 +267,7 @@ def _remove_pieces(language: Language) -> None:
 
 
 def _save_stats(out: Path) -> None:
-    """Write ``stats.tsv`` for every language in the folder, those of earlier runs included."""
+    """Write ``stats.tsv`` for every language in the folder, including those of earlier runs."""
     with atomic_write(out / "stats.tsv") as stream:
         writer = csv.DictWriter(stream, STATS, delimiter="\t", lineterminator="\n")
         writer.writeheader()

@@ -13,19 +13,19 @@ from langsamp_plugin.data.tagged_blocks import Block, TaggedBlocks
 
 
 class BlockDataset(TaggedBlocks, FairseqDataset):
-    """Maps positions of the current epoch to fairseq's batches; arguments are those of :class:`TaggedBlocks`."""
+    """Maps positions of the current epoch to fairseq's batches; takes the arguments of :class:`TaggedBlocks`."""
 
     epoch = 1
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 1, whose order and masks are given out."""
+        """Set the epoch, from 1, which determines order and masks."""
         self.epoch = epoch
 
     def __getitem__(self, position: int) -> Block:
         return self.__getitems__([position])[0]
 
     def __getitems__(self, positions: Sequence[int]) -> list[Block]:
-        """Read the blocks at ``positions``; torch's DataLoader calls this with a whole batch."""
+        """Read the blocks at ``positions``; torch's DataLoader calls this with a complete batch."""
         return self.read(positions, self.epoch)
 
     def collater(self, samples: Sequence[Block]) -> dict[str, Any]:
@@ -34,9 +34,10 @@ class BlockDataset(TaggedBlocks, FairseqDataset):
         Returns:
             ``id`` (B,), ``nsentences``, ``ntokens``, ``target`` (B, T), ``tag_ids`` (B,), and ``net_input`` with
             ``src_tokens`` (B, T), ``src_lengths`` (B,), ``lang_ids`` (B,), ``script_ids`` (B,), all int64, and whether
-            any row is ``padded``. ``masked`` has of the N positions to predict, in row-major order, the ``index`` into
-            the flattened batch, the ``rows`` and the ``target``, int64 (N,): a GPU would have to be asked for N.
-            An empty dict for no samples, which is how fairseq pads the last round of several workers.
+            any row is ``padded``. ``masked`` contains, for the N positions to predict in row-major order, the ``index``
+            into the flattened batch, the ``rows`` and the ``target``, int64 (N,); computing them on a GPU would require
+            a synchronisation. Returns an empty dict for no samples, with which fairseq pads the last round of several
+            workers.
         """
         if not samples:
             return {}
@@ -64,5 +65,5 @@ class BlockDataset(TaggedBlocks, FairseqDataset):
 
     @property
     def can_reuse_epoch_itr_across_epochs(self) -> bool:
-        """Each epoch has an order of its own."""
+        """Return True: each epoch has a different order."""
         return False

@@ -1,9 +1,9 @@
-"""Fairseq's epoch iterator over positions: no list of batches in memory, and an exact place to resume at.
+"""fairseq's epoch iterator over positions: keeps no list of batches in memory and resumes at an exact position.
 
 1. The epoch is a range of positions, the same for every number of workers.
 2. Batches are consecutive runs of positions; worker r of N takes batches r, r + N, r + 2N, ...
-3. The state is the number of positions that all workers together have consumed. A resumed run starts its batches
-   there, with any number of workers and any batch size, so each remaining block comes exactly once.
+3. The state is the number of positions that all workers together have consumed. A resumed run continues there with any
+    number of workers and any batch size, so each remaining block is used exactly once.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.pair_batches import BlocksWithPairs, PairBatches
 
 OF_ONE_FOLDER = ("the data", "the sampling")
-"""The parts of a fingerprint that differ between the data folders of one run."""
+"""Parts of a fingerprint that may differ between the data folders of one run."""
 
 
 class Loader(torch.utils.data.DataLoader):
-    """A loader whose processes end at the SIGTERM of the process that reads from them only.
+    """A loader whose worker processes obey SIGTERM only from the process that reads from them.
 
-    One from outside may have been sent to all processes of a job; what they have read is needed to finish what is
-    running.
+    A SIGTERM from elsewhere may have been sent to all processes of a job; the data they have read is needed to finish
+    the running update.
     """
 
     def __iter__(self) -> Any:
-        """Start the processes; they inherit that the signal is blocked."""
+        """Start the processes with the signal blocked."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             return super().__iter__()
@@ -44,11 +44,11 @@ class Loader(torch.utils.data.DataLoader):
 
 
 def end_with(owner: int, worker: int) -> None:
-    """Begin a loader process: a thread looks at who sent a SIGTERM.
+    """Initialise a loader process: a thread checks the sender of each SIGTERM.
 
     Args:
-        owner: the process that reads from it, which need not be its parent.
-        worker: its number.
+        owner: the process that reads from it, not necessarily its parent.
+        worker: number of the loader process.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
@@ -61,12 +61,12 @@ def end_with(owner: int, worker: int) -> None:
 
 
 class EndableIterator(CountingIterator):
-    """An iterator over batches that can be told to end early.
+    """An iterator over batches that can end early.
 
     Args:
         source: the batches.
-        total: how many there are.
-        ended: asked after each batch.
+        total: number of batches.
+        ended: called after each batch; True ends the iteration.
     """
 
     def __init__(self, source: Any, total: int, ended: Callable[[], bool]):
@@ -74,26 +74,26 @@ class EndableIterator(CountingIterator):
         self.ended = ended
 
     def has_next(self) -> bool:
-        """Return whether there is another batch; there is always a first one."""
+        """Return whether there is another batch; the first one is always returned."""
         return super().has_next() and not (self.n > 0 and self.ended())
 
 
 class BlockIterator(EpochBatchIterating):
-    """What the trainer iterates over, epoch after epoch.
+    """The trainer's iterator over epochs.
 
     Args:
         dataset: the blocks.
-        batch_size: blocks of a batch, see :func:`langsamp_plugin.data.batches.blocks_per_batch`.
-        num_shards, shard_id: data-parallel workers, and which one this is.
-        num_workers: loader processes.
+        batch_size: blocks per batch, see :func:`langsamp_plugin.data.batches.blocks_per_batch`.
+        num_shards, shard_id: number of data-parallel workers, and the index of this one.
+        num_workers: number of loader processes.
         epoch: the first epoch, from 1.
-        buffer_size: batches to keep ready.
-        pin_memory: let the loader put batches where a GPU reads them faster.
-        fingerprints: what the order depends on, by number of the data folder, from 0; stored, and compared on resume.
-            The dataset's own is in it; those of the other folders are added as they are read or resumed from.
-        part_of: the number of the data folder, or phase, of an epoch.
-        ended: asked after each batch, whether to end the epoch there.
-        pairs: makes the batches of parallel text that some updates have; ``None`` for none.
+        buffer_size: number of batches to prefetch.
+        pin_memory: let the loader use pinned memory, for faster copies to a GPU.
+        fingerprints: everything that the order depends on, by number of the data folder, from 0; stored, and compared
+            on resume. It contains the dataset's own; those of other folders are added when they are read or resumed.
+        part_of: returns the number of the data folder, or phase, of an epoch.
+        ended: called after each batch; True ends the epoch there.
+        pairs: makes the batches of parallel text for some updates; ``None`` for none.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class BlockIterator(EpochBatchIterating):
 
     @property
     def first_batch(self) -> dict[str, Any]:
-        """A batch for workers that have run out of data."""
+        """A batch for workers without remaining data."""
         return self.dataset.collater(self.dataset.__getitems__(self._batches()[0]))
 
     @property
@@ -148,7 +148,7 @@ class BlockIterator(EpochBatchIterating):
 
     @property
     def iterations_in_epoch(self) -> int:
-        """Rounds consumed in the current epoch, those before a restart included."""
+        """Rounds consumed in the current epoch, including those before a restart."""
         iterator = self._current if self._resumed is None else self._resumed
         return self._rounds_before + iterator.n if iterator is not None else 0
 
@@ -159,7 +159,7 @@ class BlockIterator(EpochBatchIterating):
     ) -> CountingIterator:
         """Start the next epoch, or continue a resumed one.
 
-        The order is the sampler's: fairseq's ``shuffle`` and ``fix_batches_to_gpus`` have nothing to decide.
+        The sampler determines the order: fairseq's ``shuffle`` and ``fix_batches_to_gpus`` have no effect.
         """
         self.epoch = self.next_epoch_idx
         if set_dataset_epoch:
@@ -185,7 +185,7 @@ class BlockIterator(EpochBatchIterating):
                 epoch=self.epoch,
                 rounds=len(self.dataset) // (self.batch_size * self.num_shards),
             )
-        # The iterator counts from 0 also after a restart: fairseq groups rounds by --update-freq, which may change.
+        # After a restart the iterator counts from 0 again: fairseq groups rounds by --update-freq, which may change.
         loader = Loader(
             dataset,
             collate_fn=dataset.collater,
@@ -202,7 +202,7 @@ class BlockIterator(EpochBatchIterating):
         return self._current is not None and not self._current.has_next()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the data; the same on all workers."""
+        """Return the position in the data; equal on all workers."""
         fingerprints = {str(folder): found for folder, found in sorted(self.fingerprints.items())}
         state = {"version": 2, "shuffle": True, "fingerprints": fingerprints}
         if self.end_of_epoch():
@@ -213,12 +213,12 @@ class BlockIterator(EpochBatchIterating):
         return {**state, "epoch": self.epoch, "iterations_in_epoch": rounds, "consumed": consumed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go to the place where another run stopped.
+        """Move to the position at which another run stopped.
 
         Raises:
-            ValueError: the data or the sampling are not those of the other run.
+            ValueError: the data or the sampling differ from those of the other run.
         """
-        if "consumed" not in state_dict:  # of another task, or a starting checkpoint
+        if "consumed" not in state_dict:  # from another task, or a starting checkpoint
             if state_dict.get("iterations_in_epoch", 0):
                 raise ValueError(
                     "the checkpoint stands in the middle of another task's data; start from it with --reset-dataloader"
@@ -234,13 +234,13 @@ class BlockIterator(EpochBatchIterating):
             self._resumed = self._iterator(state_dict["consumed"], state_dict["iterations_in_epoch"])
 
     def _compare(self, state_dict: dict[str, Any]) -> None:
-        """Raise ``ValueError`` where a place in the data means something else here; note other fingerprints."""
+        """Raise ``ValueError`` if a position in the data has another meaning here; store other fingerprints."""
         folder = self.part_of(state_dict["epoch"])
         known = {int(number): found for number, found in state_dict.get("fingerprints", {}).items()}
-        if "fingerprint" in state_dict:  # of the first version: that of the last epoch with an update in it
+        if "fingerprint" in state_dict:  # from the first version: that of the last epoch with an update
             known = {self.part_of(state_dict["epoch"] - (not state_dict["consumed"])): state_dict["fingerprint"]}
         now = self.fingerprints[folder]
-        # A folder whose turn has not come yet shares all but its data with the others.
+        # A folder not yet visited shares everything except its data with the others.
         then = known.get(folder) or {
             name: value for found in known.values() for name, value in found.items() if name not in OF_ONE_FOLDER
         }

@@ -10,7 +10,7 @@ from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.lang_script import LangScript
 
 LANGUAGE_STATS = "stats.json"
-"""What `langsamp binarize` leaves in a finished language's folder."""
+"""File that `langsamp binarize` writes into a finished language's folder."""
 
 
 def data_languages(path: PathLike, tag_map: Optional[PathLike] = None) -> dict[LangScript, list[Path]]:
@@ -18,15 +18,14 @@ def data_languages(path: PathLike, tag_map: Optional[PathLike] = None) -> dict[L
 
     Args:
         path: the folder.
-        tag_map: file of lines ``FOLDER<tab>TAG`` for folders whose name is no tag.
+        tag_map: file of lines ``FOLDER<tab>TAG`` for folders not named after a tag.
 
     Returns:
-        The folders of each tag; several where names mean the same tag (``zh-Hans`` and ``zh-Hant``), in sorted order
-        whatever the file system's is.
+        The folders of each tag, sorted; several if names mean the same tag (``zh-Hans`` and ``zh-Hant``).
 
     Raises:
         FileNotFoundError: the folder is missing or has no language.
-        ValueError: a folder with data has a name that is no tag.
+        ValueError: the name of a folder with data is not a tag.
     """
     path = Path(path)
     if not path.is_dir():
@@ -44,15 +43,15 @@ def data_languages(path: PathLike, tag_map: Optional[PathLike] = None) -> dict[L
             ) from error
         found.setdefault(tag, []).append(folder)
     if not found:
-        raise FileNotFoundError(f"{path} has no <tag>/*.idx in it; make a data folder with `langsamp binarize`")
+        raise FileNotFoundError(f"{path} contains no <tag>/*.idx; make a data folder with `langsamp binarize`")
     return found
 
 
 def read_tag_map(path: PathLike) -> dict[str, LangScript]:
-    """Read lines ``FOLDER<tab>TAG``; the tag in any spelling.
+    """Read lines ``FOLDER<tab>TAG``; tags can have any spelling.
 
     Raises:
-        ValueError: a line has not two columns, or its tag is unknown; the message names file and line.
+        ValueError: a line does not have two columns, or its tag is unknown; the message names file and line.
     """
     path = Path(path)
     if not path.is_file():
@@ -82,7 +81,7 @@ def split_parts(folder: PathLike, split: str, combine: bool = False) -> list[Pat
     number = 0
     while True:
         prefix = folder / f"{split}{number or ''}"
-        # Either file counts, so that a missing half is an error later and not an empty language.
+        # Either file counts, so that a missing counterpart is an error later instead of an empty language.
         if not (prefix.with_name(prefix.name + ".idx").exists() or prefix.with_name(prefix.name + ".bin").exists()):
             return prefixes
         prefixes.append(prefix)
@@ -92,14 +91,14 @@ def split_parts(folder: PathLike, split: str, combine: bool = False) -> list[Pat
 
 
 def check_types(folder: PathLike, types: int) -> None:
-    """Check that a language was binarized with a dictionary of a given size, where its folder tells.
+    """Check that a language was binarized with a dictionary of a given size, if its folder records it.
 
     Args:
-        folder: of the language.
+        folder: folder of the language.
         types: token ids of the dictionary, ``<mask>`` included.
 
     Raises:
-        ValueError: it was another dictionary.
+        ValueError: the dictionary has another size.
     """
     record = Path(folder) / LANGUAGE_STATS
     if not record.is_file():  # made by fairseq-preprocess
@@ -112,6 +111,6 @@ def check_types(folder: PathLike, types: int) -> None:
         raise ValueError(f"{record} is damaged, its types are {then!r}: binarize this language again")
     if then != types:
         raise ValueError(
-            f"{folder} was binarized with a vocabulary of {then:,} token ids, but dict.txt beside it makes {types:,}: "
-            "put the right dict.txt back, or binarize again"
+            f"{folder} was binarized with a vocabulary of {then:,} token ids, but dict.txt next to it has {types:,}: "
+            "restore the original dict.txt, or binarize again"
         )

@@ -23,7 +23,7 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 def key(*parts: int | np.ndarray) -> np.ndarray:
     """Hash integers, or arrays of integers that broadcast, into uint64 keys of the broadcast shape."""
-    with np.errstate(over="ignore"):  # wrapping is what the arithmetic of a hash means
+    with np.errstate(over="ignore"):  # hash arithmetic wraps around
         state = np.asarray(0, dtype=np.uint64)
         for part in parts:
             state = mix((state ^ np.asarray(part).astype(np.uint64)) * np.uint64(0xD1342543DE82EF95) + _GAMMA)
@@ -35,10 +35,10 @@ def uniforms(keys: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         keys: uint64 of shape ``(n,)``.
-        count: how many for each.
+        count: numbers per key.
 
     Returns:
-        uint64 of shape ``(n, count)``; column j is the j-th draw of a key, whatever ``count`` is.
+        uint64 of shape ``(n, count)``; column j is the j-th draw of a key, independent of ``count``.
     """
     with np.errstate(over="ignore"):
         return mix(keys[:, None] + _GAMMA * np.arange(1, count + 1, dtype=np.uint64))

@@ -1,4 +1,4 @@
-"""Which lines of a text are held out for validation: those with the lowest hash, so that equal lines stay together."""
+"""Chooses lines to hold out for validation: those with the lowest hashes, so that equal lines stay together."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from langsamp_plugin.corpus.duplicates import text_hash
 from langsamp_plugin.corpus.text import read_lines
 
 BATCH = 10_000
-SHARE = 10  # at most one line in so many is held out, and at most one in so many of these may be a repetition
+SHARE = 10  # at most one line in this many is held out, and at most one in this many of these may be a repetition
 
 
 class HeldOut(NamedTuple):
-    """The rule for a text, the same in every process and on every machine.
+    """The rule for a text, equal in every process and on every machine.
 
     Args:
-        limit: highest hash of a held-out line; -1 holds out none.
-        frequent: hashes below it that are not held out, because their lines come so often that they alone would fill
-            the share.
+        limit: highest hash of a held-out line; -1 holds out nothing.
+        frequent: hashes up to the limit that are not held out, because their lines are so frequent that they alone
+            would fill the share.
     """
 
     limit: int
@@ -40,9 +40,9 @@ def choose_held_out(path: Path, wanted: int, piece: int) -> HeldOut:
 
     Args:
         path: the text.
-        wanted: lines to hold out, at most a tenth of them. They are counted exactly in a text of one piece; in a larger
-            one their number is estimated from its first piece, where at least one is held out.
-        piece: bytes of a piece.
+        wanted: lines to hold out, at most a tenth of the text. The number is exact for a text of one piece; in a larger
+            text it is estimated from the first piece, where at least one line is held out.
+        piece: size of a piece in bytes.
     """
     if wanted <= 0:
         return HeldOut(-1, frozenset())

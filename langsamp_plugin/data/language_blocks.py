@@ -1,4 +1,4 @@
-"""The training blocks of one language, cut out of its token buffers."""
+"""The training blocks of one language, cut from its token buffers."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from langsamp_plugin.lang_script import LangScript
 
 
 def language_key(tag: LangScript) -> int:
-    """Return a stable 64-bit number of a tag, which the order of its text depends on."""
+    """Return a stable 64-bit number of a tag, which determines the order of its text."""
     return int.from_bytes(blake2b(str(tag).encode(), digest_size=8).digest(), "little")
 
 
 class LanguageBlocks:
-    """Monolingual blocks of at most ``block_size`` tokens, none lost and none twice.
+    """Monolingual blocks of at most ``block_size`` tokens that cover every token exactly once.
 
-    The buffer is cut every ``block_size`` tokens; the last block of a buffer is short. That needs no index, so a
-    language of any size costs a few bytes.
+    The buffer is cut every ``block_size`` tokens; the last block of a buffer can be shorter. This needs no index, so a
+    language of any size needs a few bytes of memory.
 
     Args:
         tag: the language and script of every block.
         buffers: the parts of the split (``train``, ``train1``, ...); no block crosses from one part to the next.
         block_size: tokens per block without ``<s>``.
-        vocab_size: number of types; a block with a higher id raises.
+        vocab_size: number of types; reading a block with a higher id raises.
     """
 
     def __init__(self, tag: LangScript, buffers: Sequence[TokenBuffer], *, block_size: int, vocab_size: int):
@@ -41,7 +41,7 @@ class LanguageBlocks:
 
     @property
     def num_short(self) -> int:
-        """Blocks with fewer than ``block_size`` tokens: the last one of a buffer, if at all."""
+        """Number of blocks with fewer than ``block_size`` tokens, at most one per buffer."""
         return sum(buffer.num_tokens % self.block_size != 0 for buffer in self.buffers)
 
     def __len__(self) -> int:

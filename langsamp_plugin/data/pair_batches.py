@@ -1,4 +1,4 @@
-"""Pairs of a range of places as one masked and tagged batch, beside the blocks of an update."""
+"""Makes a masked and tagged batch of pairs, in addition to the blocks of an update."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from langsamp_plugin.data.pair_sampling import PairSampler, PairSchedule
 CONTRAST, TLM = "contrast", "tlm"
 OBJECTIVES = (CONTRAST, TLM)
 PARTS = 4
-"""Batches that sentences are put into by their length: one alone would be padding to two thirds and more."""
+"""Number of batches that group sentences by length; a single batch would be at least two thirds padding."""
 
 
 class Request(NamedTuple):
-    """What a worker reads for one batch.
+    """The items that a worker reads for one batch.
 
     Args:
-        positions: of the blocks.
-        places: the first and the last place of the pairs, the last one not included; empty without pairs.
+        positions: positions of the blocks.
+        places: first and last place of the pairs, the last one excluded; empty without pairs.
     """
 
     positions: Sequence[int]
@@ -40,12 +40,13 @@ class PairBatches:
     Args:
         split: the sentences.
         sampler: their order.
-        schedule: which rounds have pairs.
-        lang_ids, script_ids: per language of the split its row in the tables.
-        masking: how sentences are corrupted.
+        schedule: determines which rounds have pairs.
+        lang_ids, script_ids: row in the tables of each language of the split.
+        masking: parameters of the corruption.
         bos_id, eos_id: ids of ``<s>`` and ``</s>``.
-        max_tokens: of a row; longer sentences are cut.
-        objective: ``contrast`` has each sentence in a row of its own, first sides first; ``tlm`` both in one row.
+        max_tokens: maximum tokens per row; longer sentences are truncated.
+        objective: ``contrast`` puts each sentence into a separate row, first sides first; ``tlm`` puts both into one
+            row.
     """
 
     def __init__(
@@ -76,10 +77,10 @@ class PairBatches:
         Returns:
             ``parts``: batches of rows of similar length, each with ``net_input`` (``src_tokens`` (B, T),
             ``src_lengths`` (B,), ``lang_ids`` and ``script_ids`` (B,) or, for ``tlm``, (B, T)) and ``target`` (B, T),
-            how many tokens are ``masked``, and for ``contrast`` ``index``, ``rows`` and ``words`` of these;
-            ``order``: where each row is among those of all parts, in the order of the pairs, for ``contrast`` first
-            sides before second ones; ``related`` (pairs, 3): a number for the message and one for each text, equal for
-            equal ones. All int64.
+            the number of ``masked`` tokens, and for ``contrast`` their ``index``, ``rows`` and ``words``; ``order``:
+            the index of each row within all parts, in the order of the pairs, for ``contrast`` first sides before
+            second sides; ``related`` (pairs, 3): a number for the message and for each text, equal for equal ones. All
+            int64.
         """
         places = self.sampler.pairs(start, stop)
         sides = [[self.split.tokens(place.languages[side], place.rows[side]) for place in places] for side in (0, 1)]
@@ -107,7 +108,7 @@ class PairBatches:
     def _joined(
         self, sides: Sequence[Sequence[np.ndarray]], languages: np.ndarray
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return both sentences of each pair in one row without ``<s>``, and the language of each token with it."""
+        """Return both sentences of each pair in one row without ``<s>``, and the language of each token."""
         rows, of_token = [], []
         half = (self.max_tokens - 1) // 2
         for one, other, (first, second) in zip(*sides, languages.tolist()):
@@ -130,7 +131,7 @@ class PairBatches:
                 padded[: len(known)] = known
         source, target = mask_batch(tokens, keys, self.masking)
         positions: dict[str, Any] = {}
-        if self.objective == CONTRAST:  # a row in one language: the model takes positions without waiting for a device
+        if self.objective == CONTRAST:  # one language per row: the model gets positions without a synchronisation
             index = np.flatnonzero(target != self.masking.pad_id)
             positions = {
                 "index": torch.from_numpy(index),
@@ -150,12 +151,12 @@ class PairBatches:
         }
 
     def _cut(self, tokens: np.ndarray, most: int) -> np.ndarray:
-        """Return at most so many tokens, the last of them ``</s>``."""
+        """Truncate to a number of tokens, the last of which is ``</s>``."""
         return tokens if len(tokens) <= most else np.append(tokens[: most - 1], self.eos_id)
 
 
 class BlocksWithPairs(torch.utils.data.Dataset):
-    """Blocks, and in some batches pairs, for torch's loader.
+    """Data set of blocks, with pairs in some batches, for torch's loader.
 
     Args:
         blocks: the blocks of the current epoch.
@@ -172,11 +173,11 @@ class BlocksWithPairs(torch.utils.data.Dataset):
         return self.blocks[position]
 
     def __getitems__(self, request: Request) -> tuple[list[Block], tuple[int, ...]]:
-        """Read the blocks; pairs are read when they are put together."""
+        """Read the blocks; pairs are read by the collater."""
         return self.blocks.__getitems__(request.positions), request.places
 
     def collater(self, samples: tuple[list[Block], tuple[int, ...]]) -> dict[str, Any]:
-        """Return the batch of blocks, with ``pairs`` where it has some."""
+        """Return the batch of blocks, with ``pairs`` if it has any."""
         blocks, places = samples
         batch = self.blocks.collater(blocks)
         if places:
@@ -185,5 +186,5 @@ class BlocksWithPairs(torch.utils.data.Dataset):
 
 
 def _text_number(tokens: np.ndarray) -> int:
-    """Return a number that two texts share if they are the same tokens, below 0 so that no message has it."""
+    """Return a number that is equal for equal token sequences, negative to differ from message numbers."""
     return -1 - (int.from_bytes(blake2b(tokens.tobytes(), digest_size=8).digest(), "little") >> 1)

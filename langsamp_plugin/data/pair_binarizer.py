@@ -1,4 +1,4 @@
-"""Parallel text, as ``langsamp pairs`` writes it, to the files of :mod:`langsamp_plugin.data.pair_data`."""
+"""Binarizes parallel text of ``langsamp pairs`` to the files of :mod:`langsamp_plugin.data.pair_data`."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ def binarize_pairs(
 ) -> dict[str, Any]:
     """Write ``<out>/pairs``, and append the pairs' codes to the tables in ``out``.
 
-    Sentences that no other language has are left out.
+    Sentences without a counterpart in another language are dropped.
 
     Args:
         pairs: a folder with ``train/<tag>.txt`` and possibly ``valid/<tag>.txt``, lines ``id<tab>text``.
         model: the SentencePiece model.
-        out: the data folder, finished.
+        out: the finished data folder.
         corpus: the text of ``out``, to check that no held-out sentence is in it.
 
     Returns:
-        The record of the folder: per split the languages, and the numbers of messages and sentences.
+        The record of the folder: the languages, messages and sentences of each split.
 
     Raises:
-        ValueError: a held-out message or sentence is trained on (a leak), a file is malformed, or nothing is left.
+        ValueError: a held-out message or sentence is in the training data (a leak), a file is malformed, or nothing
+            remains.
         FileNotFoundError: a folder is missing.
     """
     pairs, out = Path(pairs), Path(out)
@@ -60,7 +61,9 @@ def binarize_pairs(
         with atomic_folder(out / PAIRS_FOLDER, marker=PAIRS_RECORD) as folder:
             splits = {split: _write_split(files[split], split, folder, tokenizer) for split in files if files[split]}
             if not splits[TRAIN]["messages"]:
-                raise ValueError(f"{pairs / TRAIN} has no message in two languages: ids must be the same in all files")
+                raise ValueError(
+                    f"{pairs / TRAIN} must have messages in two languages, but has none: ids must be equal across files"
+                )
             finished = {"fingerprint": fingerprint, "types": tokenizer.vocab_size, "splits": splits}
             with atomic_write(folder / PAIRS_RECORD) as stream:
                 json.dump(finished, stream)
@@ -72,7 +75,7 @@ def binarize_pairs(
 def check_leaks(
     train: dict[LangScript, Path], valid: dict[LangScript, Path], corpus: Optional[PathLike] = None
 ) -> None:
-    """Check that nothing that is held out is trained on.
+    """Check that no held-out text is in the training data.
 
     Args:
         train, valid: the files of both splits.
@@ -87,15 +90,15 @@ def check_leaks(
         for name, _ in read_messages(path):
             if id_hash(name) in held_ids:
                 raise ValueError(
-                    f"{path} has message {name!r}, which is held out in {VALID}/: remove it from one of both, or write "
-                    "the folder again with `langsamp pairs`"
+                    f"{path} has message {name!r}, which is held out in {VALID}/: remove one of the two, or write the "
+                    "folder again with `langsamp pairs`"
                 )
     texts = corpus_files(corpus) if corpus is not None else {}
     for tag, path in valid.items():
         held = {text_hash(text) for _, text in read_messages(path)}
         for other, lines, remedy in (
-            (train.get(tag), _texts, "write the folder again with `langsamp pairs`, which leaves such sentences out"),
-            (texts.get(tag), read_lines, "remove these lines, or hold nothing out with `langsamp pairs --held-out 0`"),
+            (train.get(tag), _texts, "write the folder again with `langsamp pairs`, which drops such sentences"),
+            (texts.get(tag), read_lines, "remove these lines, or hold out nothing with `langsamp pairs --held-out 0`"),
         ):
             leaks = [line for line in lines(other) if text_hash(line) in held] if other is not None else []
             if leaks:
@@ -123,11 +126,11 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 def _write_split(files: dict[LangScript, Path], split: str, folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Write the sentences that another language has too, and who says what."""
+    """Write the sentences with a counterpart in another language, and the lists of sentences per message."""
     ids = {tag: np.array([id_hash(name) for name, _ in read_messages(path)], np.uint64) for tag, path in files.items()}
     for tag, numbers in ids.items():
         if len(np.unique(numbers)) < len(numbers):
-            raise ValueError(f"{files[tag]} has an id twice: a language says a message once")
+            raise ValueError(f"{files[tag]} must have unique ids, but an id occurs twice")
     every, counts = np.unique(np.concatenate(list(ids.values())), return_counts=True)
     messages = every[counts > 1]
     languages: list[str] = []

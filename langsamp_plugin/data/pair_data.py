@@ -1,9 +1,9 @@
-"""Binarized parallel text: ``<data-bin>/pairs/<tag>/<split>.{bin,idx,messages}`` and who says what.
+"""Binarized parallel text: ``<data-bin>/pairs/<tag>/<split>.{bin,idx,messages}`` and lists of sentences per message.
 
-Each language has its sentences in fairseq's mmap format, as for blocks, and in ``.messages`` the number of the message
-that each of them is (int64). ``<split>.offsets`` (int64, messages + 1) and ``<split>.entries`` (uint64, language in the
-upper 24 bits and row in the lower 40) list for each message the sentences that say it. Opening a split reads a few
-bytes per language, and a sentence is read when its turn comes.
+Each language has its sentences in fairseq's mmap format, as for blocks, and in ``.messages`` the message number of each
+sentence (int64). ``<split>.offsets`` (int64, messages + 1) and ``<split>.entries`` (uint64, language in the upper 24
+bits and row in the lower 40) list the sentences of each message. Opening a split reads a few bytes per language;
+sentences are read on demand.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class PairSplit:
         types: token ids of the dictionary, ``<mask>`` included.
 
     Attributes:
-        languages: the tags that have a sentence, in the order of ``entries``.
-        counts: sentences of each, int64 ``(languages,)``.
+        languages: the tags with sentences, in the order of ``entries``.
+        counts: number of sentences of each language, int64 ``(languages,)``.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -68,11 +68,11 @@ class PairSplit:
         return int(self.counts.sum())
 
     def message(self, language: int, row: int) -> int:
-        """Return the number of the message that a sentence is."""
+        """Return the message number of a sentence."""
         return int(self._read(self.folder / str(self.languages[language]) / f"{self.split}.messages", "<i8", row, 1)[0])
 
     def sentences(self, message: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return ``(languages, rows)`` of all sentences that say a message, both int64, languages in order."""
+        """Return ``(languages, rows)`` of all sentences of a message, both int64, sorted by language."""
         first, last = self._read(self.folder / f"{self.split}.offsets", "<i8", message, 2).tolist()
         entries = self._read(self.folder / f"{self.split}.entries", "<u8", first, last - first)
         languages = (entries >> np.uint64(ROW_BITS)).astype(np.int64)
@@ -102,7 +102,7 @@ class PairSplit:
 
 
 def read_record(folder: Path, types: int) -> dict[str, Any]:
-    """Read what ``langsamp binarize --pairs`` says about a folder of pairs.
+    """Read the record that ``langsamp binarize --pairs`` wrote for a folder of pairs.
 
     Raises:
         FileNotFoundError: the folder has no record.
@@ -138,5 +138,5 @@ def _pread(path: Path, size: int, offset: int) -> bytes:
 
 @lru_cache(maxsize=256)
 def _open(path: Path) -> BinaryIO:
-    """Keep files open, fewer than the usual limit of 1,024 a process; one that drops out is closed."""
+    """Cache open files, fewer than the usual limit of 1,024 per process; evicted files are closed."""
     return open(path, "rb", buffering=0)

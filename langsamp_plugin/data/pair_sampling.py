@@ -1,8 +1,8 @@
-"""Which pair is trained on when: a pure function of the seed and of the pair's place in the run.
+"""Order of training pairs: a pure function of the seed and of the pair's place in the run.
 
-The first sentence of a pair is drawn as blocks are: languages by ``p ~ count ** alpha``, each walking through whole
-passes over its sentences. The second is the same message in another language: the pivot where it has the message, else
-any of the others, all alike. Nothing is materialised.
+The first sentence of a pair is drawn like blocks: languages by ``p ~ count ** alpha``, each in complete passes over its
+sentences. The second is the same message in another language: the pivot if it has the message, else a uniformly drawn
+other language. Nothing is materialised.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 from langsamp_plugin.data.hashing import key, to_unit
 from langsamp_plugin.data.sampling import BlockSampler, draws_per_epoch
 
-_PARTNER, _PAIR = 5, 6  # stream identifiers of the hash; 1 and 2 are the block sampler's, 3 and 4 the data set's
+_PARTNER, _PAIR = 5, 6  # stream identifiers of the hash; 1 and 2 belong to the block sampler, 3 and 4 to the data set
 
 
 class PairPlace(NamedTuple):
-    """Where the two sentences of a pair are.
+    """The location of the two sentences of a pair.
 
     Args:
         place: its number in the run.
         languages: indices of both languages.
-        rows: of both sentences in their language.
-        message: its number.
-        key: uint64, what all further randomness about it comes from.
+        rows: rows of both sentences in their language.
+        message: number of the message.
+        key: uint64, the source of all further randomness about it.
     """
 
     place: int
@@ -45,9 +45,9 @@ class PairSampler:
             :class:`~langsamp_plugin.data.sampling.BlockSampler`.
         alpha: exponent of the languages' shares.
         seed: the run's seed.
-        message: ``(language, row)`` to the number of the message.
-        sentences: message to the ``(languages, rows)`` of all that say it, at least two.
-        pivot: index of the language that pairs have wherever it has the message; ``None`` for no such language.
+        message: maps ``(language, row)`` to the message number.
+        sentences: maps a message number to the ``(languages, rows)`` of its sentences, at least two.
+        pivot: index of the language preferred for the second sentence; ``None`` for none.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class PairSampler:
         self._message, self._sentences = message, sentences
 
     def pairs(self, start: int, stop: int) -> list[PairPlace]:
-        """Return the pairs of a range of places, from 0 without an end."""
+        """Return the pairs of a range of places, which start at 0 and have no end."""
         places = np.arange(start, stop, dtype=np.int64)
         language, row = np.empty_like(places), np.empty_like(places)
         visits = places // len(self.blocks)
@@ -92,21 +92,21 @@ class PairSampler:
 
 
 class PairSchedule(NamedTuple):
-    """Which rounds have pairs: a share of them, as evenly as it goes.
+    """Selects the rounds with pairs, spread as evenly as possible.
 
-    A round is one batch of every worker. The first position of its blocks decides, so that a resumed run, and every
-    worker, decides alike.
+    A round is one batch of every worker. The first position of its blocks decides, so that a resumed run and all
+    workers agree.
 
     Args:
-        share: of the rounds that have pairs, above 0 and at most 1.
-        pairs: of each worker in such a round.
+        share: share of rounds with pairs, above 0 and at most 1.
+        pairs: number of pairs per worker in such a round.
     """
 
     share: float
     pairs: int
 
     def rounds_before(self, number: int) -> int:
-        """Return how many of the first ``number`` rounds have pairs."""
+        """Return the number of rounds with pairs among the first ``number``."""
         return math.floor(number * self.share + 1e-9)
 
     def places(self, number: int, worker: int, workers: int) -> Optional[tuple[int, int]]:

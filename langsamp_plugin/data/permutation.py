@@ -1,4 +1,4 @@
-"""A pseudo-random permutation of range(n) that is computed element by element and stores nothing."""
+"""A pseudo-random permutation of range(n), computed element by element without storage."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ ROUNDS = 6
 
 
 def permute(index: np.ndarray, size: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Return where a keyed permutation of ``range(size)`` sends ``index``; elementwise over arrays.
+    """Apply a keyed permutation of ``range(size)`` to ``index``, elementwise over arrays.
 
     A generalised Feistel network with cycle walking (Black and Rogaway: Ciphers with arbitrary finite domains,
-    CT-RSA 2002): split x = left + a * right with a * b >= size as tight as a square allows, add a keyed hash of one
-    half to the other in turn, and repeat while the result lies outside the range.
+    CT-RSA 2002): split x = left + a * right with a * b >= size as tight as possible, alternately add a keyed hash of
+    one half to the other, and repeat while the result is outside the range.
 
     Args:
         index: int64, ``0 <= index < size``.
         size: int64, the size of each element's permutation; at least 1.
-        keys: uint64, which permutation; equal keys and sizes are the same permutation.
+        keys: uint64, selects the permutation; equal keys and sizes give the same permutation.
 
     Returns:
         int64 of the broadcast shape; for a fixed size and key a bijection of ``range(size)``.
@@ -46,5 +46,5 @@ def _feistel(x: np.ndarray, a: np.ndarray, b: np.ndarray, keys: np.ndarray) -> n
 
 
 def _bounded(values: np.ndarray, bound: np.ndarray) -> np.ndarray:
-    # The top 32 bits scaled into [0, bound): no bias worth the name while bound < 2**31, which sqrt(size) is.
+    # The top 32 bits scaled to [0, bound): the bias is negligible for bound < 2**31, which holds for sqrt(size).
     return ((values >> np.uint64(32)) * bound.astype(np.uint64) >> np.uint64(32)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""The table of a split: everything that was counted, and how often each language comes."""
+"""The table of a split: all counts, and the frequency of each language."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ COLUMNS = (
 
 
 class SplitTable:
-    """A row per language.
+    """A table with one row per language.
 
     Args:
-        languages: those that have the split.
-        draws: int64 ``(languages,)``, blocks that each gives an epoch.
-        tables: the inventories, for the ids.
+        languages: the languages with the split.
+        draws: int64 ``(languages,)``, blocks of each language per epoch.
+        tables: the inventories, for ids.
 
     Attributes:
-        rows: per language the values of :data:`COLUMNS`: ``draws`` are the blocks it gives an epoch, ``probability``
-            its share of the epoch, ``repeats`` how often each of its blocks comes in an epoch on average.
+        rows: the values of :data:`COLUMNS` per language: ``draws`` are its blocks per epoch, ``probability`` is its
+            share of the epoch, and ``repeats`` is the average number of times that each of its blocks occurs in an
+            epoch.
     """
 
     def __init__(self, languages: Sequence[LanguageBlocks], draws: np.ndarray, tables: Tables):
@@ -41,12 +42,12 @@ class SplitTable:
         ]  # fmt: skip
 
     def format(self, split: str, missing: Iterable[LangScript] = (), elsewhere: Iterable[LangScript] = ()) -> str:
-        """Return the rows, a line of totals, and who is not there.
+        """Format the rows, a line of totals, and the missing languages.
 
         Args:
             split: ``train``, ``valid``, ...
             missing: languages of this data folder that lack the split.
-            elsewhere: languages that only other data folders have.
+            elsewhere: languages that exist only in other data folders.
         """
         lines = [
             f"{'tag':<9} {'lang':>4} {'script':>6} {'group':>5} {'sentences':>13} {'tokens':>15} {'blocks':>11} "
@@ -60,7 +61,7 @@ class SplitTable:
         lines.append(
             f"{len(self.rows)} languages, {sum(row[4] for row in self.rows):,} sentences, "
             f"{sum(row[5] for row in self.rows):,} tokens, {sum(row[6] for row in self.rows):,} blocks of which "
-            f"{sum(blocks.num_short for blocks in self.languages):,} are short, {self.draws.sum():,} draws an epoch"
+            f"{sum(blocks.num_short for blocks in self.languages):,} are short, {self.draws.sum():,} draws per epoch"
         )
         for what, tags in ((f"without a {split} split", missing), ("that only other data folders have", elsewhere)):
             names = sorted(map(str, tags))

@@ -1,4 +1,4 @@
-"""The languages of a split of a data folder, opened."""
+"""Opens the languages of a split of a data folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read_languages(
         vocab_size: number of types of the dictionary.
 
     Returns:
-        The languages that have text there, sorted by tag, and the tags of those that have none.
+        The languages with text in the split, sorted by tag, and the tags of those without.
 
     Raises:
         ValueError: a file is damaged, or was binarized with another dictionary.

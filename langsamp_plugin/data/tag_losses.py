@@ -1,4 +1,4 @@
-"""From sums per tag to the losses that a validation reports."""
+"""Computes the losses that a validation reports from sums per tag."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TagLoss(NamedTuple):
 
     Args:
         loss: mean loss of a masked token, in bits.
-        accuracy: share of masked tokens predicted right, in percent.
-        tokens: how many masked tokens were measured.
+        accuracy: share of masked tokens predicted correctly, in percent.
+        tokens: number of masked tokens.
     """
 
     loss: float
@@ -35,11 +35,11 @@ def tag_losses(tags: Sequence[LangScript], sums: np.ndarray) -> dict[LangScript,
     """Divide sums by counts.
 
     Args:
-        tags: what the rows are.
-        sums: float64 ``(tags, 3)``: summed loss in nats, masked tokens, right ones.
+        tags: tags of the rows.
+        sums: float64 ``(tags, 3)``: summed loss in nats, masked tokens, correct ones.
 
     Returns:
-        Results of the tags that have a masked token.
+        Results of the tags with masked tokens.
     """
     return {
         tag: TagLoss(loss / count / math.log(2), 100.0 * correct / count, int(count))
@@ -54,7 +54,7 @@ def groups_of(tag: LangScript) -> tuple[str, str]:
 
 
 def group_losses(losses: Mapping[LangScript, TagLoss]) -> dict[str, float]:
-    """Return macro averages (every tag counts the same) in bits, as ``loss_macro``, ``loss_head``, ``loss_latn``."""
+    """Return macro averages (every tag has equal weight) in bits, as ``loss_macro``, ``loss_head``, ``loss_latn``."""
     groups: dict[str, list[float]] = {"macro": [], "head": [], "tail": [], "latn": [], "nonlatn": []}
     for tag, result in losses.items():
         for group in ("macro", *groups_of(tag)):
@@ -73,7 +73,7 @@ def script_losses(losses: Mapping[LangScript, TagLoss]) -> dict[str, float]:
 
 
 def validation_rows(losses: Mapping[LangScript, TagLoss]) -> list[list[str]]:
-    """Return the table of one validation: a header, a row per tag, then scripts and macro averages."""
+    """Return the table of one validation: a header, one row per tag, then scripts and macro averages."""
     rows = [["kind", "name", "group", "loss_bits", "ppl", "accuracy", "masked_tokens"]]
     for tag, result in sorted(losses.items()):
         rows.append(
@@ -108,11 +108,11 @@ def report_validation(
 ) -> None:
     """Log the losses, write ``<save_dir>/validation/<updates>.tsv``, and ``valid_by_tag`` for TensorBoard.
 
-    Of another subset than ``valid`` they are called ``<updates>.<subset>.tsv`` and ``<subset>_by_tag``.
+    For subsets other than ``valid`` the names are ``<updates>.<subset>.tsv`` and ``<subset>_by_tag``.
 
     Args:
-        losses: results of one validation, summed over all workers; called in one worker.
-        updates: updates of the model so far.
+        losses: results of one validation, summed over all workers; call this in one worker.
+        updates: number of updates of the model.
         subset: the split that was validated.
         save_dir: the run's folder of checkpoints.
         tensorboard_logdir: fairseq's ``--tensorboard-logdir``, or ``None``.
@@ -128,7 +128,7 @@ def report_validation(
         return
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:  # fairseq has said so already
+    except ImportError:  # fairseq has already logged that
         return
     with SummaryWriter(str(Path(tensorboard_logdir) / f"{subset}_by_tag")) as writer:
         for name, loss in by_language.items():
@@ -138,5 +138,5 @@ def report_validation(
 
 
 def _listed(losses: Mapping[str, float]) -> str:
-    """Return ``name loss, name loss, ...``, the highest loss first."""
+    """Return ``name loss, name loss, ...``, highest loss first."""
     return ", ".join(f"{name} {loss:.2f}" for name, loss in sorted(losses.items(), key=lambda item: -item[1]))

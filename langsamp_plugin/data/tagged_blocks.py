@@ -1,4 +1,4 @@
-"""Blocks of all languages as one data set: positions in, masked and tagged batches out; plain numpy."""
+"""Data set of all languages' blocks: maps positions to masked and tagged batches, in plain numpy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langsamp_plugin.data.masking import Masking, mask_batch
 from langsamp_plugin.data.sampling import BlockSampler
 from langsamp_plugin.lang_script import UNKNOWN_ID
 
-# Names of streams of random numbers; 1 and 2 are the sampler's.
+# Stream identifiers of the counter-based random numbers; 1 and 2 belong to the sampler.
 MASK_STREAM, TAG_DROPOUT_STREAM = 3, 4
 
 
@@ -22,9 +22,9 @@ class Block(NamedTuple):
     """One item of a batch before masking.
 
     Args:
-        position: where it stands in the epoch.
+        position: its position in the epoch.
         language: index into the dataset's languages.
-        key: uint64, the hash of (seed, epoch, tag, block, pass) that all its randomness comes from.
+        key: uint64, hash of (seed, epoch, tag, block, pass), the source of all its randomness.
         tokens: int64 of shape ``(length,)``, ``<s>`` first.
     """
 
@@ -35,7 +35,7 @@ class Block(NamedTuple):
 
 
 class MaskedBatch(NamedTuple):
-    """Blocks, ready for a model.
+    """A batch of blocks for a model.
 
     Args:
         source, target: int64 (B, T), as :func:`~langsamp_plugin.data.masking.mask_batch` returns them.
@@ -56,14 +56,14 @@ class TaggedBlocks:
     """Maps positions of an epoch to batches.
 
     Args:
-        languages: the blocks of each language; none of them empty.
-        tag_ids: per language its index in the list of tags.
-        lang_ids, script_ids: per language its row in the tables.
-        masking: how a batch is corrupted.
-        bos_id: id of ``<s>``, put before each block.
+        languages: the blocks of each language, none of them empty.
+        tag_ids: index of each language in the list of tags.
+        lang_ids, script_ids: row of each language in the tables.
+        masking: parameters of the corruption.
+        bos_id: id of ``<s>``, prepended to each block.
         seed: the run's seed.
-        sampler: the order of an epoch; ``None`` is every block once, language after language (validation).
-        num_folders: data folders that epochs take turns with, to know how often this one was visited.
+        sampler: the order of an epoch; ``None`` uses every block once, language by language (validation).
+        num_folders: number of data folders that epochs alternate between, to count the visits of this one.
         tag_dropout: probability that a block's tag is replaced by the unknown one.
     """
 
@@ -114,7 +114,7 @@ class TaggedBlocks:
         if not len(positions):
             return []
         language, block, passes = self.locate(np.asarray(positions, dtype=np.int64), epoch)
-        # The pass is part of it: a language that is upsampled within an epoch is masked anew each time.
+        # The pass is included: a language that is upsampled within an epoch gets new masks in each pass.
         keys = key(self.seed, epoch, self.keys[language], block, passes)
         bos = np.array([self.bos_id], dtype=np.int64)
         return [
@@ -140,7 +140,8 @@ class TaggedBlocks:
 def drop_tags(
     lang_ids: np.ndarray, script_ids: np.ndarray, keys: np.ndarray, share: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Replace both ids of a share of the rows by the unknown one, int64 (B,) each; ``keys``, uint64 (B,), decide."""
+    """Replace both ids of a share of the rows by the unknown id, int64 (B,) each; ``keys``, uint64 (B,), select
+    them."""
     if share <= 0.0:
         return lang_ids, script_ids
     dropped = to_unit(key(keys, TAG_DROPOUT_STREAM)) < share

@@ -1,4 +1,4 @@
-"""The units of binarizing: a language, and the pieces that its text is cut into."""
+"""The units of binarizing: languages and the pieces of their text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langsamp_plugin.source_files import are_unedited, change_times
 from langsamp_plugin.vocabulary.folder_tokenizer import AnyTokenizer
 
 PIECE = 64 << 20  # bytes of text: about ten seconds of work
-HELD_OUT_RULE = 2  # of held_out.py: data that another rule has made are not resumed
+HELD_OUT_RULE = 2  # version of held_out.py: data made by another rule are not resumed
 STATS_FIELDS = ("fingerprint", "types", "rows")
 
 
@@ -22,10 +22,10 @@ class Piece(NamedTuple):
     """The lines of a file that begin in a range of bytes.
 
     Args:
-        number: its place in the language, from 0.
+        number: its index in the language, from 0.
         path: the text.
         start, end: the range.
-        held_out: all of it is validation text.
+        held_out: whether all of it is validation text.
     """
 
     number: int
@@ -41,12 +41,12 @@ class Language(NamedTuple):
     Args:
         tag: its tag.
         train: its text.
-        valid: held-out text of its own, or ``None`` to hold out lines of ``train``.
-        valid_lines: how many lines to hold out then.
+        valid: its separate held-out text, or ``None`` to hold out lines of ``train``.
+        valid_lines: number of lines to hold out in that case.
         model: the SentencePiece model.
-        folder: where its data go.
+        folder: folder for its data.
         fingerprint: a hash of everything that the result depends on.
-        touched: a hash of when the system changed its files, which tells what its unfinished pieces are of.
+        touched: a hash of the change times of its files, which identifies the source of unfinished pieces.
     """
 
     tag: LangScript
@@ -62,7 +62,7 @@ class Language(NamedTuple):
     def of(
         cls, tag: LangScript, train: Path, valid: Optional[Path], valid_lines: int, out: Path, tokenizer: AnyTokenizer
     ) -> Language:
-        """Make one, with the fingerprint of its files and of the model."""
+        """Create a language with the fingerprint of its files and of the model."""
         parts: list[Any] = [valid_lines, HELD_OUT_RULE if valid_lines else 0, tokenizer.digest, PIECE]
         for path in (train, valid):
             parts.append(None if path is None else [path.name, path.stat().st_size, path.stat().st_mtime_ns])
@@ -73,11 +73,11 @@ class Language(NamedTuple):
 
     @property
     def work(self) -> Path:
-        """The folder of its finished pieces."""
+        """The folder with its finished pieces."""
         return self.folder / f".pieces-{self.fingerprint}{self.touched}"
 
     def pieces(self) -> list[Piece]:
-        """Return its pieces: those of the training text, then those of held-out text of its own."""
+        """Return its pieces: those of the training text, then those of its separate held-out text."""
         found: list[Piece] = []
         for path in filter(None, (self.train, self.valid)):
             size = path.stat().st_size
@@ -86,7 +86,7 @@ class Language(NamedTuple):
         return found
 
     def rows(self) -> Optional[list[dict[str, Any]]]:
-        """Return its statistics if it is finished."""
+        """Return its statistics if it is finished, else ``None``."""
         record = read_record(self.folder / LANGUAGE_STATS, STATS_FIELDS)
         if record is None or record["fingerprint"] != self.fingerprint or not are_unedited(record, self.sources):
             return None
@@ -94,17 +94,17 @@ class Language(NamedTuple):
 
     @property
     def sources(self) -> list[Path]:
-        """Its files of text."""
+        """Its text files."""
         return [path for path in (self.train, self.valid) if path is not None]
 
 
 def piece_prefix(language: Language, piece: Piece, split: str) -> Path:
-    """Return where a piece's tokens of a split are, without the endings ``.bin`` and ``.sizes``."""
+    """Return the path of a piece's tokens of a split, without ``.bin`` and ``.sizes``."""
     return language.work / f"{piece.number:05}.{split}"
 
 
 def is_finished(language: Language, piece: Piece) -> bool:
-    """Return whether a piece was written and is whole, also after a crash of the machine."""
+    """Return whether a piece was completely written, also after a crash of the machine."""
     record = read_record(language.work / f"{piece.number:05}.json", ("rows",))
     return record is not None and all(
         _size(Path(f"{piece_prefix(language, piece, row['split'])}.{kind}")) == row[kind]

@@ -1,7 +1,7 @@
 """Fairseq's mmap format without its per-sentence index: a ``.bin`` of token ids and the header of its ``.idx``.
 
-Stock fairseq maps the index of every sentence and copies its sizes, so that memory and start-up grow with the
-number of sentences. Blocks of a fixed number of tokens need none of that: the buffer's length is enough.
+Stock fairseq maps the index of every sentence and copies its sizes, so memory and start-up time grow with the number of
+sentences. Blocks of a fixed number of tokens need only the length of the buffer.
 
 Layout of ``.idx``: 9 bytes magic, uint64 version (1), uint8 dtype code, uint64 number of sentences n,
 n x int32 sizes in tokens, n x int64 byte offsets into ``.bin``.
@@ -23,9 +23,9 @@ from langsamp_plugin.atomic import PathLike, atomic_write
 MAGIC = b"MMIDIDX\x00\x00"
 HEADER = struct.Struct("<9sQBQ")
 
-PIECE = 1 << 20  # sentences of an index that are in memory at a time
+PIECE = 1 << 20  # sentences of an index in memory at a time
 
-# The codes of fairseq.data.indexed_dataset; 6 is a float and cannot hold tokens.
+# The codes of fairseq.data.indexed_dataset; 6 is a float type and cannot store tokens.
 DTYPES: dict[int, Any] = {
     1: np.uint8,
     2: np.int8,
@@ -55,12 +55,12 @@ def buffer_path(prefix: PathLike) -> Path:
 
 
 class TokenBuffer:
-    """One binarized split: all its tokens in a row, each sentence ending in ``</s>``.
+    """One binarized split: its concatenated tokens, with ``</s>`` after each sentence.
 
     Opening it reads a few bytes.
 
     Args:
-        prefix: path without ending, e.g. ``data-bin/eng_Latn/train``.
+        prefix: path without extension, e.g. ``data-bin/eng_Latn/train``.
 
     Attributes:
         dtype: numpy dtype of a stored token.
@@ -112,8 +112,8 @@ class TokenBuffer:
     def read(self, start: int, end: int) -> np.ndarray:
         """Return the tokens in a range, of shape ``(end - start,)`` and :attr:`dtype`.
 
-        Read and not mapped: mapped pages would count as the process's memory, and one that has gone missing (a file cut
-        off during the run, a network file system that fails) would kill it without a word.
+        The file is read, not mapped: mapped pages would count as the process's memory, and a missing page (a file
+        truncated during the run, a failing network file system) would kill the process without a message.
 
         Raises:
             ValueError: the file has become shorter.
@@ -132,10 +132,10 @@ class TokenBuffer:
         return np.fromfile(index_path(self.prefix), dtype=np.int32, count=self.num_sentences, offset=HEADER.size)
 
     def check(self) -> None:
-        """Read the whole index, a piece at a time, and check that the sentences lie one after another in the buffer.
+        """Read the complete index in pieces, and check that sentences are contiguous in the buffer.
 
         Raises:
-            ValueError: they do not; the message names the file and the sentence.
+            ValueError: they are not; the message names the file and the sentence.
         """
         if not self.num_sentences:
             return
@@ -150,7 +150,7 @@ class TokenBuffer:
             )
             if len(wrong):
                 raise ValueError(
-                    f"{path}: sentence {start + wrong[0] + 1:,} does not begin where the one before it ends: the "
+                    f"{path}: sentence {start + wrong[0] + 1:,} does not begin at the end of the previous one: the "
                     "index is damaged; binarize this language again"
                 )
             place = int(ends[-1])
@@ -158,16 +158,16 @@ class TokenBuffer:
 
 @lru_cache(maxsize=512)
 def _open(buffer: TokenBuffer) -> BinaryIO:
-    """Keep files open, fewer than the usual limit of 1,024 a process; one that drops out is closed."""
+    """Cache open files, fewer than the usual limit of 1,024 per process; evicted files are closed."""
     return open(buffer_path(buffer.prefix), "rb", buffering=0)
 
 
 class StoredSizes:
-    """Sentence sizes in a file, read a slice at a time: any number of them hold no file open.
+    """Sentence sizes in a file, read in slices; no file stays open.
 
     Args:
         path: int32 numbers.
-        count: how many.
+        count: number of sizes.
     """
 
     def __init__(self, path: PathLike, count: int):
@@ -186,8 +186,8 @@ def write_index(path: PathLike, sizes: Sequence[Union[np.ndarray, StoredSizes]],
 
     Args:
         path: the file to write.
-        sizes: tokens per sentence, in order, in one or more arrays; memory maps are read a piece at a time.
-        dtype: numpy dtype of the tokens in the ``.bin`` file beside it.
+        sizes: tokens per sentence, in order, in one or more arrays; memory maps are read in pieces.
+        dtype: numpy dtype of the tokens in the corresponding ``.bin`` file.
     """
     itemsize = np.dtype(dtype).itemsize
     with atomic_write(path, "wb") as stream:

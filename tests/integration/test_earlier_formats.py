@@ -42,7 +42,7 @@ def test_its_data_are_read(earlier):
         ids = buffer.read(0, buffer.num_tokens).astype(int).tolist()
         lines = tokenizer.processor.decode([id - 1 for id in ids if id != 2])
         assert buffer.num_sentences == 84 and len(re.findall(form, lines)) == 84, tag
-    assert "3 language-scripts; every index and buffer is whole" in run("langsamp", "info", data)
+    assert "3 language-scripts; every index and buffer is complete" in run("langsamp", "info", data)
 
 
 def test_a_language_is_added_to_its_data(earlier):

@@ -64,5 +64,5 @@ def test_extend_xlmr(demo, exported, tmp_path):
     script = ROOT / "examples" / "extend_xlmr" / "extend.sh"
     output = run("bash", script, exported, tmp_path / "corpus", tmp_path / "out", 600, warm_script=True)
     assert "new pieces" in output and "logits of old pieces" in output and "next: train from" in output
-    assert "every index and buffer is whole" in run("langsamp", "info", tmp_path / "out" / "data-bin")
+    assert "every index and buffer is complete" in run("langsamp", "info", tmp_path / "out" / "data-bin")
     assert "bash extend.sh XLM-R-FOLDER CORPUS OUT" in run("bash", script, expect=2)

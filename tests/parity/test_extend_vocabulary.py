@@ -192,4 +192,4 @@ def test_command_and_info(demo, trained, bigger, tmp_path):
     text = run("langsamp", "info", trained)
     assert "20 updates" in text and "2,002 token ids" in text and "6 languages, 4 scripts" in text
     text = run("langsamp", "info", demo / "data-bin")
-    assert "2,002 token ids" in text and "7 language-scripts; every index and buffer is whole" in text
+    assert "2,002 token ids" in text and "7 language-scripts; every index and buffer is complete" in text

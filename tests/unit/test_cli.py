@@ -133,10 +133,11 @@ def test_info_names_what_is_damaged(demo, tmp_path):
 def test_info_previews_the_sampling(demo):
     output = run("langsamp", "info", demo / "data-bin", "--sampling", "glot500", "--counts", "lines", "--alpha", 0.5)
     assert (
-        "every index and buffer is whole" in output and "shards: train of 7 languages, valid of 7 languages" in output
+        "every index and buffer is complete" in output
+        and "shards: train of 7 languages, valid of 7 languages" in output
     )
     assert "sampling preview: glot500, alpha 0.5, scale 30, counted in lines, 512 tokens per sample" in output
-    assert output.splitlines()[-1].startswith("7 languages, ") and "draws an epoch" in output.splitlines()[-1]
+    assert output.splitlines()[-1].startswith("7 languages, ") and "draws per epoch" in output.splitlines()[-1]
     assert "scheme must be" in wrong("info", demo / "data-bin", "--sampling", "uniform")
     assert "must be blocks or lines" in wrong("info", demo / "data-bin", "--counts", "bytes")
 

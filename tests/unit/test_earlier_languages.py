@@ -98,6 +98,6 @@ def test_languages_that_a_corpus_has_no_longer(corpus):
 def test_no_language_has_held_out_text(demo, corpus):
     for path in corpus.glob("*.txt"):
         path.write_text("one line\n")
-    with pytest.raises(ValueError, match="--valid, or say --valid-lines 0 and train with --disable-validation"):
+    with pytest.raises(ValueError, match="--valid, or use --valid-lines 0 and train with --disable-validation"):
         make_data(corpus, demo / "spm.model", corpus.parent / "data")
     assert len(make_data(corpus, demo / "spm.model", corpus.parent / "data", valid_lines=0)) == 3

@@ -127,7 +127,7 @@ def test_held_out_messages_and_equal_texts_are_not_trained_on(tmp_path):
 
 def test_test_sets_are_left_out_by_id_and_by_text(pairs_folder, tmp_path):
     tests = write(tmp_path / "tests", eng_Latn__txt="m2\tanother wording\n", deu_Latn__txt="other\tGuten Morgen\n")
-    with pytest.raises(ValueError, match="no message in two languages"):
+    with pytest.raises(ValueError, match="must have training messages in two languages"):
         write_pairs(pairs_folder, tmp_path / "out", held_out=0, exclude=[tests])
     assert not (tmp_path / "out").exists()
     (tests / "deu_Latn.txt").write_text("other\tanders\n", encoding="utf-8")
@@ -148,13 +148,13 @@ def test_languages_without_a_partner_are_listed(pairs_folder, tmp_path):
     [
         ({"eng_Latn__txt": "a\nb\n", "deu_Latn__txt": "a\n"}, (), "as many lines in each language"),
         ({"x__de": "a\n", "x__en": "a\nb\n"}, (), "as many lines in each language"),
-        ({"eng_Latn__txt": "1\ta\n", "deu_Latn__txt": "2\tb\n"}, (), "ids must be the same"),
-        ({"eng_Latn__txt": "1\ta\n", "deu_Latn__txt": "1\t\n"}, (), "no message in two languages"),
+        ({"eng_Latn__txt": "1\ta\n", "deu_Latn__txt": "2\tb\n"}, (), "ids must be equal"),
+        ({"eng_Latn__txt": "1\ta\n", "deu_Latn__txt": "1\t\n"}, (), "must have training messages in two languages"),
         ({"eng_Latn__txt": "1\ta\n2\n", "deu_Latn__txt": "1\tb\n"}, (), "line 2: must be ID<tab>TEXT"),
         ({"x__tsv": "Guten Tag\tHello\n"}, (), "must name a language per column"),
         ({"x__tsv": "de\ten\na\tb\nc\n"}, (), "line 3: must have 2 columns, but has 1"),
         ({"x__tsv": "a\tb\n"}, ("--tags", "de"), "must name all 2 columns"),
-        ({"x__tmx": TMX[:300]}, (), "is not TMX, or cut off"),
+        ({"x__tmx": TMX[:300]}, (), "must be complete TMX"),
         ({"readme": "a"}, (), "no parallel text"),
         ({"eng_Latn__txt": "1\ta\n", "deu_Latn__txt": "1\tb\n"}, ("--langs", "fra_Latn"), "has no fra_Latn"),
         ({"eng_Latn__txt": "1\ta\n", "deu_Latn__txt": "1\tb\n"}, ("--layout", "excel"), "--layout must be one of"),
