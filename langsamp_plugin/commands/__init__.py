@@ -1,1 +1,1 @@
-"""The subcommands of ``langsamp``, one file per part of the way."""
+"""The subcommands of ``langsamp``, one file per topic."""

@@ -1,4 +1,4 @@
-"""What a trained model's tables and layers know."""
+"""Commands that analyse a trained model's tables and layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def analyze_embeddings(
     out: Path = typer.Option(..., help="Folder for maps (PNG, SVG, map.html), tables and projector files."),
     neighbours: int = typer.Option(3, min=1, help="Neighbours per language."),
     families: Optional[Path] = typer.Option(
-        None, help="TSV with the columns language and family, instead of the built-in list."
+        None, help="TSV with the columns language and family, to replace the built-in list."
     ),
     overwrite: bool = OVERWRITE,
 ) -> None:
@@ -43,13 +43,13 @@ def analyze_embeddings(
         result = run(model, folder, neighbours, families)
     for noun, shared, chance in (
         ("script", "same_script", "chance"),
-        ("script, of those not in Latin script", "same_script_nonlatin", "chance_nonlatin"),
+        ("script, among non-Latin scripts", "same_script_nonlatin", "chance_nonlatin"),
         ("family", "same_family", "chance_family"),
     ):
         found = result.get("agreement", {})
         if shared in found:
             print(f"nearest neighbour shares the {noun}: {found[shared]:.0f} % (chance {found[chance]:.0f} %)")
-    print(f"{out / 'map.html'}: open it in a browser; the same maps as PNG and SVG, and tables, beside it")
+    print(f"{out / 'map.html'}: open it in a browser; the maps as PNG and SVG and the tables are next to it")
 
 
 @analyze_app.command("neutrality")
@@ -58,20 +58,20 @@ def analyze_neutrality(
     model: Path = typer.Argument(..., help="Hugging Face folder of any encoder, or checkpoint of fairseq."),
     data: Path = typer.Option(..., help="Parallel sentences: <tag>.txt with id<tab>text, or <tag>/test.tsv (SIB-200)."),
     out: Path = typer.Option(..., help="Folder for CSV, JSON and heat maps."),
-    baseline: Optional[Path] = typer.Option(None, help="Model to compare with: the improvement of each pair is drawn."),
+    baseline: Optional[Path] = typer.Option(None, help="Model to compare with; the improvement of each pair is drawn."),
     layer: Optional[int] = typer.Option(
-        None, help="Block whose states are pooled; by default two thirds up (8 of 12)."
+        None, help="Block whose states are pooled; by default two thirds of the depth (8 of 12)."
     ),
     baseline_layer: Optional[int] = typer.Option(None, help="The baseline's block; by default --layer."),
     limit: int = typer.Option(0, min=0, help="At most N sentences; 0 takes all."),
     langs: str = typer.Option(
-        "", help="Tags, separated by commas; by default the paper's ten, as far as they are there."
+        "", help="Tags, separated by commas; by default those of the paper's ten that the data contain."
     ),
     overwrite: bool = OVERWRITE_FILES,
 ) -> None:
-    """Measure how alike parallel sentences are between languages.
+    """Measure how similar parallel sentences are across languages.
 
-    Controls show what a collapsed space would look like.
+    Controls distinguish neutrality from a collapsed space.
 
     Example: langsamp analyze neutrality runs/hf --baseline runs/hf_vanilla --data eval/sib200 --out runs/neutrality
     """
@@ -103,12 +103,12 @@ def analyze_neutrality(
 @analyze_app.command("sources")
 @writes_own("sources.tsv", begin="target\tsource\t")
 def analyze_sources(
-    model: Path = typer.Argument(..., help="Checkpoint or exported folder, with tables."),
-    task: str = typer.Option(..., help="Task that is fine-tuned: taxi1500, sib200, ner or pos."),
+    model: Path = typer.Argument(..., help="Checkpoint or exported folder with tables."),
+    task: str = typer.Option(..., help="Fine-tuned task: taxi1500, sib200, ner or pos."),
     data: Path = typer.Option(..., help="As for langsamp evaluate."),
-    out: Path = typer.Option(..., help="Folder for sources.tsv, and with --run for results."),
-    candidates: str = typer.Option("", help="Source languages to choose from; by default all that have training data."),
-    script: bool = typer.Option(False, "--script", help="Compare language plus script embeddings."),
+    out: Path = typer.Option(..., help="Folder for sources.tsv and, with --run, results."),
+    candidates: str = typer.Option("", help="Source languages to choose from; by default all with training data."),
+    script: bool = typer.Option(False, "--script", help="Compare sums of language and script embeddings."),
     run: bool = typer.Option(False, "--run", help="Fine-tune on English and on each distinct source, and compare."),
     seeds: Optional[str] = typer.Option(
         None, help="Seeds of fine-tuning, separated by commas; the authors' by default."
@@ -121,7 +121,7 @@ def analyze_sources(
 ) -> None:
     """Choose a source language for each target by its embedding.
 
-    With --run, see whether it beats English.
+    With --run, test whether it beats English.
 
     Example: langsamp analyze sources runs/hf --task sib200 --data eval --out runs/sources --run
     """
@@ -137,7 +137,7 @@ def analyze_sources(
     for choice in choices:
         print(f"{choice.target!s:<10} {choice.source!s:<10} {choice.cosine:6.3f}")
     if unknown:
-        print(f"the model was not trained on it, or no other candidate: {' '.join(map(str, unknown))}")
+        print(f"not in the model's training data, or without another candidate: {' '.join(map(str, unknown))}")
     if results:
         print(report_text(Report(results)))
     for note in notes:
@@ -154,8 +154,8 @@ def analyze_tags(
     out: Path = typer.Option(..., help="JSON file to write."),
     data: Optional[Path] = typer.Option(None, help="Data folder; by default the one it was trained on."),
     split: str = typer.Option("valid", help="Split of the data."),
-    blocks: int = typer.Option(0, min=0, help="At most N blocks of text of each tag; 0 takes all."),
-    device: str = typer.Option("", help="cpu, cuda or cuda:N; a GPU by default where there is one."),
+    blocks: int = typer.Option(0, min=0, help="At most N blocks of text per tag; 0 takes all."),
+    device: str = typer.Option("", help="cpu, cuda or cuda:N; by default a GPU if there is one."),
     overwrite: bool = OVERWRITE_FILES,
 ) -> None:
     """Measure the held-out loss with right and wrong tags.

@@ -1,4 +1,4 @@
-"""From text to the data folder that training reads."""
+"""The command that turns text into a data folder for training."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ def binarize(
     spm: Optional[Path] = typer.Option(None, help="SentencePiece model."),
     tokenizer: Optional[Path] = typer.Option(
         None,
-        help="Instead of --spm: folder of a model of transformers, for its tokenizer; such data is for the Trainer.",
+        help="Alternative to --spm: folder of a transformers model, for its tokenizer; such data is for the Trainer.",
     ),
     valid: Optional[Path] = typer.Option(
-        None, help="Folder of <tag>.txt with held-out text; by default lines of the corpus are held out."
+        None, help="Folder of <tag>.txt with held-out text; by default, lines of the corpus are held out."
     ),
     pairs: Optional[Path] = typer.Option(
-        None, help="Folder that `langsamp pairs` wrote: parallel text, for layers that agree across languages."
+        None, help="Folder written by `langsamp pairs`: parallel text to align layers across languages."
     ),
-    valid_lines: int = typer.Option(100, min=0, help="Lines to hold out per language, at most a tenth of them."),
+    valid_lines: int = typer.Option(100, min=0, help="Lines to hold out per language, at most a tenth."),
     workers: int = WORKERS,
     tables: str = TABLES,
     shard: str = typer.Option(
         "1/1",
-        help="I/N does the I-th of N shares, for the jobs of an array; the one that ends last finishes the folder.",
+        help="Process the I-th of N shares (I/N), for job arrays; the last job to end finishes the folder.",
     ),
-    prune: bool = typer.Option(False, "--prune", help="Remove languages in OUT that the corpus has no longer."),
+    prune: bool = typer.Option(False, "--prune", help="Remove languages in OUT that are no longer in the corpus."),
     langs: str = LANGS,
     strict: bool = STRICT,
 ) -> None:
@@ -60,7 +60,7 @@ def binarize(
         prune=prune,
     )
     if not rows:
-        print(f"{out}: share {shard} is done; the job that ends last will finish the folder")
+        print(f"{out}: share {shard} is done; the last job to end finishes the folder")
     for split in ("train", "valid") if rows else ():
         part = [row for row in rows if row["split"] == split]
         tokens, unknown = sum(row["tokens"] for row in part), sum(row["unknown"] for row in part)
@@ -80,17 +80,17 @@ def binarize(
 
 
 def _one_of(spm: Optional[Path], tokenizer: Optional[Path], pairs: Optional[Path]) -> Path:
-    """Return the file or folder that text is split by."""
+    """Return the file or folder of the tokenizer."""
     if spm is not None and tokenizer is None:
         if spm.is_dir():
             from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
-            Tokenizer(spm)  # says which file to name
+            Tokenizer(spm)  # the error says which file to name
         return spm
     if tokenizer is None or spm is not None:
-        raise ValueError("one of --spm MODEL and --tokenizer FOLDER must be given, and not both")
+        raise ValueError("either --spm MODEL or --tokenizer FOLDER must be given, but not both")
     if pairs is not None:
-        raise ValueError("--pairs needs --spm: what reads them is fairseq's training")
+        raise ValueError("--pairs needs --spm, because only training in fairseq reads pairs")
     if not tokenizer.is_dir():
         raise FileNotFoundError(
             f"{tokenizer} must be a folder with tokenizer.json: for a SentencePiece model use --spm"
@@ -99,7 +99,7 @@ def _one_of(spm: Optional[Path], tokenizer: Optional[Path], pairs: Optional[Path
 
 
 def _print_notes(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Print what a user would else find out when training has begun."""
+    """Print warnings that would otherwise only appear in training."""
     from langsamp_plugin.data.earlier_languages import earlier_languages, some, without_held_out
     from langsamp_plugin.lang_script import LangScript
 
@@ -108,13 +108,13 @@ def _print_notes(out: Path, rows: list[dict[str, Any]]) -> None:
     bare = without_held_out(rows)
     if bare:
         print(
-            f"no held-out text: {len(bare)} of {len({row['tag'] for row in rows})} languages, {some(bare)}: give more "
-            "text or name some with --valid; where none has any, train with --disable-validation"
+            f"no held-out text: {len(bare)} of {len({row['tag'] for row in rows})} languages, {some(bare)}: add text "
+            "or name held-out text with --valid; if no language has any, train with --disable-validation"
         )
     earlier = earlier_languages(out, {LangScript.parse(row["tag"]) for row in rows})
     if earlier:
         print(
-            f"of earlier runs, and not in this one: {len(earlier)} languages, {some(earlier)}: training takes them, "
+            f"from earlier runs, not in this corpus: {len(earlier)} languages, {some(earlier)}: training uses them, "
             "--prune removes them"
         )
 

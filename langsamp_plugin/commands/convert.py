@@ -1,4 +1,4 @@
-"""Starting checkpoints, and Hugging Face folders both ways."""
+"""Commands for starting checkpoints and for conversion from and to Hugging Face folders."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import typer
 from langsamp_plugin.commands.app import TABLES, app, replaces, split_list, writes_file
 
 DEFAULT_INIT = "parts"
-"""That of convert.vocabulary_rows, which would import torch."""
+"""Copy of the constant in convert.vocabulary_rows, which would import torch."""
 
 ALLOW_PICKLE = typer.Option(
-    False, "--allow-pickle", help="Read weights that are only there as pytorch_model.bin, still without running code."
+    False, "--allow-pickle", help="Read weights that exist only as pytorch_model.bin, still without running code."
 )
 VERIFY = typer.Option(
     False,
     "--verify",
-    help="Put sentences in 17 languages through both sides and compare every layer; fail if they differ.",
+    help="Encode sentences in 17 languages with both models and compare every layer; fail if they differ.",
 )
 OVERWRITE = typer.Option(
-    False, "--overwrite", help="Replace what is at --out though it was changed, or written by something else."
+    False, "--overwrite", help="Replace --out even if it was changed or written by another program."
 )
-DROP_ADDED = typer.Option(
-    False, "--drop-added-tokens", help="Leave out tokens that were added to the folder's vocabulary."
-)
+DROP_ADDED = typer.Option(False, "--drop-added-tokens", help="Drop tokens that were added to the folder's vocabulary.")
 DICT = typer.Option(
     None, "--dict", help="dict.txt of the checkpoint; by default the one in its data folder, or next to it."
 )
-TEXT = typer.Option(None, help="With --verify: a folder of <tag>.txt whose every line is tokenized on both sides.")
+TEXT = typer.Option(
+    None, help="With --verify: folder of <tag>.txt; every line is tokenized by both tokenizers and compared."
+)
 
 
 @app.command()
 @writes_file
 def init(
     source: Path = typer.Argument(
-        ..., help="Hugging Face folder or the name of a cached one, or checkpoint of fairseq: LangSAMP, roberta, xlmr."
+        ..., help="Hugging Face folder, name of a cached model, or fairseq checkpoint (LangSAMP, roberta, xlmr)."
     ),
     out: Path = typer.Option(..., help="Checkpoint to write, for --finetune-from-model or --restore-file."),
     spm: Optional[Path] = typer.Option(
-        None, help="SentencePiece model to train with; by default the vocabulary stays."
+        None, help="SentencePiece model to train with; by default the vocabulary does not change."
     ),
     old_spm: Optional[Path] = typer.Option(
         None,
@@ -53,10 +53,12 @@ def init(
         help="How rows of new pieces start: neighbours (mean of old pieces used alike in --corpus), parts (mean of the "
         "old pieces it splits into), mean (of all), random (drawn with their mean and covariance), normal, N(0, 0.02).",
     ),
-    corpus: Optional[Path] = typer.Option(None, help="Folder of <tag>.txt that --new-pieces neighbours learns from."),
+    corpus: Optional[Path] = typer.Option(None, help="Folder of <tag>.txt for --new-pieces neighbours."),
     tables: str = TABLES,
     new_rows: str = typer.Option("random", help="How rows of new codes start: random, or the mean of the old rows."),
-    donors: str = typer.Option("", help="Codes whose new row copies another's: gsw=deu,Copt=Grek. Needs --tables."),
+    donors: str = typer.Option(
+        "", help="Codes whose new row is a copy of another row: gsw=deu,Copt=Grek. Needs --tables."
+    ),
     allow_pickle: bool = ALLOW_PICKLE,
     drop_added: bool = DROP_ADDED,
     overwrite: bool = OVERWRITE,
@@ -64,7 +66,7 @@ def init(
 ) -> None:
     """Make a starting checkpoint with another vocabulary or tables.
 
-    Old rows are kept by piece or code, <mask> moves with its meaning, new rows are made.
+    Existing rows are matched by piece or code; new rows are initialised.
 
     Example: langsamp init xlm-roberta-base --spm extended.model --out start/model.pt --verify
     """
@@ -86,7 +88,7 @@ def init(
     what = (
         f"{change.kept:,} pieces kept, {change.new:,} new, {change.dropped:,} of the old vocabulary dropped"
         if change is not None
-        else "the vocabulary is the old one"
+        else "the vocabulary is unchanged"
     )
     if change is not None:
         before, after = change.parameters
@@ -103,13 +105,15 @@ def init(
 @writes_file
 def import_(
     folder: Path = typer.Argument(
-        ..., help="Hugging Face folder, or the name of a cached one: XLM-R, Glot500-m, LangSAMP, or an exported one."
+        ..., help="Hugging Face folder or name of a cached model: XLM-R, Glot500-m, LangSAMP, or an exported folder."
     ),
-    out: Path = typer.Option(..., help="Checkpoint to write; dict.txt and the SentencePiece model go beside it."),
+    out: Path = typer.Option(
+        ..., help="Checkpoint to write; dict.txt and the SentencePiece model are written next to it."
+    ),
     spm: Optional[Path] = typer.Option(None, help="SentencePiece model; by default the one in the folder."),
     tables: Optional[Path] = typer.Option(
         None,
-        help="Folder with the codes of the rows, for a model in the published one's layout with another inventory.",
+        help="Folder with the codes of the rows, for a model in the published layout with another inventory.",
     ),
     allow_pickle: bool = ALLOW_PICKLE,
     drop_added: bool = DROP_ADDED,
@@ -144,27 +148,30 @@ def import_(
 @app.command()
 @replaces("config.json")
 def export(
-    checkpoint: Path = typer.Argument(..., help="Checkpoint of fairseq: LangSAMP, roberta or xlmr."),
+    checkpoint: Path = typer.Argument(..., help="fairseq checkpoint: LangSAMP, roberta or xlmr."),
     out: Path = typer.Option(..., help="Hugging Face folder to write."),
     spm: Optional[Path] = typer.Option(
         None, help="SentencePiece model; by default the one in the checkpoint's data folder."
     ),
     dictionary: Optional[Path] = DICT,
     fold: str = typer.Option(
-        "", help="Tag whose embeddings are folded into the masked-LM head; of several, each gets a file in heads/."
+        "", help="Tag whose embeddings are folded into the masked-LM head; several tags get files in heads/ instead."
     ),
     half: Optional[str] = typer.Option(None, help="Store all weights as float16 or bfloat16."),
     layout: str = typer.Option(
-        "stock", help="stock, or authors: both tables among the weights, as the published model's own class reads them."
+        "stock",
+        help="stock, or authors: both tables are weights of the model, as the published model's class reads them.",
     ),
     scores: Optional[Path] = typer.Option(
-        None, help="Folder of `langsamp report`; its table goes into the model card."
+        None, help="Folder written by `langsamp report`; its table is added to the model card."
     ),
     license_id: str = typer.Option(
-        "unknown", "--license", help="For the model card, in a hub's words: mit, apache-2.0, cc-by-4.0, other ..."
+        "unknown",
+        "--license",
+        help="For the model card, an identifier of the hub: mit, apache-2.0, cc-by-4.0, other ...",
     ),
     base_model: Optional[str] = typer.Option(
-        None, help="For the model card: what training started from, by its name on the hub."
+        None, help="For the model card: the hub's name of the model that training started from."
     ),
     overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,

@@ -1,4 +1,4 @@
-"""Raw text."""
+"""Commands for raw text."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
 
 LID = typer.Option(
     None,
-    help="Language identification model in fastText's format, such as GlotLID, OpenLID or lid.176, to judge lines.",
+    help="Language identification model in fastText's format for judging lines: GlotLID, OpenLID, lid.176.",
 )
 THRESHOLD = typer.Option(
-    0.8, min=0, max=1, callback=finite, help="Probability from which a label of another language is believed."
+    0.8, min=0, max=1, callback=finite, help="Minimum probability for a label of another language to count."
 )
-THRESHOLDS = typer.Option(None, help="TSV of LANGUAGE and its own threshold.")
+THRESHOLDS = typer.Option(None, help="TSV of LANGUAGE and its threshold.")
 SCRIPT_SHARE = typer.Option(
-    0.0, min=0, max=1, callback=finite, help="Least share of a line's letters in the tag's script; 0 looks at none."
+    0.0, min=0, max=1, callback=finite, help="Minimum share of a line's letters in the tag's script; 0 disables the check."
 )
 WRONG = typer.Option(
-    "move", help="What becomes of a line in another language or script: move (to its tag), und (to und_<Script>), drop."
+    "move", help="How to treat a line in another language or script: move (to its tag), und (to und_<Script>), drop."
 )
 CLOSE = typer.Option(
-    False, "--judge-close", help="Also tell members of a macrolanguage and close pairs, such as hrv and bos, apart."
+    False, "--judge-close", help="Also distinguish members of a macrolanguage and close pairs, such as hrv and bos."
 )
-LONGEST = typer.Option(1_000_000, min=1000, help="Bytes of the longest line that is read.")
+LONGEST = typer.Option(1_000_000, min=1000, help="Maximum length of a line in bytes.")
 
 
 def _rules(
@@ -63,10 +63,10 @@ def corpus(
         help="Folder with a file or folder per tag: .txt, .jsonl (also .gz, .xz, .bz2, .zst), .parquet, .arrow; or "
         '"django", a demo corpus in 89 language-scripts.',
     ),
-    out: Path = typer.Option(..., help="Folder to write: a file per tag; of the demo train/, valid/ and aligned/."),
+    out: Path = typer.Option(..., help="Folder to write: one file per tag; for the demo corpus train/, valid/ and aligned/."),
     column: str = COLUMN,
     split: str = SPLIT,
-    dedup: bool = typer.Option(False, "--dedup", help="Leave out lines equal to an earlier one of their language."),
+    dedup: bool = typer.Option(False, "--dedup", help="Drop lines equal to an earlier one of their language."),
     lid: Optional[Path] = LID,
     threshold: float = THRESHOLD,
     thresholds: Optional[Path] = THRESHOLDS,
@@ -74,7 +74,7 @@ def corpus(
     wrong: str = WRONG,
     judge_close: bool = CLOSE,
     longest_line: int = LONGEST,
-    prune: bool = typer.Option(False, "--prune", help="Remove languages in OUT that the source has no longer."),
+    prune: bool = typer.Option(False, "--prune", help="Remove languages in OUT that are no longer in the source."),
     overwrite: bool = typer.Option(
         False, "--overwrite", help="Replace files, and of django a folder, that something else wrote or added to."
     ),
@@ -118,7 +118,7 @@ def corpus(
         sum(row[name] for row in written.rows) for name in ("lines", "characters", "bytes", "duplicates")
     )
     if written.decisions:
-        print(f"{format_decisions(written.decisions)}\nall of it with samples: {out / 'decisions.tsv'}")
+        print(f"{format_decisions(written.decisions)}\ncomplete table with samples: {out / 'decisions.tsv'}")
     if notes := format_left_out(written.left_out, written.merged, written.by_text):
         print(notes)
     print(
@@ -128,8 +128,8 @@ def corpus(
     if written.earlier:
         shown = " ".join(written.earlier[:10]) + (" ..." if len(written.earlier) > 10 else "")
         print(
-            f"of earlier runs, and not in the source now: {len(written.earlier)} languages, {shown}: they are in no "
-            "count, but binarize takes their files; --prune removes them"
+            f"from earlier runs, no longer in the source: {len(written.earlier)} languages, {shown}: they are not "
+            "counted, but binarize uses their files; --prune removes them"
         )
 
 
@@ -137,7 +137,7 @@ def corpus(
 @writes_own(begin="tag\tlines\tempty\t")
 def check(
     corpus: Path = typer.Argument(..., help="Folder of <tag>.txt, or any other that `langsamp corpus` reads."),
-    out: Optional[Path] = typer.Option(None, help="TSV to write, too."),
+    out: Optional[Path] = typer.Option(None, help="TSV to write the results to."),
     lid: Optional[Path] = LID,
     threshold: float = THRESHOLD,
     thresholds: Optional[Path] = THRESHOLDS,
@@ -148,20 +148,20 @@ def check(
         False, "--strict", help="Exit with status 1 if any language has a problem or anything was left out."
     ),
     min_script: float = typer.Option(
-        0.8, min=0, max=1, callback=finite, help="Least share of letters in the declared script."
+        0.8, min=0, max=1, callback=finite, help="Minimum share of letters in the declared script."
     ),
     min_language: float = typer.Option(
-        0.5, min=0, max=1, callback=finite, help="Least share of lines in the declared language."
+        0.5, min=0, max=1, callback=finite, help="Minimum share of lines in the declared language."
     ),
     max_bad: float = typer.Option(
         0.1,
         min=0,
         max=1,
         callback=finite,
-        help="Largest share of empty, over-long, damaged or repeated lines, each for itself.",
+        help="Maximum share of empty, over-long, damaged or repeated lines, applied to each kind separately.",
     ),
-    max_characters: int = typer.Option(10_000, min=1, help="A longer line is over-long."),
-    max_lines: int = typer.Option(0, min=0, help="Look at no more lines of each language; 0 looks at all."),
+    max_characters: int = typer.Option(10_000, min=1, help="Length beyond which a line is over-long."),
+    max_lines: int = typer.Option(0, min=0, help="Maximum number of lines per language; 0 checks all."),
     longest_line: int = LONGEST,
     column: str = COLUMN,
     split: str = SPLIT,

@@ -1,4 +1,4 @@
-"""Zero-shot tasks and the tables made of their results."""
+"""Commands for zero-shot tasks and their reports."""
 
 from __future__ import annotations
 
@@ -17,49 +17,50 @@ NOTES = 5
 @joins_folder
 def evaluate(
     model: Optional[str] = typer.Argument(
-        None, help="Hugging Face folder of any encoder, checkpoint of fairseq, or name of a model in the local cache."
+        None, help="Hugging Face folder of any encoder, fairseq checkpoint, or name of a model in the local cache."
     ),
     tasks: str = typer.Option(
-        "sr_bible,sr_tatoeba,taxi1500,sib200,ner,pos", help="Tasks, separated by commas; a .json file is an own task."
+        "sr_bible,sr_tatoeba,taxi1500,sib200,ner,pos",
+        help="Tasks, separated by commas; a .json file defines a custom task.",
     ),
-    data: Optional[Path] = typer.Option(None, help="Folder with a folder per task, or of the one task."),
-    out: Optional[Path] = typer.Option(None, help="Folder for results, OUT/<model>/<task>.json, and a cache."),
-    list_: bool = typer.Option(
-        False, "--list", help="Say of each task what it is, its settings, and where to get the data."
+    data: Optional[Path] = typer.Option(None, help="Folder with one folder per task, or the folder of a single task."),
+    out: Optional[Path] = typer.Option(None, help="Folder for results (OUT/<model>/<task>.json) and a cache."),
+    list_: bool = typer.Option(False, "--list", help="Describe each task, its settings, and the source of its data."),
+    protocol: str = typer.Option(
+        "fixed", help="fixed, or published: as in the authors' scripts, including their errors."
     ),
-    protocol: str = typer.Option("fixed", help="fixed, or published: as the authors' scripts do, faults included."),
     languages: str = typer.Option(
-        "", help="all, paper (the published lists), or a file with a tag a line; published takes paper by default."
+        "", help="all, paper (the published lists), or a file with one tag per line; published defaults to paper."
     ),
-    name: Optional[str] = typer.Option(None, help="The model's name in results; by default that of its folder."),
+    name: Optional[str] = typer.Option(None, help="The model's name in results; by default the name of its folder."),
     revision: Optional[str] = typer.Option(None, help="Branch, tag or commit of a model in the local cache."),
     source: str = typer.Option("eng_Latn", help="Language to fine-tune on."),
     seeds: Optional[str] = typer.Option(
         None, help="Seeds of fine-tuning, separated by commas; the protocol's by default."
     ),
-    limit: int = typer.Option(0, min=0, help="At most N sentences of each file, for a quick look; 0 takes all."),
-    layer: Optional[int] = typer.Option(None, help="Block for retrieval; by default two thirds up (8 of 12)."),
-    layers: str = typer.Option("", help="Further blocks to score in the same pass, separated by commas."),
-    max_length: Optional[int] = typer.Option(None, min=8, help="Tokens kept of a sentence."),
-    min_pairs: Optional[int] = typer.Option(None, min=1, help="Retrieval: languages with fewer pairs are not scored."),
-    most_pairs: Optional[int] = typer.Option(
-        None, min=0, help="Retrieval: at most N pairs of a language; 0 takes all."
+    limit: int = typer.Option(0, min=0, help="At most N sentences per file, for a quick test; 0 takes all."),
+    layer: Optional[int] = typer.Option(
+        None, help="Block for retrieval; by default two thirds of the depth (8 of 12)."
     ),
+    layers: str = typer.Option("", help="Additional blocks to score in the same pass, separated by commas."),
+    max_length: Optional[int] = typer.Option(None, min=8, help="Maximum number of tokens per sentence."),
+    min_pairs: Optional[int] = typer.Option(None, min=1, help="Retrieval: skip languages with fewer pairs."),
+    most_pairs: Optional[int] = typer.Option(None, min=0, help="Retrieval: at most N pairs per language; 0 takes all."),
     lr: Optional[float] = typer.Option(None, min=0, callback=finite, help="Learning rate."),
     epochs: Optional[int] = typer.Option(None, min=1, help="Passes over the training data."),
     batch_size: Optional[int] = typer.Option(None, min=1, help="Sentences per micro-batch."),
     accumulate: Optional[int] = typer.Option(None, min=1, help="Micro-batches per update."),
     eval_steps: Optional[int] = typer.Option(
-        None, min=0, help="Updates between looks at the dev set; 0 looks after epochs."
+        None, min=0, help="Updates between dev evaluations; 0 evaluates after epochs."
     ),
-    spm: Optional[Path] = typer.Option(None, help="Of a checkpoint: its SentencePiece model."),
-    device: str = typer.Option("", help="cpu, cuda or cuda:N; a GPU by default where there is one."),
+    spm: Optional[Path] = typer.Option(None, help="SentencePiece model of a checkpoint."),
+    device: str = typer.Option("", help="cpu, cuda or cuda:N; by default a GPU if there is one."),
     precision: str = typer.Option("auto", help="auto, float32, bfloat16 or float16."),
-    batch_tokens: int = typer.Option(4096, min=16, help="Tokens of a batch for encoding and testing."),
+    batch_tokens: int = typer.Option(4096, min=16, help="Tokens per batch for encoding and testing."),
     keep_models: bool = typer.Option(False, "--keep-models", help="Keep fine-tuned weights in the cache."),
-    log_samples: bool = typer.Option(False, "--log-samples", help="Write a prediction per sentence, as JSON lines."),
-    prune: bool = typer.Option(False, "--prune", help="Remove results of languages that the data have no longer."),
-    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would run and what it takes, and end."),
+    log_samples: bool = typer.Option(False, "--log-samples", help="Write predictions per sentence as JSON lines."),
+    prune: bool = typer.Option(False, "--prune", help="Remove results of languages that are no longer in the data."),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan with its cost, without running it."),
     langs: str = LANGS,
 ) -> None:
     """Score a model on the zero-shot tasks.
@@ -108,7 +109,7 @@ def _show_plan(
     keep_models: bool,
     options: dict[str, Any],
 ) -> None:
-    """Print what would run and what it takes."""
+    """Print the plan and its cost."""
     from langsamp_plugin.evaluation.cost import describe_costs
     from langsamp_plugin.evaluation.run import prepare, reckon
     from langsamp_plugin.evaluation.tasks import describe_settings
@@ -126,7 +127,7 @@ def _show_plan(
 
 
 def _show_result(result: Any, out: Path) -> None:
-    """Print a result in a line, and what a reader must know of it."""
+    """Print a result in one line, with notes."""
     from langsamp_plugin.evaluation.paper_languages import of_the_paper, paper_languages
 
     runs = f", {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
@@ -150,17 +151,17 @@ def _show_result(result: Any, out: Path) -> None:
 @replaces("report.md")
 def report(
     results: list[Path] = typer.Argument(
-        ..., help="Folders of models below an evaluation's --out, or single JSON files."
+        ..., help="Folders of models in an evaluation's --out, or individual JSON files."
     ),
     out: Path = typer.Option(..., help="Folder for report.md, CSV, LaTeX and pictures."),
-    baseline: Optional[str] = typer.Option(None, help="Model that the others are compared with; the first by default."),
+    baseline: Optional[str] = typer.Option(None, help="Model that the others are compared with; by default the first."),
     metric: str = typer.Option("", help="Other metrics to show, such as pos=f1_spans, separated by commas."),
-    published: bool = typer.Option(False, "--published", help="Show the paper's numbers below yours."),
+    published: bool = typer.Option(False, "--published", help="Also show the paper's numbers."),
     groups: Optional[Path] = typer.Option(
         None, help="TSV of lang_script and head (1 or 0); by default the authors' list of each task."
     ),
-    families: Optional[Path] = typer.Option(None, help="TSV with language and family, instead of the built-in list."),
-    mteb: bool = typer.Option(False, "--mteb", help="Also write mteb's JSON and the metadata of model cards."),
+    families: Optional[Path] = typer.Option(None, help="TSV with language and family, to replace the built-in list."),
+    mteb: bool = typer.Option(False, "--mteb", help="Also write mteb's JSON and model card metadata."),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Turn results into the paper's tables and pictures.

@@ -1,4 +1,4 @@
-"""What a folder or checkpoint holds, and what is installed."""
+"""Commands that describe folders, checkpoints and the installation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from langsamp_plugin.commands.app import app, finite
 @app.command()
 def info(
     path: Path = typer.Argument(..., help="Data folder, checkpoint, or exported folder."),
-    sampling: str = typer.Option("alpha", help="Of a data folder's preview: alpha or glot500."),
-    alpha: float = typer.Option(0.3, min=0, callback=finite, help="Languages are drawn by p ~ count ** alpha."),
-    scale: float = typer.Option(
-        30.0, callback=finite, help="For glot500: how often the smallest language comes in an epoch."
-    ),
-    counts: str = typer.Option("blocks", help="What the sampling counts: blocks or lines."),
-    tokens_per_sample: int = typer.Option(512, min=2, help="Length of a block, <s> included."),
+    sampling: str = typer.Option("alpha", help="Sampling scheme of a data folder's preview: alpha or glot500."),
+    alpha: float = typer.Option(0.3, min=0, callback=finite, help="Languages are sampled by p ~ count ** alpha."),
+    scale: float = typer.Option(30.0, callback=finite, help="For glot500: repeats of the smallest language per epoch."),
+    counts: str = typer.Option("blocks", help="Unit of the sampling's counts: blocks or lines."),
+    tokens_per_sample: int = typer.Option(512, min=2, help="Length of a block, including <s>."),
 ) -> None:
     """Describe a data folder, checkpoint or exported folder.
 
@@ -35,9 +33,9 @@ def info(
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, what is missing, and how to get it.
+    """Show what is installed, what is missing, and how to install it.
 
-    Exit status 1 if training cannot run here.
+    The exit status is 1 if training cannot run here.
 
     Example: langsamp doctor
     """

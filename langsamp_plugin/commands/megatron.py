@@ -1,4 +1,4 @@
-"""Checkpoints and data of Megatron-Core."""
+"""Commands for checkpoints and data of Megatron-Core."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from langsamp_plugin.commands.convert import DICT, OVERWRITE
 VERIFY = typer.Option(
     False,
     "--verify",
-    help="Put sentences in 17 languages through both models and compare every layer; needs megatron-core.",
+    help="Encode sentences in 17 languages with both models and compare every layer; needs megatron-core.",
 )
-SPM = typer.Option(None, help="SentencePiece model; by default the one beside the source.")
+SPM = typer.Option(None, help="SentencePiece model; by default the one next to the source.")
 
 
 @megatron_app.command(name="import")
 @replaces("langsamp.json")
 def import_(
     source: Path = typer.Argument(
-        ..., help="Hugging Face folder, or checkpoint of fairseq: LangSAMP, roberta or xlmr."
+        ..., help="Hugging Face folder, or fairseq checkpoint: LangSAMP, roberta or xlmr."
     ),
     out: Path = typer.Option(..., help="Folder to write, for --load of Megatron."),
     spm: Optional[Path] = SPM,
     dictionary: Optional[Path] = DICT,
     pad_to: int = typer.Option(128, min=1, help="The vocabulary is padded to a multiple of this times the ranks."),
-    tensor_parallel: int = typer.Option(1, min=1, help="Tensor-parallel ranks to pad for; any number can load it."),
-    allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Read weights that are only there as a pickle."),
+    tensor_parallel: int = typer.Option(1, min=1, help="Tensor-parallel ranks to pad for; any number of ranks can load the result."),
+    allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Read weights that exist only as a pickle."),
     overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
 ) -> None:
@@ -58,19 +58,19 @@ def import_(
 @megatron_app.command()
 @writes_either("config.json")
 def export(
-    source: Path = typer.Argument(..., help="Checkpoint folder of Megatron-Core, or that of one iteration."),
+    source: Path = typer.Argument(..., help="Checkpoint folder of Megatron-Core, or the folder of one iteration."),
     out: Path = typer.Option(..., help="File ending in .pt for fairseq, else a Hugging Face folder."),
     spm: Optional[Path] = SPM,
     dictionary: Optional[Path] = DICT,
     record: Optional[Path] = typer.Option(
-        None, help="langsamp.json that training started from, where the checkpoint has none beside it."
+        None, help="langsamp.json that training started from, if the checkpoint has none."
     ),
     overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,
 ) -> None:
     """Turn a Megatron-Core checkpoint into fairseq or Hugging Face.
 
-    It may be of any number of ranks.
+    It may have any number of ranks.
 
     Example: langsamp megatron export runs/megatron --out runs/hf --verify
     """
@@ -87,23 +87,23 @@ def export(
 @megatron_app.command()
 @replaces("megatron.txt")
 def index(
-    data: Path = typer.Argument(..., help="Data folder of `langsamp binarize`; with --check an indexed one."),
+    data: Path = typer.Argument(..., help="Data folder of `langsamp binarize`; with --check, an indexed folder."),
     out: Optional[Path] = typer.Option(None, help="Folder to write: indexes, and links to the .bin files."),
-    check: bool = typer.Option(False, "--check", help="Only check that each index of a folder is of its .bin."),
+    check: bool = typer.Option(False, "--check", help="Only check that each index of a folder belongs to its .bin."),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Write the indexes that Megatron reads over the same .bin.
 
-    They are those of its IndexedDataset.
+    The indexes are those of its IndexedDataset.
 
     Example: langsamp megatron index runs/data-bin --out runs/data-megatron
     """
     from langsamp_plugin.megatron.index import check_indexed, index_data
 
     if check:
-        print(f"{data}: {check_indexed(data)} indexes are of their .bin files")
+        print(f"{data}: {check_indexed(data)} indexes belong to their .bin files")
         return
     if out is None:
-        raise ValueError("--out must name a folder to write, or --check be given")
+        raise ValueError("either --out must name a folder to write, or --check must be given")
     found = index_data(data, out, overwrite)
     print(f"{out}: {found.languages} languages, {found.sentences:,} sentences, {found.tokens:,} tokens, nothing copied")

@@ -1,4 +1,4 @@
-"""LangSAMP inside ``transformers``: masked LMs that know the language; plain fine-tuning needs none of it."""
+"""LangSAMP in ``transformers``: masked LMs that use the language; plain fine-tuning does not need this."""
 
 from langsamp_plugin.hf.any_masked_lm import add_tags, fold_tag, load_tagged
 from langsamp_plugin.hf.collator import LangSampCollator

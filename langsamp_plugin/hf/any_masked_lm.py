@@ -1,4 +1,4 @@
-"""The two tables on any masked LM of transformers: BERT, ModernBERT (mmBERT), DeBERTa-v2, EuroBERT, XLM-R."""
+"""Adds the two tables to any masked LM of transformers: BERT, ModernBERT (mmBERT), DeBERTa-v2, EuroBERT, XLM-R."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def tagged_class(stock: type[PreTrainedModel]) -> Any:
     if stock is XLMRobertaForMaskedLM:
         return LangSampForMaskedLM
     name = PREFIX + stock.__name__
-    text = f"``{stock.__name__}`` whose head can be told the language and script of each sentence."
+    text = f"``{stock.__name__}`` whose head can use the language and script of each sentence."
     return type(name, (TaggedMaskedLM, stock), {"__module__": __name__, "__qualname__": name, "__doc__": text})
 
 
 def __getattr__(name: str) -> Any:
-    """Make a class that a pickled or copied model asks for by its name."""
+    """Create a class that a pickled or copied model requests by name."""
     stock = getattr(transformers, name[len(PREFIX) :], None)
     if name.startswith(PREFIX) and name.endswith(SUFFIX) and isinstance(stock, type):
         return tagged_class(stock)
@@ -41,17 +41,17 @@ def __getattr__(name: str) -> Any:
 
 
 def add_tags(model: Any, tables: Tables) -> Any:
-    """Give a masked LM new tables, drawn at random; it is changed in place.
+    """Add new, randomly initialised tables to a masked LM in place.
 
     Args:
-        model: of a stock class with a head that :func:`~langsamp_plugin.hf.heads.find_head` knows.
+        model: a model of a stock class with a head that :func:`~langsamp_plugin.hf.heads.find_head` knows.
         tables: the inventories, such as ``Tables.glot500()`` or ``Tables.load("data-bin")``.
 
     Returns:
         The model, whose ``forward`` now takes ``lang_ids`` and ``script_ids``.
 
     Raises:
-        ValueError: the model has no head that is known, or has tables.
+        ValueError: the model has no known head, or already has tables.
     """
     find_head(model)
     if any(getattr(model, name, None) is not None for name in TABLES):
@@ -63,7 +63,7 @@ def add_tags(model: Any, tables: Tables) -> Any:
 
 
 def load_tagged(folder: Any, *args: Any, **kwargs: Any) -> Any:
-    """Load a masked LM of any architecture and its tables, as the class's ``from_pretrained`` does.
+    """Load a masked LM of any architecture with its tables, like the class's ``from_pretrained``.
 
     Raises:
         ValueError: transformers has no masked LM of this architecture.
@@ -76,10 +76,10 @@ def load_tagged(folder: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def fold_tag(model: Any, tag: str) -> Any:
-    """Return a stock model whose predictions are those with one tag: its embeddings go into the head's first bias.
+    """Fold a tag's embeddings into the head's first bias and return a stock model with the same predictions.
 
     Args:
-        model: with tables.
+        model: a model with tables.
         tag: such as ``deu_Latn``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Batches for the Trainer from tokenized sentences with a language and a script."""
+"""Makes batches for the Trainer from tokenized sentences with a language and a script."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ class LangSampCollator:
     """Pads, masks and tags.
 
     A feature has ``input_ids`` and one of: ``tag`` (``deu_Latn``, in any common spelling), ``language`` and ``script``
-    codes, or ``lang_ids`` and ``script_ids``. The Trainer keeps these columns, as the model's ``forward`` names them.
-    The masks of a row are a function of (seed, epoch, its tokens and tag), whatever batch or process it comes to; give
-    the Trainer ``callbacks=[collator.callback]``, or use ``LangSampTrainer``, so that each epoch has masks of its own.
+    codes, or ``lang_ids`` and ``script_ids``. The Trainer keeps these columns because they are arguments of the model's
+    ``forward``. The masks of a row are a function of (seed, epoch, its tokens and tag), independent of batch and
+    process. Pass ``callbacks=[collator.callback]`` to the Trainer, or use ``LangSampTrainer``, so that masks change
+    with each epoch.
 
     Args:
-        tokenizer: of transformers, with ``<pad>`` and ``<mask>``.
-        model: with tables; without, features need no tag and batches have no ids.
-        seed: of masks and tag dropout.
+        tokenizer: a transformers tokenizer with ``<pad>`` and ``<mask>``.
+        model: a model with tables; without tables, features need no tag and batches have no ids.
+        seed: seed of masks and tag dropout.
         mask_prob, leave_unmasked_prob, random_token_prob: see :class:`~langsamp_plugin.data.masking.Masking`.
         tag_dropout: probability that a row's tag is replaced by the unknown one.
-        pad_to_multiple_of: lengths of batches are multiples of it.
+        pad_to_multiple_of: pad batches to a multiple of this length.
 
     Raises:
-        ValueError: the tokenizer lacks a token, or its vocabulary is not the model's.
+        ValueError: the tokenizer lacks a token, or its vocabulary differs from the model's.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class LangSampCollator:
             if getattr(tokenizer, name) is None:
                 raise ValueError(f"the tokenizer must have a {name[:-3]}, but has none: masked LMs need it")
         if not 0.0 <= tag_dropout <= 1.0:
-            raise ValueError(f"tag_dropout must lie between 0 and 1, but is {tag_dropout}")
+            raise ValueError(f"tag_dropout must be between 0 and 1, but is {tag_dropout}")
         size, rows = len(tokenizer), model.config.vocab_size
         if not size <= rows <= size + PADDED_VOCABULARY:
             raise ValueError(
@@ -78,24 +79,24 @@ class LangSampCollator:
         )
         self.masking.check()
         self.seed, self.tag_dropout, self.multiple = seed, tag_dropout, pad_to_multiple_of or 1
-        # Shared, so that loader processes that outlive an epoch see it change.
+        # Shared memory, so that persistent loader processes see the epoch change.
         self._epoch = torch.ones(1, dtype=torch.long).share_memory_()
         self._known: dict[tuple[Any, ...], tuple[int, int]] = {}
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, from 1, whose masks are given out."""
+        """Set the epoch, from 1, which determines the masks."""
         self._epoch.fill_(epoch)
 
     @property
     def callback(self) -> TrainerCallback:
-        """What tells this collator the Trainer's epoch."""
+        """The Trainer callback that sets the epoch of this collator."""
         return EpochCallback(self)
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Return ``input_ids``, ``attention_mask``, ``labels``, int64 (B, T), and ``lang_ids``, ``script_ids``, (B,).
 
         Raises:
-            ValueError: a feature has no tag, or the tables lack it; or an id is beyond the vocabulary.
+            ValueError: a feature has no tag, the tables lack its code, or an id is outside the vocabulary.
         """
         rows = [np.asarray(feature["input_ids"], dtype=np.int64) for feature in features]
         longest = max(map(len, rows))
@@ -133,7 +134,7 @@ def tag_rows(tables: Tables, tag: Any, language: Any, script: Any, known: Option
     """Return ``(language id, script id)`` of a tag, or of two codes.
 
     Raises:
-        ValueError: there is neither, or the tables lack a code.
+        ValueError: both are missing, or the tables lack a code.
     """
     name = (tag, language, script)
     if known is not None and name in known:
@@ -141,7 +142,7 @@ def tag_rows(tables: Tables, tag: Any, language: Any, script: Any, known: Option
     if tag is None and (language is None or script is None):
         raise ValueError(
             "each feature must have a tag (or language and script, or lang_ids and script_ids), but has none: add the "
-            "column, und_Zyyy where it is not known; with a model whose forward has no tag, set "
+            "column, und_Zyyy if it is unknown; with a model whose forward has no tag, set "
             "remove_unused_columns=False"
         )
     ids = tables.ids(LangScript.from_spelling(tag if tag is not None else f"{language}_{script}"))
@@ -151,7 +152,7 @@ def tag_rows(tables: Tables, tag: Any, language: Any, script: Any, known: Option
 
 
 class EpochCallback(TrainerCallback):
-    """Tells a collator the epoch."""
+    """Sets the epoch of a collator."""
 
     def __init__(self, collator: LangSampCollator):
         self.collator = collator

@@ -1,7 +1,7 @@
-"""Binarized data for the Trainer, without fairseq: the same order, masks and tags as ``fairseq-train`` gives a model.
+"""Binarized data for the Trainer, without fairseq, in the same order and with the same masks and tags.
 
-An item is a block; ``DataBin.collate`` makes the batch. The index of an item counts through all epochs, so that one
-number says how far a run has come.
+An item is a block; ``DataBin.collate`` makes the batch. Item indices run through all epochs, so that a single number is
+the progress of a run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from langsamp_plugin.vocabulary.dictionary import SPECIAL, read_dictionary
 from langsamp_plugin.vocabulary.folder_tokenizer import IDS_FILENAME, read_token_ids
 
 PADDED_VOCABULARY = 1024
-"""How many rows more than its tokenizer has ids a model may have, as vocabularies are padded to round sizes."""
+"""How many more rows than token ids a model may have, because vocabularies are padded to round sizes."""
 
 
 class DataBin(Dataset[Block]):
@@ -35,18 +35,18 @@ class DataBin(Dataset[Block]):
 
     Args:
         folder: the data folder.
-        split: ``train`` is sampled, any other comes once, language after language.
+        split: ``train`` is sampled; any other split is used once, language by language.
         tables: the inventories; by default the folder's, or the published ones.
         tokens_per_sample, seed, multilang_sampling, multilang_sampling_alpha, multilang_sampling_scale,
             multilang_sampling_counts, mask_prob, leave_unmasked_prob, random_token_prob, tag_dropout, tag_map: the
             flags of ``fairseq-train`` of these names.
-        with_ids: whether batches have ``lang_ids`` and ``script_ids``; not for a model without tables.
+        with_ids: whether batches have ``lang_ids`` and ``script_ids``; false for a model without tables.
 
     Attributes:
-        tags: of all languages of the folder, sorted.
+        tags: sorted tags of all languages in the folder.
         vocab_size: number of ids, ``<mask>`` included.
-        length: how many items there are, over all epochs; the Trainer sets it.
-        start: item that index 0 stands for, in a resumed run.
+        length: number of items over all epochs; the Trainer sets it.
+        start: item at index 0 in a resumed run.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class DataBin(Dataset[Block]):
         )
         if not languages:
             raise FileNotFoundError(
-                f"no language of {folder} has a {split} split: binarize with --valid or more text, or "
-                "evaluate on another split"
+                f"no language of {folder} has a {split} split: binarize with --valid or more text, or evaluate on "
+                "another split"
             )
         sampler, draws = None, np.empty(0)
         if split == "train":
@@ -158,7 +158,7 @@ class DataBin(Dataset[Block]):
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
     def check_model(self, model: Any) -> None:
-        """Raise ``ValueError`` where a model has another vocabulary, no tables, or other ones."""
+        """Raise ``ValueError`` if a model has another vocabulary, no tables, or other tables."""
         rows = model.config.vocab_size
         if not self.vocab_size <= rows <= self.vocab_size + self.spare:
             what = "the tokenizer" if self.spare else "dict.txt"
@@ -170,23 +170,21 @@ class DataBin(Dataset[Block]):
             return
         own = getattr(model, "tables", None)
         if own is None or not any(map(len, own)):
-            raise ValueError(
-                "the model must have tables, but has none: add_tags gives it some, with_ids=False needs none"
-            )
+            raise ValueError("the model must have tables, but has none: add them with add_tags, or use with_ids=False")
         for ours, theirs in zip(self.tables, own):
             if len(theirs) and ours != theirs:
                 raise ValueError(
                     f"the data must be tagged with the model's {len(theirs)} {theirs.noun} codes in their order, but "
-                    f"have {len(ours)} others: give DataBin tables=model.tables"
+                    f"have {len(ours)} others: pass tables=model.tables to DataBin"
                 )
 
 
 def _masking(
     folder: Path, mask_prob: float, leave_unmasked_prob: float, random_token_prob: float
 ) -> tuple[Masking, int]:
-    """Return how samples are corrupted, and the id that begins one.
+    """Return the parameters of the corruption, and the id that begins a sample.
 
-    With a ``dict.txt`` it is what :func:`langsamp_plugin.tasks.datasets.build_masking` returns for the same dictionary.
+    With a ``dict.txt``, they equal :func:`langsamp_plugin.tasks.datasets.build_masking` for the same dictionary.
     """
     numbering = folder / IDS_FILENAME
     if numbering.is_file():
@@ -202,7 +200,7 @@ def _masking(
         weights = np.array([not symbol.startswith("madeupword") for symbol in symbols], dtype=np.float64)
         weights[special] = 0.0
     if weights.sum() <= 0:
-        raise ValueError(f"the dictionary of {folder} has no pieces: no token can be drawn as a random one")
+        raise ValueError(f"the dictionary of {folder} must have pieces to draw random tokens from, but has none")
     cumulative = np.cumsum(weights)
     masking = Masking(
         special=special,

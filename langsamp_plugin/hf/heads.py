@@ -1,4 +1,4 @@
-"""The masked-LM heads of transformers: where features enter, and the projection onto the vocabulary at their end."""
+"""The masked-LM heads of transformers: their input, and their final projection onto the vocabulary."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ class Head(NamedTuple):
     """A masked-LM head in two parts.
 
     Args:
-        module: takes the backbone's output (..., C); the embeddings are added to its first argument.
-        name: of ``module`` in the model.
-        predict: the stock way from features (..., C) to logits (..., V), through the modules' own calls.
+        module: takes the backbone's output (..., C); embeddings are added to its first argument.
+        name: name of ``module`` in the model.
+        predict: the stock computation from features (..., C) to logits (..., V).
         transform: everything before the projection, (..., C) to (..., D).
         weight, bias: the projection, (V, D) and (V,); ``bias`` may be ``None``.
-        first: the first layer of the head if that is linear with a bias, so that a tag folds into it, else ``None``.
+        first: the first layer of the head if it is linear with a bias, so that a tag can be folded into it, else
+            ``None``.
     """
 
     module: nn.Module
@@ -29,13 +30,13 @@ class Head(NamedTuple):
 
 
 def find_head(model: nn.Module) -> Head:
-    """Return the head of a masked LM, known by the parts it is made of.
+    """Return the head of a masked LM, recognised by its parts.
 
     Known are RoBERTa's (XLM-R, XLM-R XL, CamemBERT), BERT's, ModernBERT's (mmBERT), both of DeBERTa-v2 and a bare
     projection (EuroBERT).
 
     Raises:
-        ValueError: the model has none of them.
+        ValueError: the model's head is none of these.
     """
     for part, make in (("lm_head", _roberta), ("cls", _bert), ("lm_predictions", _deberta), ("head", _modernbert)):
         module = getattr(model, part, None)
@@ -43,8 +44,8 @@ def find_head(model: nn.Module) -> Head:
         if head is not None:
             return head
     raise ValueError(
-        f"{type(model).__name__} has no masked-LM head that is known (of RoBERTa, BERT, ModernBERT, DeBERTa-v2 or "
-        "EuroBERT): load the model with AutoModelForMaskedLM"
+        f"{type(model).__name__} must have a known masked-LM head (of RoBERTa, BERT, ModernBERT, DeBERTa-v2 or "
+        "EuroBERT), but has none: load the model with AutoModelForMaskedLM"
     )
 
 

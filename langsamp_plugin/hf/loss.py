@@ -1,4 +1,4 @@
-"""The loss of a masked LM of transformers at the masked positions alone, in blocks where that saves memory."""
+"""The loss of a transformers masked LM at masked positions only, in blocks if that saves memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from langsamp_plugin.modules.ignored import IGNORED
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
 
 ROBERTA_POSITIONS = ("xlm-roberta", "xlm-roberta-xl", "roberta", "camembert")
-"""Model types that count positions from the padding id, and so have to be told them with embeddings for input."""
+"""Model types that count positions from the padding id; they need explicit positions with embeddings as input."""
 
 PLAIN_POSITIONS = ("bert", "modernbert", "eurobert")
-"""Model types that number positions from 0, whatever the tokens are."""
+"""Model types that always number positions from 0."""
 
 
 @torch.compiler.disable
@@ -25,14 +25,14 @@ def token_losses(
 ) -> TokenLosses:
     """Return the losses of the masked positions.
 
-    A compiled model leaves its graph here, as the number of masked positions differs from batch to batch.
+    This is a graph break in a compiled model, because the number of masked positions varies between batches.
 
     Args:
-        head: of the model.
+        head: head of the model.
         features_BTC: the backbone's output.
-        tags_BC: what is added to it, or ``None``.
-        labels_BT: int64, :data:`~langsamp_plugin.modules.ignored.IGNORED` where nothing is to be predicted.
-        tied: from :func:`tied_input`.
+        tags_BC: embeddings to add to it, or ``None``.
+        labels_BT: int64, :data:`~langsamp_plugin.modules.ignored.IGNORED` at positions that are not predicted.
+        tied: result of :func:`tied_input`.
     """
     labels_BT = labels_BT.to(features_BTC.device)
     masked_BT = labels_BT != IGNORED
@@ -42,7 +42,7 @@ def token_losses(
     x_ND = head.transform(x_NC)
     weight_VD, bias_V = head.weight, head.bias
     kind = x_ND.device.type
-    # Autocast would give the projection these dtypes; the loss makes its products itself.
+    # Apply autocast's dtypes explicitly, because the loss computes its products itself.
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight_VD.dtype
     x_ND, weight_VD = x_ND.to(dtype), weight_VD.to(dtype)
     bias_V = weight_VD.new_zeros(len(weight_VD)) if bias_V is None else bias_V.to(dtype)
@@ -51,18 +51,18 @@ def token_losses(
 
 
 def tied_input(model: Any, head: Head, labels_BT: Tensor, inputs: dict[str, Any]) -> Optional[TiedGradient]:
-    """Look the tokens up here where the head's gradient can be added to the lookup's, which saves a tensor (V, C).
+    """Look up the tokens here if the head's gradient can be added to the lookup's, which saves a tensor (V, C).
 
     Args:
         model: a masked LM.
         head: its head.
-        labels_BT: as in :func:`token_losses`.
-        inputs: the backbone's arguments; ``input_ids`` becomes ``inputs_embeds`` and ``position_ids`` where this is
-            done.
+        labels_BT: labels, see :func:`token_losses`.
+        inputs: the backbone's arguments; if this applies, ``input_ids`` is replaced by ``inputs_embeds`` and
+            ``position_ids``.
 
     Returns:
-        What :func:`token_losses` must be given; ``None`` where nothing was done: the embedding is not tied or not
-        trained, something else watches its lookup, or the architecture's way of numbering positions is not known.
+        The argument for :func:`token_losses`. ``None`` if it does not apply: the embedding is not tied or not trained,
+        its lookup has hooks, or the architecture's position numbering is unknown.
     """
     embedding, tokens_BT = model.get_input_embeddings(), inputs.get("input_ids")
     numbering = model.config.model_type

@@ -1,4 +1,4 @@
-"""XLM-R's masked LM with the two tables: ``o_i = h_i + E_lang + E_script`` goes into the head."""
+"""XLM-R's masked LM with the two tables: the head's input is ``o_i = h_i + E_lang + E_script``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from langsamp_plugin.hf.tagged import TaggedMaskedLM
 
 
 class LangSampConfig(XLMRobertaConfig):
-    """XLM-R's configuration and the codes of the two tables in id order; other classes read it as XLM-R's.
+    """XLM-R's configuration with the codes of the two tables in id order; other classes read it as XLM-R's.
 
     Args:
-        languages, scripts: the codes; none leaves a table out.
-        skip_logits: what ``forward`` does with labels where it is not told: make no logits of all positions beside the
-            loss. ``None`` skips them in training.
-        **kwargs: those of ``XLMRobertaConfig``.
+        languages, scripts: the codes; an empty list omits a table.
+        skip_logits: default of ``forward`` with labels: compute only the loss, without logits of all positions.
+            ``None`` skips them in training.
+        **kwargs: arguments of ``XLMRobertaConfig``.
     """
 
     def __init__(
@@ -34,11 +34,10 @@ class LangSampConfig(XLMRobertaConfig):
 
 
 class LangSampForMaskedLM(TaggedMaskedLM, XLMRobertaForMaskedLM):
-    """XLM-R's masked LM whose head can be told the language and script of each sentence.
+    """XLM-R's masked LM whose head can use the language and script of each sentence.
 
-    Without ids it is the stock model. ``from_pretrained`` takes a folder of ``langsamp export``, what
-    ``save_pretrained`` wrote, or a stock XLM-R, to which ``config=LangSampConfig(languages=..., scripts=...)`` gives
-    new tables.
+    Without ids it is the stock model. ``from_pretrained`` loads a folder of ``langsamp export`` or ``save_pretrained``,
+    or a stock XLM-R, to which ``config=LangSampConfig(languages=..., scripts=...)`` adds new tables.
     """
 
     config_class = LangSampConfig

@@ -1,4 +1,4 @@
-"""What makes a masked LM of transformers a LangSAMP model: ``o_i = h_i + E_lang + E_script`` goes into its head."""
+"""Makes a transformers masked LM a LangSAMP model: the head's input is ``o_i = h_i + E_lang + E_script``."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes
 Ids = tuple[Optional[Tensor], Optional[Tensor]]
 ABSENT = object()
 OWN = ("lang_ids", "script_ids", "tag", "language", "script", "num_items_in_batch", "skip_logits")
-"""Arguments of ``forward`` that the stock classes do not have, by keyword only. The Trainer leaves out columns that are
-not arguments, and so keeps those that a collator reads."""
+"""Keyword-only arguments of ``forward`` that stock classes lack. The Trainer drops columns that are not arguments, so it
+keeps the columns that a collator reads."""
 
 
 # torch 2.6 cannot tell an export from a compilation; logits are made at once in both there.
@@ -40,9 +40,10 @@ is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compili
 
 
 class TaggedMaskedLM(TaggedFolder):
-    """Goes before a masked LM's own class among the bases; see :func:`langsamp_plugin.hf.any_masked_lm.tagged_class`.
+    """A mixin that precedes a masked LM's class in the bases; see
+    :func:`langsamp_plugin.hf.any_masked_lm.tagged_class`.
 
-    The two tables are modules of the model, so that everything which handles its weights handles them: the Trainer's
+    The two tables are modules of the model, so everything that handles weights also handles them: the Trainer's
     checkpoints, sharding, ``device_map``, dtypes. Without ids it is the stock model.
 
     Attributes:
@@ -50,7 +51,7 @@ class TaggedMaskedLM(TaggedFolder):
         tables: the inventories.
     """
 
-    accepts_loss_kwargs = True  # of the Trainer: forward divides by num_items_in_batch
+    accepts_loss_kwargs = True  # for the Trainer: forward divides by num_items_in_batch
 
     lang_embedding: Optional[TagEmbedding]
     script_embedding: Optional[TagEmbedding]
@@ -61,7 +62,7 @@ class TaggedMaskedLM(TaggedFolder):
         self._set_tables(getattr(config, "languages", ()), getattr(config, "scripts", ()))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Give ``forward`` the stock class's signature with our arguments at its end: the Trainer reads it."""
+        """Append our arguments to the stock signature of ``forward``, which the Trainer inspects."""
         super().__init_subclass__(**kwargs)
         stock: Any = next((base for base in cls.__mro__[1:] if _is_stock(base)), None)
         if stock is None:
@@ -84,7 +85,7 @@ class TaggedMaskedLM(TaggedFolder):
         cls.forward = forward
 
     def _set_tables(self, languages: Sequence[str], scripts: Sequence[str]) -> None:
-        """Make both tables anew, drawn at random; no codes leave one out."""
+        """Replace both tables by randomly initialised ones; a table without codes is omitted."""
         head = find_head(self)
         width = self.config.hidden_size
         self.config.languages, self.config.scripts = list(languages), list(scripts)
@@ -96,11 +97,11 @@ class TaggedMaskedLM(TaggedFolder):
 
     @property
     def tables(self) -> Tables:
-        """The inventories; an empty one for a table that the model does not have."""
+        """The inventories, empty for a table that the model lacks."""
         return Tables(LanguageTable(self.config.languages, "the model"), ScriptTable(self.config.scripts, "the model"))
 
     def tag_ids(self, tags: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Return ``(lang_ids, script_ids)``, int64 (B,), of a tag per sentence; ``und_Zyyy`` is unknown.
+        """Return ``(lang_ids, script_ids)``, int64 (B,), for one tag per sentence; ``und_Zyyy`` is unknown.
 
         Raises:
             ValueError: a tag is malformed or a table lacks its code.
@@ -113,25 +114,25 @@ class TaggedMaskedLM(TaggedFolder):
         """Predict.
 
         Args:
-            input_ids, attention_mask, ...: the stock class's arguments in its order; further ones by keyword.
-            labels: int64 (B, T), -100 where nothing is to be predicted.
+            input_ids, attention_mask, ...: the stock class's arguments in order; others by keyword.
+            labels: int64 (B, T), -100 at positions that are not predicted.
             lang_ids, script_ids: int64 (B,), -1 for unknown; ``None`` is unknown for all.
             tag: instead of ids, a tag such as ``deu_Latn`` for each sentence.
             language, script: instead of ids, two codes for each sentence.
-            num_items_in_batch: what the summed loss is divided by; by default the number of its masked positions.
-            skip_logits: make no logits beside the loss, which then is computed at the masked positions alone;
-                by default ``config.skip_logits``, and where that is not set, in training with labels.
+            num_items_in_batch: divisor of the summed loss; by default the number of masked positions.
+            skip_logits: compute only the loss, at masked positions, without logits; defaults to ``config.skip_logits``,
+                and if that is not set, to true in training with labels.
 
         Returns:
             ``MaskedLMOutput`` with ``loss`` (with labels) and ``logits`` (B, T, V), or a tuple without
             ``return_dict``.
 
         Raises:
-            ValueError: ids of another shape, or ids for a model that has no tables.
+            ValueError: ids have the wrong shape, or the model has no tables.
         """
         named = dict(zip(self._positional, args))
         if len(args) > len(self._positional) or named.keys() & kwargs.keys():
-            raise TypeError(f"forward takes {', '.join(self._positional)} by position, each once")
+            raise TypeError(f"forward takes {', '.join(self._positional)} by position, each at most once")
         named.update(kwargs)
         ids = (named.pop("lang_ids", None), named.pop("script_ids", None))
         tags, languages, scripts = (named.pop(name, None) for name in ("tag", "language", "script"))
@@ -154,7 +155,7 @@ class TaggedMaskedLM(TaggedFolder):
     ) -> Any:
         head = find_head(self)
         as_tuple = not _return_dict(named.pop("return_dict", None), self.config)
-        # A head that is offloaded has its weights at hand inside its own call only.
+        # The weights of an offloaded head are available only inside its call.
         blocks = labels_BT is not None and not head.weight.is_meta and not is_exporting()
         tied = tied_input(self, head, labels_BT, named) if blocks and labels_BT is not None else None
         outputs = self.base_model(**named, return_dict=True)
@@ -190,19 +191,19 @@ class TaggedMaskedLM(TaggedFolder):
 
         Args:
             labels, lang_ids, script_ids: as for ``forward``.
-            **inputs: the backbone's.
+            **inputs: arguments of the backbone.
         """
         features_BTC = self.base_model(**inputs, return_dict=True)[0]
         tags_BC = self._tag_rows(features_BTC, (lang_ids, script_ids))
         return token_losses(find_head(self), features_BTC, tags_BC, labels, None)
 
     def _tag_rows(self, features_BTC: Tensor, ids: Ids) -> Optional[Tensor]:
-        """Return ``E_lang + E_script`` (B, C) where the features are, ``None`` without ids."""
+        """Return ``E_lang + E_script`` (B, C) on the device of the features, ``None`` without ids."""
         tables = (self.lang_embedding, self.script_embedding)
         if ids != (None, None) and tables == (None, None):
             raise ValueError(
                 "lang_ids and script_ids must be left out, because the model has no tables: load a folder of `langsamp "
-                "export`, or give the model tables with add_tags"
+                "export`, or add tables with add_tags"
             )
         tags_BC: Optional[Tensor] = None
         for noun, table, ids_B in zip(("lang", "script"), tables, ids):
@@ -211,14 +212,14 @@ class TaggedMaskedLM(TaggedFolder):
             if ids_B.shape != features_BTC.shape[:1] or ids_B.is_floating_point():
                 raise ValueError(
                     f"{noun}_ids must be whole numbers of shape (B,) = ({len(features_BTC)},), but are {ids_B.dtype} "
-                    f"{tuple(ids_B.shape)}: give one id a sentence, as `model.tag_ids` returns them"
+                    f"{tuple(ids_B.shape)}: pass one id per sentence, as returned by `model.tag_ids`"
                 )
             rows_BC = table(ids_B.to(table.weight.device)).to(features_BTC)
             tags_BC = rows_BC if tags_BC is None else tags_BC + rows_BC
         return tags_BC
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Draw the rows of a table that a folder lacks; the rest is the stock class's."""
+        """Initialise the rows of a table that a folder lacks; otherwise as the stock class."""
         if module is getattr(self, "lang_embedding", ABSENT):
             self.lang_embedding.reset_parameters(self.config.languages)  # type: ignore[union-attr]
         elif module is getattr(self, "script_embedding", ABSENT):
@@ -230,27 +231,27 @@ class TaggedMaskedLM(TaggedFolder):
         """Load weights, as the Trainer does when it resumes.
 
         Raises:
-            ValueError: the rows of a table are in another order there.
+            ValueError: the order of a table's rows differs.
         """
         for name in TABLES:
             table, codes = getattr(self, name), state_dict.get(f"{name}.codes")
             if table is not None and codes is not None and decode_codes(codes) != decode_codes(table.codes):
                 raise ValueError(
-                    f"{name} has {len(codes)} codes in another order or number there than the {len(table.codes)} here: "
-                    "build the model with the tables of the run that is resumed"
+                    f"{name} must have the model's {len(table.codes)} codes in their order, but has {len(codes)} "
+                    "others: build the model with the tables of the resumed run"
                 )
         return super().load_state_dict(state_dict, *args, **kwargs)
 
 
 def _ids(tables: Tables, tag: str) -> tuple[int, ...]:
-    """Return the rows of a tag; an error lists codes that the model has, as its reader has no file to append to."""
+    """Return the rows of a tag; an error lists codes of the model, because users here have no file to append to."""
     ids = []
     for codes, code in zip(tables, LangScript.from_spelling(tag)):
         if len(codes) and code not in codes and code not in (UNKNOWN_LANGUAGE, UNKNOWN_SCRIPT):
             raise ValueError(
                 f"{code!r} of {tag} is not among the {len(codes)} {codes.noun}s of this model "
                 f"({' '.join(codes[:8])}{' ...' if len(codes) > 8 else ''}; all of them are in "
-                f"model.config.{codes.noun}s): take one of these, or und_Zyyy, which is unknown and adds nothing"
+                f"model.config.{codes.noun}s): use one of these, or und_Zyyy for unknown, which adds nothing"
             )
         ids.append(codes.id(code) if len(codes) else UNKNOWN_ID)
     return tuple(ids)

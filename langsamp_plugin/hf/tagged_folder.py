@@ -1,10 +1,10 @@
-"""Saving and loading a masked LM with its two tables.
+"""Saves and loads a masked LM with its two tables.
 
-The tables are weights like all others: ``lang_embedding.weight`` and ``.codes`` in ``model.safetensors``, so that hub,
-shards and the Trainer's resume carry them; stock classes leave these names out and load the rest. The codes are in
-``config.json``, too. Beside them :meth:`TaggedFolder.save_pretrained` writes ``langsamp.safetensors``,
-``languages.tsv`` and ``scripts.tsv``, which the other commands of this package read, and which are the only place of
-the tables in a folder of ``langsamp export``.
+The tables are weights like all others: ``lang_embedding.weight`` and ``.codes`` in ``model.safetensors``, so the hub,
+shards and the Trainer's resume handle them; stock classes ignore these names and load the rest. The codes are also in
+``config.json``. :meth:`TaggedFolder.save_pretrained` additionally writes ``langsamp.safetensors``, ``languages.tsv``
+and ``scripts.tsv``, which other commands of this package read. A folder of ``langsamp export`` has the tables only in
+these files.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ SIDE_FILES = (TABLES_FILENAME, *(kind.filename for kind in CODE_TABLES))
 HUB = (
     "cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token", "use_auth_token",
 )  # fmt: skip
-"""Arguments of ``from_pretrained`` that say where the files of a model are."""
+"""Arguments of ``from_pretrained`` that locate a model's files."""
 LOADING = ("attn_implementation", "dtype", "name_or_path", "quantization_config", "torch_dtype")
-"""Arguments that configurations have attributes for, but that are the loader's."""
+"""Loader arguments that configurations also have as attributes."""
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _Stock
-else:  # a mixin: it stands alone, before the class of transformers among the bases of another
+else:  # a mixin: it precedes a class of transformers in the bases
     _Stock = object
 
 
 class TaggedFolder(_Stock):
-    """The part of :class:`~langsamp_plugin.hf.tagged.TaggedMaskedLM` that reads and writes."""
+    """The reading and writing part of :class:`~langsamp_plugin.hf.tagged.TaggedMaskedLM`."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, config: Any = None, **kwargs: Any) -> Any:
-        """Load a folder or a model of the hub, its tables, if it has some, too.
+        """Load a folder or a model from the hub, including its tables if there are any.
 
         Args:
             pretrained_model_name_or_path, *args, **kwargs: the stock class's.
-            config: a configuration, which is not changed, or where to find one.
+            config: a configuration, which is not changed, or its location.
 
         Raises:
-            ValueError: the model is of another architecture, its tables are damaged, or ``config`` has other codes.
+            ValueError: the model has another architecture, its tables are damaged, or ``config`` has other codes.
         """
         name, with_info = pretrained_model_name_or_path, kwargs.pop("output_loading_info", False)
         if name is None:
@@ -84,7 +84,7 @@ class TaggedFolder(_Stock):
                     f"config.json, but has no {' '.join(sorted(missing))}: save the model again"
                 )
         else:
-            # The tables are not in the file that the stock class reads, so the model is first made without them.
+            # The file that the stock class reads has no tables, so the model is first built without them.
             model, info = super().from_pretrained(name, *args, config=config, output_loading_info=True, **kwargs)
             side = _side_folder(name, hub)
             if side is not None:
@@ -97,7 +97,7 @@ class TaggedFolder(_Stock):
 
     @classmethod
     def _read_config(cls, name: Any, config: Any, hub: dict[str, Any], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Return a configuration of our own, and the codes that are stored with the model."""
+        """Return our configuration, and the codes stored with the model."""
         kind = cls.config_class
         values = kind.get_config_dict(name, **hub)[0]
         if values.get("model_type") != kind.model_type:
@@ -122,8 +122,9 @@ class TaggedFolder(_Stock):
         return config, stored
 
     def _read_published_layout(self, folder: Path) -> None:
-        """Take the tables of the published model from its weights; it has no token types, and some were drawn."""
-        tables = read_authors_tables(folder, allow_pickle=True)  # without running code, as transformers has opened it
+        """Take the tables of the published model from its weights, and remove token types, which were initialised at
+        random."""
+        tables = read_authors_tables(folder, allow_pickle=True)  # without running code, like transformers
         assert tables is not None, "its names were just seen"
         self._set_tables(tables.languages, tables.scripts)
         with torch.no_grad():
@@ -145,7 +146,7 @@ class TaggedFolder(_Stock):
                 if table is not None:
                     table.to(place, head.weight.dtype).weight.copy_(weight)
             bias = read_table_tensors(folder / TABLES_FILENAME).get(UNFOLDED_BIAS)
-            if bias is not None:  # one tag is folded into the stock head; here it comes from the tables
+            if bias is not None:  # the stock head has a folded tag; this model uses the tables instead
                 if head.first is None or head.first.bias.is_meta:
                     raise ValueError(
                         f"{folder} has a tag folded into a head that is offloaded: load it without device_map, save it "
@@ -157,10 +158,10 @@ class TaggedFolder(_Stock):
         self, save_directory: Any, is_main_process: bool = True, state_dict: Optional[dict[str, Tensor]] = None,
         *args: Any, **kwargs: Any,
     ) -> Any:  # fmt: skip
-        """Write a folder that the stock classes load, too; only the main process writes."""
+        """Write a folder that stock classes can also load; only the main process writes."""
         state = dict(self.state_dict() if state_dict is None else state_dict)
         if "lm_head.bias" in state and "lm_head.decoder.bias" in state:
-            # The second name of the head's bias as a tensor of its own: transformers 4 sets it to zero without it.
+            # Store the head's bias under its second name as a separate tensor: transformers 4 would set it to zero.
             state["lm_head.decoder.bias"] = state["lm_head.bias"].clone()
         if is_main_process and any(f"{name}.weight" in state for name in TABLES):
             Path(save_directory).mkdir(parents=True, exist_ok=True)
@@ -172,26 +173,27 @@ class TaggedFolder(_Stock):
         return super().save_pretrained(save_directory, is_main_process, state, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: Any) -> dict[str, float]:
-        """Return the times of a folder's files, our own left out, so that ``push_to_hub=True`` uploads these, too."""
+        """Return the modification times of a folder's files without ours, so that ``push_to_hub=True`` also uploads
+        ours."""
         times = super()._get_files_timestamps(working_dir)
         return {name: time for name, time in times.items() if name not in SIDE_FILES}
 
 
 def _is_backbone(model: Any, missing: Collection[str]) -> bool:
-    """Return whether a folder has no head: then all behind the backbone is drawn anew, as for a stock class."""
+    """Return whether a folder has no head; everything after the backbone is then initialised, as for a stock class."""
     prefix = f"{find_head(model).name}."
     return any(name.startswith(prefix) for name in missing)
 
 
 def _side_folder(name: Any, hub: dict[str, Any]) -> Optional[Path]:
-    """Return the folder with ``langsamp.safetensors``, fetched from the hub where it is there; ``None`` without one."""
+    """Return the folder with ``langsamp.safetensors``, downloaded from the hub if necessary; ``None`` without one."""
     quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
     files = [cached_file(name, file, **hub, **quiet) for file in SIDE_FILES]
     return Path(files[0]).parent if files[0] is not None else None
 
 
 def _beside_head(device_map: Any, head: Optional[str]) -> dict[str, Any]:
-    """Return a ``device_map`` that also places the tables, where the head is if that is not offloaded."""
+    """Return a ``device_map`` that also places the tables, on the head's device unless the head is offloaded."""
     if not isinstance(device_map, dict) or "" in device_map or any(name in device_map for name in TABLES):
         return {}
     place = device_map.get(head) if head is not None else None

@@ -1,4 +1,4 @@
-"""transformers' Trainer with the order of training, the place in the data and the validation of ``fairseq-train``."""
+"""transformers' Trainer with the training order, data position and validation of ``fairseq-train``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from langsamp_plugin.modules.ignored import IGNORED
 logger = logging.getLogger(__name__)
 
 STATE = "langsamp_data.json"
-"""In a checkpoint's folder: how far the run has come in its data, and what data that was."""
+"""File in a checkpoint's folder: the run's position in its data, and the data's fingerprint."""
 
 
 WEIGHS_BY_TOKENS = hasattr(TrainingArguments, "average_tokens_across_devices")
@@ -31,16 +31,16 @@ WEIGHS_BY_TOKENS = hasattr(TrainingArguments, "average_tokens_across_devices")
 
 
 class LangSampTrainer(Trainer):
-    """The Trainer; with a :class:`~langsamp_plugin.hf.data_bin.DataBin` for ``train_dataset`` or ``eval_dataset``.
+    """A Trainer for a :class:`~langsamp_plugin.hf.data_bin.DataBin` as ``train_dataset`` or ``eval_dataset``.
 
-    - Items come in the data set's own order. A resumed run continues at the exact block, also with another number of
+    - Items follow the data set's order. A resumed run continues at the exact block, also with another number of
       processes, batch size or accumulation.
     - ``evaluate`` reports the loss per language, script and group in ``OUTPUT_DIR/validation/<updates>.tsv``.
-    - AdamW adds epsilon where fairseq's ``adam`` does, before the second moment's bias is corrected.
-    - A :class:`~langsamp_plugin.hf.collator.LangSampCollator` is told the epoch.
+    - AdamW adds epsilon before the bias correction of the second moment, like fairseq's ``adam``.
+    - A :class:`~langsamp_plugin.hf.collator.LangSampCollator` gets the epoch.
 
     Raises:
-        ValueError: data and model do not fit.
+        ValueError: data and model do not match.
     """
 
     control: Any
@@ -66,7 +66,7 @@ class LangSampTrainer(Trainer):
         return super()._get_train_sampler(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """Make the optimizer that the arguments name."""
+        """Create the optimizer that the arguments name."""
         optimizer = super().create_optimizer(*args, **kwargs)
         if isinstance(self.train_dataset, DataBin) and isinstance(optimizer, torch.optim.AdamW):
             optimizer.register_step_pre_hook(partial(_like_fairseq, eps=self.args.adam_epsilon))
@@ -80,26 +80,26 @@ class LangSampTrainer(Trainer):
         """Train; see the stock class.
 
         Raises:
-            ValueError: the data are not those of the run that is resumed.
+            ValueError: the data differ from those of the resumed run.
         """
         data = self.train_dataset
         if isinstance(data, DataBin):
             total = math.ceil(self._epochs * len(data.blocks))
             if self.args.max_steps > 0:
                 total = self.args.max_steps * self._items_per_update
-            self.args.num_train_epochs = 1  # of all items, which count through the epochs
+            self.args.num_train_epochs = 1  # of all items, over all epochs
             data.start = 0
             if resume_from_checkpoint:
                 folder = resume_from_checkpoint
                 if folder is True:
                     folder = get_last_checkpoint(self.args.output_dir)
                 data.start = self._place(Path(folder)) if folder is not None else 0
-            # With max_steps the last update is known, whatever the items before it were counted in.
+            # max_steps determines the last update, however earlier items were batched.
             data.length = total if self.args.max_steps > 0 else total - data.start
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _place(self, folder: Path) -> int:
-        """Return the item that index 0 stands for: the Trainer leaves out what it would have had by now."""
+        """Return the item at index 0, so that the items that the Trainer skips on resume are those already used."""
         path = folder / STATE
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: resume from a checkpoint of LangSampTrainer on a data folder")
@@ -156,7 +156,7 @@ class LangSampTrainer(Trainer):
         return metrics
 
     def _tag_sums(self, data: DataBin) -> np.ndarray:
-        """Return summed loss, masked tokens and right ones per tag, float64 (tags, 3), over all processes."""
+        """Return summed loss, masked tokens and correct predictions per tag, float64 (tags, 3), over all processes."""
         model, size, device = self.accelerator.unwrap_model(self.model), self.args.eval_batch_size, self.args.device
         sums = torch.zeros(len(data.tags), 3, dtype=torch.float64, device=device)
         was_training = model.training
@@ -178,10 +178,10 @@ class LangSampTrainer(Trainer):
 
 
 def _like_fairseq(optimizer: torch.optim.AdamW, args: Any, kwargs: Any, eps: float) -> None:
-    """Set the epsilon of the coming update, so that torch's AdamW computes what fairseq's does.
+    """Set epsilon for the next update, so that torch's AdamW equals fairseq's.
 
     torch divides by ``sqrt(v / c) + eps``, fairseq by ``(sqrt(v) + eps) / sqrt(c)`` with ``c = 1 - beta2 ** updates``.
-    The difference counts in the first updates, where most gradients of a large vocabulary are smaller than epsilon.
+    The difference matters in the first updates, when most gradients of a large vocabulary are smaller than epsilon.
     """
     done = max((int(state["step"]) for state in optimizer.state.values() if "step" in state), default=0)
     for group in optimizer.param_groups:

@@ -69,7 +69,7 @@ class LangSampDataset(torch.utils.data.Dataset):
         tag_map: Optional[PathLike] = None,
     ):
         if not 0.0 <= tag_dropout <= 1.0:
-            raise ValueError(f"tag_dropout must lie between 0 and 1, but is {tag_dropout}")
+            raise ValueError(f"tag_dropout must be between 0 and 1, but is {tag_dropout}")
         if seq_length < 2:
             raise ValueError(f"seq_length must be at least 2, but is {seq_length}")
         self.masking, symbols = masking_of(Path(data) / "dict.txt", mask_prob)

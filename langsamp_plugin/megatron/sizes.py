@@ -40,7 +40,7 @@ class ModelSizes(NamedTuple):
         if self.width % self.heads:
             raise ValueError(f"width must divide by the {self.heads} heads, but is {self.width}")
         if type(self.eps) is not float or not 0 < self.eps < 1:
-            raise ValueError(f"eps must lie between 0 and 1, but is {self.eps!r}")
+            raise ValueError(f"eps must be between 0 and 1, but is {self.eps!r}")
         if type(self.post_norm) is not bool:
             raise ValueError(f"post_norm must be true or false, but is {self.post_norm!r}")
         if self.token_types not in (0, 1):

@@ -39,17 +39,17 @@ class LangSampRobertaEncoder(RobertaEncoder):
             if hasattr(module, "normalized_shape"):  # torch's LayerNorm, or Apex's
                 module.eps = args.layer_norm_eps
         if args.compile:
-            # Block by block, in place: one compilation serves all blocks, and the names of the weights stay.
+            # Compile in place, block by block: all blocks share one compilation, and weight names do not change.
             for block in self.sentence_encoder.layers:
-                if args.checkpoint_activations:  # what is computed anew is what is compiled, with the same dropout
+                if args.checkpoint_activations:  # the compiled block is recomputed, with the same dropout
                     unwrap_checkpoint(block)
                     block.forward = torch.compile(block.forward)
                     checkpoint_wrapper(block)
                 else:
                     block.compile()
         if args.activation_fn == "gelu":
-            # fairseq's goes through float32, 20 bytes moved for an element instead of 4, where torch's own kernel
-            # computes in float32 inside; in float32 the two are one.
+            # fairseq's converts to float32 and moves 20 bytes per element instead of 4; torch's kernel computes in
+            # float32 internally. In float32 both are the same.
             for block in (*self.sentence_encoder.layers, self.lm_head):
                 block.activation_fn = torch.nn.functional.gelu
         self.fused_loss = bool(args.compile)
@@ -67,11 +67,11 @@ class LangSampRobertaEncoder(RobertaEncoder):
             lang_ids, script_ids: int64 (B,), rows of the tables or -1 for unknown; or (B, T), of each token.
 
         Returns:
-            (B, C), or ``None`` where both tables are switched off. Without ids, which fairseq's hub cannot pass,
-            everything is of unknown language and script: nothing is added.
+            (B, C), or ``None`` if both tables are disabled. Without ids, which fairseq's hub cannot pass, language and
+            script are unknown and nothing is added.
 
         Raises:
-            ValueError: in training a table is switched on and its ids are absent.
+            ValueError: in training a table is enabled and its ids are absent.
         """
         total: Optional[Tensor] = None
         for kind, ids in zip(CODE_TABLES, (lang_ids, script_ids)):
@@ -82,8 +82,8 @@ class LangSampRobertaEncoder(RobertaEncoder):
                 continue
             if ids is None:
                 raise ValueError(
-                    f"{kind.short}_ids are needed because the model has a {kind.noun} table: train with "
-                    "--task langsamp_masked_lm, or use features_only=True, which needs no ids"
+                    f"{kind.short}_ids are needed because the model has a {kind.noun} table: train with --task "
+                    "langsamp_masked_lm, or use features_only=True, which needs no ids"
                 )
             rows_BC = table(ids)
             total = rows_BC if total is None else total + rows_BC
@@ -109,18 +109,18 @@ class LangSampRobertaEncoder(RobertaEncoder):
 
         Args:
             src_tokens: int64 (B, T).
-            features_only: return ``h`` and skip the head; ids are then not looked at.
+            features_only: return ``h`` and skip the head; ids are ignored.
             return_all_hiddens: also return the states of all layers.
             masked_tokens: bool (B, T), positions to predict; without them and ``masked_index`` all are.
-            masked_index, masked_rows: int64 (N,), the same positions in the flattened batch, ascending, and their rows:
-                with them nothing waits for the device to count them.
+            masked_index, masked_rows: int64 (N,), the same positions in the flattened batch, ascending, and their rows;
+                they avoid a synchronisation to count positions.
             lang_ids, script_ids: int64 (B,).
             src_lengths: not used; part of every fairseq batch.
-            padded: whether any row is padded, where that is known without asking the device.
-            target: int64 (N,), the right words of the masked positions in row-major order; with them the losses are
-                returned and logits need not all be made.
-            head_loss: how, see :func:`langsamp_plugin.modules.head_loss.masked_lm_loss`.
-            unused: what other fairseq tasks put into their batches (``prev_output_tokens`` of sentence prediction).
+            padded: whether any row is padded, if known without a synchronisation.
+            target: int64 (N,), the correct words at the masked positions in row-major order; if given, losses are
+                returned instead of logits.
+            head_loss: kind of computation, see :func:`langsamp_plugin.modules.head_loss.masked_lm_loss`.
+            unused: additional inputs from other fairseq tasks (``prev_output_tokens`` of sentence prediction).
 
         Returns:
             ``(x, extra)``: ``x`` is ``h`` (B, T, C), or logits (N, vocabulary) of the masked positions in row-major
@@ -144,7 +144,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
         return masked_lm_loss(x_NC, head.weight, head.bias, target, head_loss, tied, fused=self.fused_loss), extra
 
     def _tied_gradient(self, target: Optional[Tensor], head_loss: str) -> Optional[TiedGradient]:
-        """Return what carries the head's gradient to the lookup, where that saves a tensor of the vocabulary's size."""
+        """Return the carrier of the head's gradient to the lookup, if it saves a tensor of the vocabulary's size."""
         weight = self.lm_head.weight
         if target is None or weight is not self.sentence_encoder.embed_tokens.weight:
             return None
@@ -172,7 +172,8 @@ class LangSampRobertaEncoder(RobertaEncoder):
         return super().extract_features(src_tokens, return_all_hiddens, token_embeddings=embedding_BTC)
 
     def _states(self, src_tokens: Tensor, embedding_BTC: Optional[Tensor], padded: bool) -> Tensor:
-        """Return what fairseq's encoder does, bit for bit, which would ask the device in each block about padding."""
+        """Compute the same as fairseq's encoder, bit for bit, without its synchronisation about padding in each
+        block."""
         encoder = self.sentence_encoder
         x_BTC, _ = encoder.forward_embedding(src_tokens, embedding_BTC)
         padding_BT = src_tokens.eq(encoder.padding_idx) if padded else None
@@ -188,7 +189,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
     def extract_features(
         self, src_tokens: Tensor, return_all_hiddens: bool = False, **kwargs: Any
     ) -> tuple[Tensor, dict[str, Any]]:
-        """Return ``h`` (B, T, C); needs no ids unless the tables are at the input."""
+        """Return ``h`` (B, T, C); ids are needed only if the tables are at the input."""
         tags_BC = None
         if self.tables_at == "input":
             tags_BC = self.tag_embedding(kwargs.get("lang_ids"), kwargs.get("script_ids"))
@@ -197,7 +198,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
     def output_layer(
         self, features: Tensor, masked_tokens: Optional[Tensor] = None, tags: Optional[Tensor] = None
     ) -> Tensor:
-        """Add the tags at the positions to predict, and predict.
+        """Add the tags at the positions to predict and compute logits.
 
         Args:
             features: (B, T, C).
@@ -211,7 +212,7 @@ class LangSampRobertaEncoder(RobertaEncoder):
 
     @staticmethod
     def _select(features: Tensor, masked_tokens: Optional[Tensor], tags: Optional[Tensor]) -> Tensor:
-        """Return what enters the head: (N, C) of the masked positions, or (B, T, C)."""
+        """Return the input of the head: (N, C) of the masked positions, or (B, T, C)."""
         if masked_tokens is None:
             return features if tags is None else features + _per_token(tags)
         if tags is None:
@@ -220,15 +221,15 @@ class LangSampRobertaEncoder(RobertaEncoder):
 
 
 def _per_token(tags: Tensor) -> Tensor:
-    """Return (B, 1, C), or (B, T, C) where a row has sentences in several languages."""
+    """Return (B, 1, C), or (B, T, C) if a row has sentences in several languages."""
     return tags if tags.dim() == 3 else tags.unsqueeze(1)
 
 
 def _take(features_BTC: Tensor, index_N: Tensor, rows_N: Tensor, tags_BC: Optional[Tensor]) -> Tensor:
     """Return ``h + E`` (N, C) at positions ``index_N`` of the flattened batch, which are in ``rows_N``."""
     batch, length, width = features_BTC.shape
-    # fairseq's states are a transposed (T, B, C), which is taken from without copying all of it.
+    # fairseq's states are a transposed (T, B, C); index it without copying all of it.
     place_N = index_N.remainder(length) * batch + rows_N
     x_NC = features_BTC.transpose(0, 1).reshape(-1, width).index_select(0, place_N)
-    # A lookup and not index_select, whose gradient on a GPU is summed in an order that changes from run to run.
+    # A lookup instead of index_select, whose gradient is summed in a nondeterministic order on a GPU.
     return x_NC if tags_BC is None else x_NC + torch.nn.functional.embedding(rows_N, tags_BC)

@@ -1,4 +1,4 @@
-"""The model that fairseq knows as ``langsamp_roberta``: its flags, sizes, and checkpoints of other inventories."""
+"""The fairseq model ``langsamp_roberta``: flags, sizes, and loading of checkpoints with other inventories."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ logger = logging.getLogger(__name__)
 
 @register_model("langsamp_roberta")
 class LangSampRobertaModel(RobertaModel):
-    """RoBERTa whose masked-LM head also sees which language and script a sentence is in.
+    """RoBERTa whose masked-LM head also receives the language and script of a sentence.
 
-    Everything that ``roberta`` does works as there: ``features_only=True`` and ``extract_features`` give the
+    Everything that ``roberta`` supports works unchanged: ``features_only=True`` and ``extract_features`` give the
     backbone's ``h`` and take no ids, classification heads sit on ``h``, stock checkpoints load.
     """
 
@@ -39,31 +39,31 @@ class LangSampRobertaModel(RobertaModel):
         parser.add_argument(
             "--embed-tags",
             choices=["both", "lang", "script", "none"],
-            help="tables that are added to the output: both is LangSAMP, none is vanilla XLM-R (default: both)",
+            help="tables to add to the output: both is LangSAMP, none is vanilla XLM-R (default: both)",
         )
         parser.add_argument(
             "--embed-tags-at",
             choices=["output", "input"],
-            help="output is LangSAMP; input adds the tables to the token embeddings instead, as XLM did, and then "
-            "features need ids too; for comparison (default: output)",
+            help="output is LangSAMP; input adds the tables to the token embeddings instead, as in XLM, for "
+            "comparison; features then need ids (default: output)",
         )
         parser.add_argument(
             "--layer-norm-eps",
             type=float,
-            help="added to the variance in every LayerNorm; an imported model may need another than XLM-R's, which "
-            "`langsamp import` then says (default: 1e-5)",
+            help="added to the variance in every LayerNorm; an imported model may need another value than XLM-R's, "
+            "which `langsamp import` prints (default: 1e-5)",
         )
         parser.add_argument(
             "--checkpoint-activations",
             action="store_true",
-            help="keep only what enters a transformer block and compute the block anew in the backward pass: less "
+            help="store only the input of each transformer block and recompute the block in the backward pass: less "
             "memory, a third more time; the XL size needs it",
         )
         parser.add_argument(
             "--compile",
             action="store_true",
             help="compile the transformer blocks and the softmax of --head-loss blocks with torch.compile: the first "
-            "updates take a minute or two; checkpoints are the same with and without",
+            "updates take a minute or two; checkpoints are the same with and without it",
         )
 
     @classmethod
@@ -73,9 +73,9 @@ class LangSampRobertaModel(RobertaModel):
 
         if getattr(args, "ddp_backend", None) == "fully_sharded":
             raise ValueError(
-                "--ddp-backend fully_sharded is not supported: the tied embedding's gradient is made where all of the "
-                "weight is at hand; leave the flag out (a base model with 401,145 words takes 8.7 GB a GPU with its "
-                "optimizer's state in fp16)"
+                "--ddp-backend fully_sharded is not supported: the gradient of the tied embedding needs the complete "
+                "weight; leave the flag out (a base model with 401,145 words and its optimizer state take 8.7 GB per "
+                "GPU in fp16)"
             )
         if OmegaConf.is_config(args):
             OmegaConf.set_struct(args, False)
@@ -86,7 +86,7 @@ class LangSampRobertaModel(RobertaModel):
         return cls(args, encoder)
 
     def upgrade_state_dict_named(self, state_dict: dict[str, Any], name: str) -> None:
-        """Fit a checkpoint to this model: stock RoBERTa or XLM-R, or LangSAMP with another inventory.
+        """Adapt a checkpoint to this model: stock RoBERTa or XLM-R, or LangSAMP with another inventory.
 
         Raises:
             ValueError: the vocabulary, the number of positions or the blocks differ in size.
@@ -104,7 +104,7 @@ class LangSampRobertaModel(RobertaModel):
         old, old_codes = state_dict.pop(f"{prefix}weight", None), state_dict.pop(f"{prefix}codes", None)
         if table is None:
             if old is not None:
-                logger.info("the checkpoint's %s table (%d rows) is left out: this model has none", noun, len(old))
+                logger.info("the checkpoint's %s table (%d rows) is dropped: this model has none", noun, len(old))
             return
         codes = decode_codes(table.codes)
         if old is None:
@@ -121,7 +121,7 @@ class LangSampRobertaModel(RobertaModel):
                 )  # fmt: skip
             if moved.dropped:
                 logger.warning(
-                    "%s table: %d rows of the checkpoint are not in this run's inventory and are lost: %s",
+                    "%s table: %d rows of the checkpoint are not in this run's inventory and are dropped: %s",
                     noun, len(moved.dropped), " ".join(moved.dropped),
                 )  # fmt: skip
         state_dict[f"{prefix}weight"] = weight
@@ -164,7 +164,7 @@ def langsamp_roberta_xl_architecture(args: Any) -> None:
 
 @register_model_architecture("langsamp_roberta", "langsamp_roberta_tiny")
 def langsamp_roberta_tiny_architecture(args: Any) -> None:
-    """4 layers, width 192: trains on a CPU, for trying things out."""
+    """4 layers, width 192: trains on a CPU, for experiments."""
     args.encoder_layers = safe_getattr(args, "encoder_layers", 4)
     args.encoder_embed_dim = safe_getattr(args, "encoder_embed_dim", 192)
     args.encoder_ffn_embed_dim = safe_getattr(args, "encoder_ffn_embed_dim", 768)

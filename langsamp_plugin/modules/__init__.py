@@ -1,1 +1,1 @@
-"""The parts of the method that are plain torch, so that other trainers can use them."""
+"""The parts of the method in plain torch, usable by other trainers."""

@@ -1,4 +1,4 @@
-"""InfoNCE between the two sides of pairs, with the negatives of all data-parallel workers.
+"""InfoNCE between the two sides of pairs, with negatives from all data-parallel workers.
 
 Tensor names end in their shape: N pairs of this worker, M pairs of all workers, C width, K keys of a pair, B sentences,
 T tokens.
@@ -19,10 +19,11 @@ class ContrastiveLoss(NamedTuple):
     """Sums over the pairs of this worker.
 
     Args:
-        total: float32 scalar, the summed loss in nats, the mean of both directions, which gradients flow from.
-        pairs: how many pairs all workers have together.
-        correct: float32 scalar, how many sentences have their translation as the nearest, the mean of both directions.
-        margin: float32 scalar, summed over pairs: cosine of the pair less the mean cosine of its negatives.
+        total: float32 scalar, the summed loss in nats, mean of both directions; gradients flow from it.
+        pairs: total number of pairs of all workers.
+        correct: float32 scalar, number of sentences whose nearest neighbour is their translation, mean of both
+            directions.
+        margin: float32 scalar, summed over pairs: cosine of the pair minus the mean cosine of its negatives.
     """
 
     total: Tensor
@@ -34,15 +35,15 @@ class ContrastiveLoss(NamedTuple):
 def contrastive_loss(one_NC: Tensor, other_NC: Tensor, keys_NK: Tensor, temperature: float) -> ContrastiveLoss:
     """Return InfoNCE (van den Oord et al. 2018) of cosines divided by the temperature, in both directions.
 
-    For each sentence of one side the candidates are the other side's sentences of all workers. A candidate is left out
-    where its pair shares a key with the sentence's own pair: the same message, or the same text on any side, so that
-    two translations of one message, or of equal texts, never repel each other.
+    For each sentence of one side the candidates are the other side's sentences of all workers. A candidate is excluded
+    if its pair shares a key with the sentence's own pair (the same message, or the same text on any side), so that
+    translations of one message or of equal texts never repel each other.
 
     Args:
         one_NC, other_NC: states of the sentences, row i of one is the translation of row i of the other; any float
             dtype, computed in float32. All workers have the same number of rows.
-        keys_NK: int64, what tells that two pairs are related, such as message and both texts; a key is compared with
-            all of the other pair's.
+        keys_NK: int64, keys that relate pairs, such as message and both texts; each key is compared with all keys of
+            the other pair.
         temperature: above 0.
     """
     sides_2NC = F.normalize(torch.stack([one_NC.float(), other_NC.float()]), dim=-1)
@@ -70,7 +71,7 @@ def _direction(
     total = F.cross_entropy(logits_NM, own_N, reduction="sum")
     with torch.no_grad():
         right_N = logits_NM.gather(1, own_N[:, None])[:, 0]
-        # With no negative left a pair has nothing to be told from and is neither right nor apart.
+        # A pair without remaining negatives counts neither as correct nor towards the margin.
         negative_NM = (~related_NM).scatter(1, own_N[:, None], False)
         negatives_N = negative_NM.sum(1)
         correct = ((right_N >= logits_NM.amax(1)) & (negatives_N > 0)).sum().float()
@@ -80,11 +81,11 @@ def _direction(
 
 
 def mean_pooled(states_TBC: Tensor, padding_BT: Tensor) -> Tensor:
-    """Return the mean state of each sentence over all that is not padding, ``<s>`` and ``</s>`` included.
+    """Return the mean state of each sentence over all non-padding tokens, including ``<s>`` and ``</s>``.
 
     Args:
-        states_TBC: as fairseq's encoder has them, time first.
-        padding_BT: bool, where padding is.
+        states_TBC: states in fairseq's order, time first.
+        padding_BT: bool, true for padding.
 
     Returns:
         float32 (B, C).
@@ -99,14 +100,14 @@ def _place() -> tuple[int, int]:
 
 
 def _gather(rows: Tensor) -> Tensor:
-    """Return the rows of all workers, in the order of their ranks."""
+    """Return the rows of all workers, ordered by rank."""
     parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, rows.contiguous())
     return torch.cat(parts)
 
 
 class _GatherRows(torch.autograd.Function):
-    """:func:`_gather` whose gradient goes back to the worker that a row came from, summed over all that used it."""
+    """:func:`_gather` with gradients: each row's gradient is summed over all workers and returned to its origin."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:

@@ -1,9 +1,8 @@
 """Softmax of a block of logits and its gradient, compiled: each logit is read twice and written once.
 
-Eager PyTorch makes a pass over the block for each operation, and in half precision a float32 copy of it. The functions
-below are written one operation after another, and ``torch.compile`` fuses them: maximum and sum of the exponentials
-into one pass, the gradient into another. What they are compared with is the eager way in
-:mod:`langsamp_plugin.modules.head_loss`.
+Eager PyTorch makes one pass over the block per operation, and in half precision a float32 copy of it. ``torch.compile``
+fuses the operations below: maximum and sum of exponentials into one pass, the gradient into another. The eager
+reference is in :mod:`langsamp_plugin.modules.head_loss`.
 
 Tensor names end in their shape: V vocabulary, R rows of a block.
 """
@@ -19,7 +18,7 @@ from torch import Tensor
 
 
 def sums(logits_RV: Tensor, target_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the logarithm of the sum of exponentials, the right word's logit and the largest; float32 (R,) each.
+    """Return the log-sum-exp, the correct word's logit and the largest logit; float32 (R,) each.
 
     Args:
         logits_RV: float32, bfloat16 or float16.
@@ -32,12 +31,12 @@ def sums(logits_RV: Tensor, target_R: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gradient_in_place(logits_RV: Tensor, target_R: Tensor, log_sums_R: Tensor, scale: Tensor) -> None:
-    """Put ``scale * (softmax - onehot)`` in place of the logits, rounded once.
+    """Replace the logits by ``scale * (softmax - onehot)``, rounded once.
 
     Args:
         logits_RV: float32, bfloat16 or float16.
         target_R: int64.
-        log_sums_R: float32, of :func:`sums`.
+        log_sums_R: float32, from :func:`sums`.
         scale: float32 scalar.
     """
     shares_RV = (logits_RV.float() - log_sums_R[:, None]).exp()
@@ -47,5 +46,5 @@ def gradient_in_place(logits_RV: Tensor, target_R: Tensor, log_sums_R: Tensor, s
 
 @cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function compiled for any number of rows; the first call takes some seconds."""
+    """Return the function compiled for any number of rows; the first call takes several seconds."""
     return torch.compile(function, dynamic=True)

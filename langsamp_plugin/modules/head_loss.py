@@ -1,8 +1,8 @@
-"""Cross-entropy of a large vocabulary without ever holding all logits.
+"""Cross-entropy over a large vocabulary without storing all logits.
 
 With 250,000 to 400,000 words the logits of a batch, their log-probabilities and the gradients of both are the largest
-tensors of a training step. Here they exist for one block of masked positions at a time, and so does everything made of
-them; only the gradient of the projection, which the optimizer needs anyway, is as large as the vocabulary.
+tensors of a training step. Here they and everything derived from them exist for one block of masked positions at a
+time. Only the gradient of the projection, which the optimizer needs anyway, has the size of the vocabulary.
 
 Tensor names end in their shape: N masked tokens, C width, V vocabulary, R rows of a block.
 """
@@ -20,13 +20,13 @@ from langsamp_plugin.modules.logit_blocks import block_in_place, fused_block, gr
 from langsamp_plugin.modules.tied_embedding import TiedGradient
 
 BLOCK_BYTES = {"cpu": 2**27}
-"""Size of a block of logits in float32, by type of device. Each block costs a pass over the projection's gradient: on
+"""Size of a block of logits in float32, by type of device. Each block costs one pass over the projection's gradient: on
 two cores at 250,002 words 128 MB lose a tenth against one block, 16 MB take more than twice as long
-(scripts/benchmarks/head.py --megabytes). Other devices have :data:`SHARE_OF_MEMORY`."""
+(scripts/benchmarks/head.py --megabytes). Other devices use :data:`SHARE_OF_MEMORY`."""
 
 SHARE_OF_MEMORY = 12
-"""One part in so many of a GPU's memory is a block's size: 80 GB hold all 4,915 masked tokens of 64 x 512 at 401,145
-words in about one block, 24 GB in four. Estimated and not measured."""
+"""Denominator of the share of a GPU's memory that a block takes: 80 GB hold all 4,915 masked tokens of 64 x 512 at
+401,145 words in about one block, 24 GB in four. Estimated and not measured."""
 
 
 KINDS = ("auto", "blocks", "plain")
@@ -36,9 +36,9 @@ class TokenLosses(NamedTuple):
     """Losses of masked tokens.
 
     Args:
-        total: float32 scalar, the sum of ``losses_N``, which gradients flow from.
+        total: float32 scalar, the sum of ``losses_N``; gradients flow from it.
         losses_N: float32, in nats, without gradient.
-        correct_N: bool, whether no other word has a higher logit than the right one.
+        correct_N: bool, whether no word has a higher logit than the correct one.
     """
 
     total: Tensor
@@ -47,7 +47,7 @@ class TokenLosses(NamedTuple):
 
 
 def in_blocks(tokens: int, weight_VC: Tensor, kind: str = "auto") -> bool:
-    """Return whether :func:`masked_lm_loss` makes the logits block by block.
+    """Return whether :func:`masked_lm_loss` computes the logits block by block.
 
     Raises:
         ValueError: ``kind`` is unknown.
@@ -69,17 +69,18 @@ def masked_lm_loss(
     """Return the cross-entropy of ``softmax(features @ weight.T + bias)``, summed in float32.
 
     Args:
-        features_NC: float32, bfloat16 or float16, what enters the last projection.
-        weight_VC: of the same dtype.
-        bias_V: of the same dtype.
+        features_NC: float32, bfloat16 or float16, the input of the last projection.
+        weight_VC: in the same dtype.
+        bias_V: in the same dtype.
         target_N: int64.
-        kind: ``plain`` makes all logits at once; ``blocks`` does not, and agrees with it in value and gradient up to
-            rounding; ``auto`` is ``blocks`` where that saves memory worth mentioning, see :func:`in_blocks`.
-        tied: with blocks, where the gradient of ``weight_VC`` goes instead of to the weight itself.
-        fused: with blocks, compile what is done to a block's logits: fewer passes over them, and no float32 copy.
+        kind: ``plain`` computes all logits at once; ``blocks`` computes them block by block, with equal value and
+            gradient up to rounding; ``auto`` selects ``blocks`` for more tokens than an eighth of
+            :func:`rows_of_a_block`.
+        tied: with blocks, receives the gradient of ``weight_VC`` in place of the weight itself.
+        fused: with blocks, compile the operations on a block's logits: fewer passes over them, and no float32 copy.
 
     Raises:
-        ValueError: another ``kind``.
+        ValueError: ``kind`` is unknown.
     """
     if not in_blocks(len(features_NC), weight_VC, kind):
         logits_NV = F.linear(features_NC, weight_VC) + bias_V
@@ -87,14 +88,14 @@ def masked_lm_loss(
         with torch.no_grad():
             correct_N = logits_NV.gather(1, target_N[:, None])[:, 0] >= logits_NV.amax(-1)
         return TokenLosses(losses_N.sum(), losses_N.detach(), correct_N)
-    # Blocks of one size: a small last one costs as much as a full one.
+    # Blocks of equal size: a small last block costs as much as a full one.
     blocks = max(1, -(-len(target_N) // rows_of_a_block(weight_VC)))
     rows = max(1, -(-len(target_N) // blocks))
     parts, device = (features_NC, weight_VC, bias_V), features_NC.device.type
     trained = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
     if not torch.is_autocast_enabled(device):
         return TokenLosses(*_BlockwiseCrossEntropy.apply(*parts, target_N, rows, tied, trained, fused))
-    # As autocast does it for a matrix product; inside, all dtypes are chosen by hand.
+    # As autocast does for a matrix product; inside, all dtypes are explicit.
     dtype = torch.get_autocast_dtype(device)
     with torch.autocast(device, enabled=False):
         halves = [part.to(dtype) for part in parts]
@@ -102,7 +103,7 @@ def masked_lm_loss(
 
 
 def rows_of_a_block(weight_VC: Tensor) -> int:
-    """Return how many masked tokens have their logits at a time, at most."""
+    """Return the maximum number of masked tokens per block of logits."""
     size = BLOCK_BYTES.get(weight_VC.device.type)
     if size is None:
         size = torch.cuda.get_device_properties(weight_VC.device).total_memory // SHARE_OF_MEMORY
@@ -110,15 +111,15 @@ def rows_of_a_block(weight_VC: Tensor) -> int:
 
 
 class _BlockwiseCrossEntropy(torch.autograd.Function):
-    """Losses by blocks of rows, and the gradients while a block's logits are there.
+    """Computes losses by blocks of rows, and the gradients while a block's logits exist.
 
     With ``e = exp(logits - max)`` and ``s`` its sum over the vocabulary, the gradient of a row's logits is
-    ``(e - s * onehot) / s``. In float32 ``1 / s`` is applied to the narrow side of each product that follows, so that
-    no further pass over the block is needed; in half precision it is part of the pass that rounds the gradient, which
-    takes the place of the logits.
+    ``(e - s * onehot) / s``. In float32, ``1 / s`` is applied to the narrow side of each following product, which saves
+    a pass over the block. In half precision it is part of the pass that rounds the gradient, which overwrites the
+    logits.
 
-    In float16 the gradients have to be scaled before they are rounded, or small ones are lost; the scale is only known
-    in the backward pass, which therefore makes the logits of each block anew.
+    In float16, gradients must be scaled before rounding, or small ones are lost. The scale is known only in the
+    backward pass, which therefore recomputes the logits of each block.
     """
 
     @staticmethod
@@ -133,7 +134,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         trained: bool,
         fused: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # Not ctx.needs_input_grad, which is also true where no gradient is recorded: a validation would compute them.
+        # Not ctx.needs_input_grad, which is also true if no gradient is recorded: a validation would compute gradients.
         early = trained and features_NC.dtype != torch.float16
         gradients = _Gradients(features_NC, weight_VC) if early else None
         losses, correct, log_sums = [], [], []
@@ -170,7 +171,7 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
                 gradients.add(part, logits_RV, None)
             return (*gradients.result(None, ctx.tied), *[None] * 5)
         if gradients.used:
-            raise RuntimeError("the blockwise loss keeps its gradients for one backward pass only")
+            raise RuntimeError("the blockwise loss supports only one backward pass")
         gradients.used = True
         return (*gradients.result(scale, ctx.tied), *[None] * 5)
 
@@ -189,9 +190,9 @@ class _Gradients:
         """Add a block.
 
         Args:
-            part: its rows.
-            logits_gradient_RV: gradient of its logits, float32, or in half precision in that; divided by ``factor_R``
-                where that is given.
+            part: rows of the block.
+            logits_gradient_RV: gradient of its logits in float32 or half precision, divided by ``factor_R`` if that is
+                given.
             factor_R: float32.
         """
         features_RC = self.features_NC[part]
@@ -219,8 +220,8 @@ class _Gradients:
             of_weight_VC = torch.zeros_like(self.weight_VC, dtype=torch.float32)
         self.of_weight_VC = None
         found = [self.of_features_NC, of_weight_VC, self.of_bias_V]
-        # On a CPU the factor is looked at, as a pass over the largest tensor for a factor of 1 is not free;
-        # on a GPU looking would cost a synchronisation and the pass does not.
+        # On a CPU, check the factor to save a pass over the largest tensor for a factor of 1. On a GPU, the check would
+        # cost a synchronisation, which is slower than the pass.
         if scale is not None and not _is_one_on_cpu(scale):
             for tensor in found:
                 tensor.mul_(scale)

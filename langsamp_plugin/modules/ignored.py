@@ -1,4 +1,4 @@
-"""The target of a position that is not predicted, where targets are not fairseq's (which marks it by ``<pad>``)."""
+"""The target of positions that are not predicted, outside of fairseq (which uses ``<pad>``)."""
 
 IGNORED = -100
-"""What ``torch.nn.functional.cross_entropy`` ignores by default, and what collators of transformers write."""
+"""Ignored by ``torch.nn.functional.cross_entropy`` by default, and written by collators of transformers."""

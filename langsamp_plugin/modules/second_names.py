@@ -10,10 +10,10 @@ _REAL_NAMES = ("self_attn.q_proj.weight", "fc1.weight")
 
 
 def second_names(fairseq_names: Iterable[str]) -> list[str]:
-    """Return the names under which fairseq 0.12.2 stores a block's weights once more.
+    """Return the names of duplicate weights that fairseq 0.12.2 stores for a block.
 
-    Its encoder layer registers copies for torch's fast path, eight a block. They are zero in a model trained from
-    scratch and out of date in a resumed one, so nothing may read them; fairseq makes them anew when it loads a model.
+    Its encoder layer registers eight copies per block for torch's fast path. They are zero in a model trained from
+    scratch and outdated in a resumed one, so they must never be read. fairseq recreates them when it loads a model.
 
     Args:
         fairseq_names: a state dict, or its names.

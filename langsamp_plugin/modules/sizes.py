@@ -8,7 +8,7 @@ from typing import Optional
 from torch import Tensor
 
 BODY = "encoder.sentence_encoder."
-"""Before the names of the transformer's weights in a checkpoint."""
+"""Prefix of the names of the transformer's weights in a checkpoint."""
 ROWS = {
     f"{BODY}embed_tokens.weight": (
         "the vocabulary has {old:,} types in the checkpoint and {new:,} here (dict.txt): make a starting checkpoint "
@@ -26,10 +26,10 @@ def check_sizes(checkpoint: Mapping[str, Tensor], model: Mapping[str, Tensor], p
 
     Args:
         checkpoint, model: state dicts with fairseq's names.
-        prefix: what stands before the names.
+        prefix: prefix of the names.
 
     Raises:
-        ValueError: a size differs; the message has both sizes and what to do.
+        ValueError: a size differs; the message has both sizes and a remedy.
     """
     old, new = _blocks(checkpoint, prefix), _blocks(model, prefix)
     if old and new and old != new:
@@ -46,7 +46,7 @@ def check_sizes(checkpoint: Mapping[str, Tensor], model: Mapping[str, Tensor], p
 
 
 def _blocks(weights: Mapping[str, Tensor], prefix: str) -> Optional[tuple[int, int, int]]:
-    """Return number, width and inner width of the blocks; ``None`` where there are none."""
+    """Return number, width and inner width of the blocks; ``None`` if there are none."""
     start = f"{prefix}{BODY}layers."
     numbers = {name[len(start) :].partition(".")[0] for name in weights if name.startswith(start)}
     first = weights.get(f"{start}0.fc1.weight")

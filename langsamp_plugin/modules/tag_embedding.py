@@ -1,4 +1,4 @@
-"""A table of embeddings whose rows are named by code."""
+"""A table of embeddings with rows identified by code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ INIT_STD = 0.02
 class TagEmbedding(nn.Module):
     """Embeddings of languages, or of scripts.
 
-    The codes travel with the rows as an integer buffer: it survives every tool that handles state dicts, averaging
-    of checkpoints included, so that a row can always be found by its code.
+    The codes are stored with the rows as an integer buffer. It survives every tool that handles state dicts, including
+    checkpoint averaging, so a row can always be found by its code.
 
     Args:
         codes: the codes in id order, all of one length.
@@ -41,9 +41,9 @@ class TagEmbedding(nn.Module):
         self.reset_parameters(codes)
 
     def reset_parameters(self, codes: Sequence[str]) -> None:
-        """Draw the rows and write the codes; nothing on the meta device, which holds no values.
+        """Initialise the rows and write the codes; no effect on the meta device, which holds no values.
 
-        A generator of its own: with or without the tables, the backbone draws the same initial weights from a seed.
+        A separate generator makes the backbone's initial weights independent of the tables.
         """
         if self.weight.is_meta:
             return
@@ -63,14 +63,14 @@ class TagEmbedding(nn.Module):
             ``(*ids.shape, embed_dim)``; exactly zero, without a gradient, for the unknown id.
 
         Raises:
-            ValueError: an id is out of range (checked on the CPU only, where it costs no synchronisation, and
-                not in a compiled model).
+            ValueError: an id is out of range (checked only on the CPU, where it needs no synchronisation, and not in a
+                compiled model).
         """
         if ids.device.type == "cpu" and ids.numel() and not torch.compiler.is_compiling():
             lowest, highest = extremes(ids)
             if lowest < UNKNOWN_ID or highest >= len(self.weight):
                 raise ValueError(
-                    f"ids must be < {len(self.weight)} (or {UNKNOWN_ID} for unknown), but lie in [{lowest}, "
+                    f"ids must be < {len(self.weight)} (or {UNKNOWN_ID} for unknown), but are in [{lowest}, "
                     f"{highest}]: the data was tagged with another table; see `langsamp info DATA-BIN`"
                 )
         known = ids != UNKNOWN_ID
@@ -97,7 +97,7 @@ def decode_codes(codes: Tensor) -> list[str]:
 
 
 class RowChanges(NamedTuple):
-    """What :func:`move_rows` did, for the log."""
+    """Result of :func:`move_rows`, for the log."""
 
     kept: list[str]
     new: list[str]
@@ -112,26 +112,26 @@ def move_rows(
     init: str = "random",
     donors: Mapping[str, str] | None = None,
 ) -> tuple[Tensor, RowChanges]:
-    """Carry rows over to another inventory, each by its code.
+    """Carry rows over to another inventory, matched by code.
 
     Args:
         old: ``(len(old_codes), C)``.
-        old_codes: what the rows of ``old`` are.
-        new: ``(len(new_codes), C)``, freshly drawn rows; not changed.
-        new_codes: what the result's rows shall be.
+        old_codes: codes of the rows of ``old``.
+        new: ``(len(new_codes), C)``, newly initialised rows; not changed.
+        new_codes: codes of the rows of the result.
         init: a row that ``old`` lacks is ``random`` (as in ``new``) or the ``mean`` of the old rows.
-        donors: code -> old code whose row it starts as; goes before ``init``. A code that ``old`` has already keeps its
-            row, so that a run that is resumed with the same flags goes on as it was.
+        donors: code -> old code whose row it copies; takes precedence over ``init``. A code that is already in ``old``
+            keeps its row, so that a run resumed with the same flags continues unchanged.
 
     Returns:
-        The rows in the order of ``new_codes`` with the dtype of ``old``, and which code is which.
+        The rows in the order of ``new_codes`` with the dtype of ``old``, and how each code was treated.
 
     Raises:
-        ValueError: ``init`` is another word, a donor is not in ``old``, or its code not in ``new_codes``.
+        ValueError: ``init`` is unknown, a donor is not in ``old``, or its code is not in ``new_codes``.
     """
     donors = dict(donors or {})
     if init not in ("random", "mean"):
-        raise ValueError(f"new rows start as random or mean, but {init!r} was asked for")
+        raise ValueError(f"new rows must start as random or mean, but {init!r} was given")
     row = {code: number for number, code in enumerate(old_codes)}
     added = [code for code in new_codes if code not in row]
     for code, donor in donors.items():
@@ -140,7 +140,7 @@ def move_rows(
                 f"donor {donor} for the new row {code} is not in the checkpoint, which has {len(row)} codes"
             )
         if code not in new_codes:
-            raise ValueError(f"{code} shall start as {donor}, but is not in this run's table")
+            raise ValueError(f"{code}, which is to start as {donor}, must be in this run's table, but is not")
     moved = new.to(dtype=old.dtype, device=old.device, copy=True)
     for number, code in enumerate(new_codes):
         if code in row:

@@ -1,4 +1,4 @@
-"""The gradient of an embedding that is also the projection of the head, made as one tensor."""
+"""Computes the gradient of an embedding that is tied to the head's projection as a single tensor."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch.autograd.function import once_differentiable
 
 
 class TiedGradient:
-    """Where the head leaves its gradient of the tied weight for the lookup to add its few rows.
+    """Passes the head's gradient of the tied weight to the lookup, which adds its few rows.
 
-    Left to autograd, the lookup's gradient would be a second tensor of the vocabulary's size, mostly zeros. The head's
-    backward pass always comes first, as what it predicts from was looked up; the sum leaves through the lookup, so that
-    whatever hooks the weight has (data parallel) see one complete gradient.
+    With plain autograd, the lookup's gradient would be a second tensor of the vocabulary's size, mostly zeros. The
+    head's backward pass always runs first, because its input depends on the lookup. The lookup returns the sum, so that
+    hooks of the weight (data parallel) see one complete gradient.
 
     Args:
-        frequent: a token of which there are many, ``<mask>``: its rows are summed by themselves.
+        frequent: a very frequent token (``<mask>``), whose rows are summed separately.
     """
 
     def __init__(self, frequent: Optional[int] = None) -> None:
@@ -32,8 +32,8 @@ def tied_lookup(tokens: Tensor, weight_VC: Tensor, padding_idx: int, tied: TiedG
     Args:
         tokens: int64, any shape.
         weight_VC: the embedding.
-        padding_idx: the token whose row gets no gradient from here.
-        tied: given to the head of the same forward pass too.
+        padding_idx: the token whose row gets no gradient from the lookup.
+        tied: must also be passed to the head in the same forward pass.
 
     Returns:
         ``(*tokens.shape, C)``.
@@ -54,18 +54,18 @@ class _TiedLookup(torch.autograd.Function):
         (tokens,) = ctx.saved_tensors
         total_VC, ctx.tied.of_head_VC = ctx.tied.of_head_VC, None
         if total_VC is None:
-            raise RuntimeError("the head's gradient is missing: its loss must be part of what is differentiated")
+            raise RuntimeError("the head's gradient is missing: its loss must be part of the differentiated value")
         flat_N, values_NC = tokens.reshape(-1), gradient.reshape(-1, gradient.shape[-1]).to(total_VC.dtype)
-        # Padding counts nothing; zeroing keeps the shape, where leaving it out would have to ask the device.
+        # Padding contributes nothing; zeroing keeps the shape, whereas dropping rows would need a synchronisation.
         apart_N = flat_N.eq(ctx.padding_idx)
         if ctx.tied.frequent is not None:
             frequent_N = flat_N.eq(ctx.tied.frequent)
             total_VC[ctx.tied.frequent] += torch.mv(values_NC.t(), frequent_N.to(total_VC.dtype))
             apart_N = apart_N | frequent_N
         values_NC = values_NC.masked_fill(apart_N[:, None], 0)
-        # A GPU adds the rows of one token one after another: the zeros go to a different row each.
+        # A GPU adds the rows of one token sequentially, so the zeros are spread over different rows.
         others_N = torch.arange(len(flat_N), device=flat_N.device).remainder(len(total_VC))
         flat_N = torch.where(apart_N, others_N, flat_N)
-        # Not index_add_, whose order of summation on a GPU changes from run to run.
+        # Not index_add_, whose order of summation is nondeterministic on a GPU.
         total_VC.index_put_((flat_N,), values_NC, accumulate=True)
         return None, total_VC.to(ctx.dtype), None, None

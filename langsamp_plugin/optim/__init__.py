@@ -1,4 +1,4 @@
-"""Importing registers the optimizer with fairseq."""
+"""The fairseq optimizer of the plugin; importing registers it."""
 
 from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass
 class FusedAdamWConfig(FairseqDataclass):
-    """The flags of fairseq's ``adam``, so that a command changes in one word."""
+    """The flags of fairseq's ``adam``, so that only the optimizer's name changes in a command."""
 
     adam_betas: Any = field(default=(0.9, 0.999), metadata={"help": "betas for Adam optimizer"})
     adam_eps: float = field(default=1e-8, metadata={"help": "epsilon for Adam optimizer"})
@@ -22,31 +22,31 @@ class FusedAdamWConfig(FairseqDataclass):
 
 
 class FusedAdamW(torch.optim.AdamW):
-    """``torch.optim.AdamW(fused=True)`` with a factor for the gradients and fairseq's place for epsilon.
+    """``torch.optim.AdamW(fused=True)`` with a factor for the gradients and fairseq's placement of epsilon.
 
     Both are Loshchilov and Hutter's AdamW (2019). torch adds epsilon to the bias-corrected root of the second moment,
-    fairseq's ``adam`` to the root before the correction, which counts in the first updates, where many gradients of a
-    large vocabulary are below 1e-8. ``eps / sqrt(1 - beta2 ** t)`` makes the first the second.
+    fairseq's ``adam`` to the root before the correction. This matters in the first updates, when many gradients of a
+    large vocabulary are below 1e-8. Passing ``eps / sqrt(1 - beta2 ** t)`` makes torch's equal to fairseq's.
     """
 
     supports_flat_params = True
-    # fairseq's half-precision wrapper would pass the factor itself, but under bf16 never resets it; it goes through
-    # multiply_grads of the class below.
+    # fairseq's half-precision wrapper would pass the factor itself, but never resets it under bf16; multiply_grads of
+    # the class below handles it instead.
     supports_step_with_scale = False
     updates = 0
 
     @property
     def supports_memory_efficient_fp16(self) -> bool:
-        """Refuse, with a remedy: the state would be in the parameters' half precision."""
+        """Refuse low-precision parameters, because the state would have their precision."""
         raise ValueError(
             "--optimizer fused_adamw must not be combined with --memory-efficient-fp16 or --memory-efficient-bf16: "
             "use --optimizer adam, or leave the flag out"
         )
 
     def step(self, closure: Optional[Callable] = None, factor: Any = 1.0) -> Any:
-        """Do one update with ``factor * gradient``."""
+        """Perform one update with ``factor * gradient``."""
         device = self.param_groups[0]["params"][0].device
-        # The kernel divides by this, and reads it on its own device: nothing waits for it here.
+        # The kernel divides by this on its own device, without a synchronisation.
         self.grad_scale = (
             None
             if isinstance(factor, (int, float)) and factor == 1
@@ -63,10 +63,10 @@ class FusedAdamW(torch.optim.AdamW):
                 group["eps"] = epsilon
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where a checkpoint left off, with this optimizer's own settings.
+        """Load the state of a checkpoint, but keep this optimizer's settings.
 
-        The checkpoint may be of another Adam, whose groups lack ``fused`` and whose ``step`` is a number; and settings
-        that a command gives (betas, epsilon, weight decay) count, not those of an earlier command.
+        The checkpoint may be from another Adam, whose groups lack ``fused`` and whose ``step`` is a number. Settings of
+        the current command (betas, epsilon, weight decay) override those of an earlier one.
         """
         own = [{name: value for name, value in group.items() if name != "params"} for group in self.param_groups]
         super().load_state_dict(state_dict)
@@ -81,11 +81,10 @@ class FusedAdamW(torch.optim.AdamW):
 class FairseqFusedAdamW(FairseqOptimizer):
     """fairseq's view of :class:`FusedAdamW`.
 
-    A checkpoint of fairseq's ``adam`` can be continued by this class and the other way round: both hold ``step``,
+    A checkpoint of fairseq's ``adam`` can be continued by this class and vice versa: both store ``step``,
     ``exp_avg`` and ``exp_avg_sq`` per parameter.
 
-    Factors for the gradients (the mean over masked tokens, clipping) are not multiplied into them one by one, but once,
-    within the update.
+    Gradient factors (the mean over masked tokens, clipping) are applied once, within the update, instead of one by one.
     """
 
     def __init__(self, cfg: FusedAdamWConfig, params: Any):
@@ -95,7 +94,7 @@ class FairseqFusedAdamW(FairseqOptimizer):
 
     @property
     def optimizer_config(self) -> dict[str, Any]:
-        """Return settings that take the place of a checkpoint's on resume."""
+        """Return the settings that override a checkpoint's on resume."""
         lr, betas = self.cfg.lr, self.cfg.adam_betas
         if isinstance(betas, str):
             betas = ast.literal_eval(betas)
@@ -110,28 +109,29 @@ class FairseqFusedAdamW(FairseqOptimizer):
         }
 
     def multiply_grads(self, c: Any) -> None:
-        """Note a factor, a number or a scalar tensor."""
+        """Record a factor, a number or a scalar tensor."""
         self._factor = self._factor * c
 
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Optional[Callable] = None) -> Tensor:
-        """Return the norm of the gradients times the factors so far, and note one more if it is above ``max_norm``."""
+        """Return the norm of the gradients times the factors so far; record another factor if it exceeds
+        ``max_norm``."""
         norm = super().clip_grad_norm(0, aggregate_norm_fn) * self._factor
         if max_norm > 0:
             self._factor = self._factor * (max_norm / (norm + 1e-6)).clamp(max=1)
         return norm
 
     def step(self, closure: Optional[Callable] = None, scale: Any = 1.0, groups: Any = None) -> None:
-        """Do one update with all factors noted."""
+        """Perform one update with all recorded factors."""
         factor, self._factor = self._factor, 1.0
         self._optimizer.step(closure, factor / scale)
 
     def zero_grad(self) -> None:
-        """Drop gradients and factors."""
+        """Clear gradients and factors."""
         self._factor = 1.0
         super().zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state with ``step`` as a number, as fairseq's ``adam`` has it."""
+        """Return the state with ``step`` as a number, as in fairseq's ``adam``."""
         state = super().state_dict()
         state["state"] = {
             row: {**values, "step": int(values["step"])} if "step" in values else values
@@ -140,5 +140,5 @@ class FairseqFusedAdamW(FairseqOptimizer):
         return state
 
 
-# A checkpoint names the class of its optimizer, and fairseq continues it only by a class of that name: adam's.
+# Named like adam's class, because fairseq compares class names on resume.
 FairseqFusedAdamW.__name__ = "FairseqAdam"

@@ -1,4 +1,4 @@
-"""From flags and a folder of pairs to what an update and a validation read."""
+"""Builds the parallel text of updates and validations from flags and a folder of pairs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class AlignmentData(NamedTuple):
     """The parallel text of a run.
 
     Args:
-        train: what is trained on.
-        valid: held-out pairs; without languages where there are none.
+        train: training pairs.
+        valid: held-out pairs; without languages if there are none.
     """
 
     train: PairSplit
@@ -38,7 +38,7 @@ class AlignmentData(NamedTuple):
 
 
 def open_pairs(cfg: LangSampMaskedLMConfig, data: Path, types: int) -> Optional[AlignmentData]:
-    """Open the pairs of a run, or return ``None`` for one without.
+    """Open the pairs of a run; ``None`` for a run without pairs.
 
     Args:
         cfg: the flags.
@@ -46,8 +46,8 @@ def open_pairs(cfg: LangSampMaskedLMConfig, data: Path, types: int) -> Optional[
         types: token ids of the dictionary.
 
     Raises:
-        FileNotFoundError: the run needs pairs and there are none.
-        ValueError: the folder is damaged or of another dictionary, or has no pair to train on.
+        FileNotFoundError: the run needs pairs, but the folder is missing.
+        ValueError: the folder is damaged, was made with another dictionary, or has no training pair.
     """
     if cfg.align_share == 0:
         return None
@@ -55,7 +55,8 @@ def open_pairs(cfg: LangSampMaskedLMConfig, data: Path, types: int) -> Optional[
     found = AlignmentData(PairSplit(folder, "train", types), PairSplit(folder, "valid", types))
     if not len(found.train):
         raise ValueError(
-            f"{folder} has no pair to train on: make it with `langsamp pairs` and `langsamp binarize --pairs`"
+            f"{folder} must have training pairs, but has none: make them with `langsamp pairs` and `langsamp binarize "
+            "--pairs`"
         )
     return found
 
@@ -63,10 +64,10 @@ def open_pairs(cfg: LangSampMaskedLMConfig, data: Path, types: int) -> Optional[
 def pair_batches(
     split: PairSplit, cfg: LangSampMaskedLMConfig, tables: Tables, masking: Masking, dictionary: Dictionary
 ) -> PairBatches:
-    """Return what makes the batches of pairs of a run.
+    """Return the maker of a run's batches of pairs.
 
     Raises:
-        ValueError: the pivot has no sentence among the pairs, or the tables lack a code.
+        ValueError: the pivot has no sentence among the pairs, or a code is missing in the tables.
     """
     pivot = None
     if cfg.align_pivot:
@@ -101,7 +102,7 @@ def pair_batches(
 def held_out_pairs(
     split: PairSplit, cfg: LangSampMaskedLMConfig, tables: Tables, dictionary: Dictionary
 ) -> Optional[HeldOutPairs]:
-    """Return what a validation measures, or ``None`` where nothing is to be measured."""
+    """Return the held-out pairs that a validation measures; ``None`` if there are none."""
     if not len(split) or cfg.align_validate == 0:
         return None
     return HeldOutPairs(
@@ -116,7 +117,7 @@ def held_out_pairs(
 
 
 def pairs_fingerprint(pairs: PairBatches, cfg: LangSampMaskedLMConfig) -> dict[str, str]:
-    """Return a short hash of everything that the meaning of a pair's place depends on, named for an error."""
+    """Return a short hash of everything that determines the order of pairs, named for errors."""
     parts: Sequence[Any] = (
         [str(tag) for tag in pairs.split.languages],
         pairs.split.counts.tolist(),
@@ -127,5 +128,5 @@ def pairs_fingerprint(pairs: PairBatches, cfg: LangSampMaskedLMConfig) -> dict[s
 
 
 def alignment_weight(cfg: LangSampMaskedLMConfig, updates: int) -> float:
-    """Return the weight of the contrastive loss in the update after so many others."""
+    """Return the weight of the contrastive loss after a number of updates."""
     return cfg.align_weight * min(1.0, (updates + 1) / cfg.align_warmup if cfg.align_warmup else 1.0)

@@ -11,7 +11,7 @@ from langsamp_plugin.data.pair_batches import OBJECTIVES
 
 @dataclass
 class AlignmentConfig(FairseqDataclass):
-    """Pairs of translations in a share of the updates, whose middle layers are to agree."""
+    """Flags for pairs of translations in a share of the updates, which align middle layers."""
 
     align_share: float = field(
         default=0.0,
@@ -21,40 +21,39 @@ class AlignmentConfig(FairseqDataclass):
         default=None,
         metadata={"help": "folder of binarized pairs (default: pairs/ in the first data folder)"},
     )
-    align_pairs: int = field(default=160, metadata={"help": "pairs of an update, per worker and micro-batch"})
+    align_pairs: int = field(default=160, metadata={"help": "pairs per update, worker and micro-batch"})
     align_objective: ChoiceEnum(list(OBJECTIVES)) = field(  # type: ignore[valid-type]
         default="contrast",
         metadata={
             "help": "contrast: InfoNCE between mean-pooled states, and the masked-LM loss of the sentences; tlm: the "
-            "masked-LM loss with both sentences in one row, each predicted with the other in view"
+            "masked-LM loss with both sentences in one row, each predicted in the context of the other"
         },
     )
     align_layer: int = field(
-        default=0, metadata={"help": "block whose states are compared, from 1; 0 is two thirds up, as in retrieval"}
+        default=0,
+        metadata={"help": "block whose states are compared, from 1; 0 is two thirds of the depth, as in retrieval"},
     )
     align_weight: float = field(
-        default=1.0, metadata={"help": "weight of the contrastive loss beside the masked-LM one"}
+        default=1.0, metadata={"help": "weight of the contrastive loss relative to the masked-LM loss"}
     )
-    align_temperature: float = field(default=0.1, metadata={"help": "what cosines are divided by"})
-    align_warmup: int = field(default=0, metadata={"help": "updates in which the weight rises from 0"})
+    align_temperature: float = field(default=0.1, metadata={"help": "divisor of cosines"})
+    align_warmup: int = field(default=0, metadata={"help": "updates over which the weight rises from 0"})
     align_alpha: float = field(
-        default=1.0, metadata={"help": "languages of the first sentences are drawn by p ~ sentences ** alpha"}
+        default=1.0, metadata={"help": "languages of first sentences are sampled by p ~ sentences ** alpha"}
     )
     align_pivot: Optional[str] = field(
         default=None,
-        metadata={
-            "help": "tag of the second sentence wherever it has the message, such as eng_Latn; by default any language"
-        },
+        metadata={"help": "preferred tag of the second sentence, such as eng_Latn; by default any language"},
     )
     align_validate: int = field(
-        default=50, metadata={"help": "held-out pairs per language that a validation measures; 0 measures none"}
+        default=50, metadata={"help": "held-out pairs per language in a validation; 0 measures none"}
     )
 
 
 def check_alignment_flags(cfg: AlignmentConfig) -> None:
-    """Raise ``ValueError`` for a flag that is out of range."""
+    """Raise ``ValueError`` if a flag is out of range."""
     if not 0.0 <= cfg.align_share <= 1.0:
-        raise ValueError(f"--align-share must lie between 0 and 1, but is {cfg.align_share}: 0 trains without pairs")
+        raise ValueError(f"--align-share must be between 0 and 1, but is {cfg.align_share}: 0 trains without pairs")
     for name, value, least in (
         ("--align-pairs", cfg.align_pairs, 2),
         ("--align-layer", cfg.align_layer, 0),

@@ -14,43 +14,43 @@ COUNTS = ChoiceEnum(["blocks", "lines"])
 
 @dataclass
 class LangSampMaskedLMConfig(AlignmentConfig):
-    """The flags of ``multilingual_masked_lm`` with their meaning, and those of the tags."""
+    """The flags of ``multilingual_masked_lm``, unchanged, and flags for tags."""
 
     data: str = field(
-        default=MISSING, metadata={"help": "colon separated data folders, visited in turns, an epoch each"}
+        default=MISSING, metadata={"help": "colon-separated data folders, visited in turn, one epoch each"}
     )
     sample_break_mode: str = field(
-        default="none", metadata={"help": "only none: each sample is filled with tokens-per-sample tokens"}
+        default="none", metadata={"help": "must be none: each sample is filled with tokens-per-sample tokens"}
     )
-    tokens_per_sample: int = field(default=512, metadata={"help": "most tokens in a sample, <s> included"})
+    tokens_per_sample: int = field(default=512, metadata={"help": "maximum tokens per sample, including <s>"})
     mask_prob: float = field(default=0.15, metadata={"help": "share of tokens that are predicted"})
     leave_unmasked_prob: float = field(
-        default=0.1, metadata={"help": "share of predicted tokens that stay as they are"}
+        default=0.1, metadata={"help": "share of predicted tokens that are unchanged in the input"}
     )
     random_token_prob: float = field(
-        default=0.1, metadata={"help": "share of predicted tokens that become random ones"}
+        default=0.1, metadata={"help": "share of predicted tokens that are replaced by random ones"}
     )
     freq_weighted_replacement: bool = field(
         default=False, metadata={"help": "draw random tokens by their frequency in dict.txt"}
     )
     mask_whole_words: bool = field(
-        default=False, metadata={"help": "choose whole words; a word begins with SentencePiece's marker in dict.txt"}
+        default=False, metadata={"help": "mask whole words; a word begins with SentencePiece's marker in dict.txt"}
     )
     multilang_sampling_alpha: float = field(
         default=1.0,
         metadata={
-            "help": "languages are drawn by p ~ count ** alpha; for --multilang-sampling glot500 over the tail only"
+            "help": "languages are sampled by p ~ count ** alpha; with --multilang-sampling glot500 only over the tail"
         },
     )
     multilang_sampling: SAMPLING = field(  # type: ignore[valid-type]
         default="alpha", metadata={"help": "alpha: fairseq's and XLM-R's; glot500: head languages fixed, tail by alpha"}
     )
     multilang_sampling_scale: float = field(
-        default=30.0, metadata={"help": "for glot500: how often the smallest language comes in an epoch"}
+        default=30.0, metadata={"help": "for glot500: repeats of the smallest language per epoch"}
     )
     multilang_sampling_counts: COUNTS = field(  # type: ignore[valid-type]
         default="blocks",
-        metadata={"help": "what the sampling counts: blocks of tokens, or lines as Glot500 did"},
+        metadata={"help": "unit of the sampling's counts: blocks of tokens, or lines as in Glot500"},
     )
     tables: str = field(
         default="auto",
@@ -70,8 +70,8 @@ class LangSampMaskedLMConfig(AlignmentConfig):
     phases: Optional[str] = field(
         default=None,
         metadata={
-            "help": "JSON list of phases, each with its own updates, mask_prob, alpha, scale, languages and data, for "
-            "what this run's flags say; the last one lasts until --max-update"
+            "help": "JSON list of phases with updates, mask_prob, alpha, scale, languages and data, "
+            "which override this run's flags; the last phase lasts until --max-update"
         },
     )
     seed: int = II("common.seed")

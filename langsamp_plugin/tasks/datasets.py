@@ -1,4 +1,4 @@
-"""From flags and data folders to the data set of a split."""
+"""Builds the data set of a split from flags and data folders."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ NO_PHASE = Phase()
 
 
 def build_masking(dictionary: Dictionary, cfg: LangSampMaskedLMConfig) -> Masking:
-    """Return how a batch is corrupted; ``<mask>`` is the dictionary's last type.
+    """Return the parameters of the corruption; ``<mask>`` is the dictionary's last type.
 
     Raises:
-        ValueError: a probability is out of range, or the dictionary lacks what the flags need.
+        ValueError: a probability is out of range, or the dictionary lacks something that the flags need.
     """
     size, mask_id = len(dictionary), dictionary.index("<mask>")
     special = np.zeros(size, dtype=bool)
@@ -37,7 +37,7 @@ def build_masking(dictionary: Dictionary, cfg: LangSampMaskedLMConfig) -> Maskin
     padding = np.array([symbol.startswith("madeupword") for symbol in dictionary.symbols])
     weights[special | padding] = 0.0
     if weights.sum() <= 0:
-        raise ValueError("no token can be drawn as a random one: dict.txt has no pieces, or counts of 0 throughout")
+        raise ValueError("dict.txt must have a piece with a count above 0 to draw random tokens from, but has none")
     begins = None
     if cfg.mask_whole_words:
         begins = np.array([symbol.startswith(WORD_MARKER) for symbol in dictionary.symbols])
@@ -63,7 +63,7 @@ def build_masking(dictionary: Dictionary, cfg: LangSampMaskedLMConfig) -> Maskin
 def training_draws(
     languages: Sequence[LanguageBlocks], cfg: LangSampMaskedLMConfig, phase: Phase = NO_PHASE
 ) -> np.ndarray:
-    """Return how many blocks of each language an epoch has, int64 ``(languages,)``."""
+    """Return the number of blocks of each language per epoch, int64 ``(languages,)``."""
     lines = None
     if str(cfg.multilang_sampling_counts) == "lines":
         lines = np.array([blocks.num_sentences for blocks in languages], dtype=np.int64)
@@ -78,9 +78,9 @@ def training_draws(
 
 
 def check_metric(name: str, languages: Sequence[LanguageBlocks], split: str) -> None:
-    """Raise ``ValueError`` where ``--best-checkpoint-metric`` is an average over a group that a validation has not.
+    """Raise ``ValueError`` if ``--best-checkpoint-metric`` is an average over a group that the validation lacks.
 
-    fairseq would only find out after the updates before the first validation.
+    fairseq would notice it only at the first validation.
     """
     groups = {"macro", *(group for blocks in languages for group in groups_of(blocks.tag))}
     if name.startswith("loss_") and name[5:] not in groups:
@@ -91,7 +91,7 @@ def check_metric(name: str, languages: Sequence[LanguageBlocks], split: str) -> 
 
 
 def sequences_per_update(cfg: LangSampMaskedLMConfig) -> int:
-    """Return the blocks of one update over all workers.
+    """Return the number of blocks per update over all workers.
 
     Raises:
         ValueError: ``--update-freq`` changes from epoch to epoch.
@@ -103,14 +103,14 @@ def sequences_per_update(cfg: LangSampMaskedLMConfig) -> int:
 
 
 def digest(*parts: Any) -> str:
-    """Return a short hash of what is printed of some values."""
+    """Return a short hash of the printed form of some values."""
     return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
 
 def fingerprint(
     dataset: BlockDataset, dictionary: Dictionary, tables: Tables, cfg: LangSampMaskedLMConfig, num_folders: int
 ) -> dict[str, str]:
-    """Return short hashes of everything that the meaning of a position depends on, each named for an error."""
+    """Return short hashes of everything that determines the meaning of a position, named for errors."""
     draws = dataset.sampler.draws if dataset.sampler is not None else np.empty(0)
 
     return {

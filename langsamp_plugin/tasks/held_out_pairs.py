@@ -1,4 +1,4 @@
-"""How far a model's middle layer agrees across languages on held-out pairs, seen at every validation."""
+"""Measures at every validation how well a model's middle layer aligns languages on held-out pairs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_TOKENS = 8192
 COLLAPSED_NORM, COLLAPSED_MARGIN = 0.95, 0.05
-"""A mean of unit vectors this long, and a margin this small, mean that all sentences have nearly one vector."""
+"""A mean of unit vectors with this norm and a margin this small indicate nearly equal vectors for all sentences."""
 
 Place = tuple[int, int]
 
@@ -32,10 +32,10 @@ class TagAlignment(NamedTuple):
     """Held-out pairs of one language with the reference language.
 
     Args:
-        margin: mean cosine of pairs less that of sentences that are not pairs.
+        margin: mean cosine of pairs minus that of other sentence combinations.
         cosine: mean cosine of pairs.
-        top1: share of sentences whose translation is the nearest, the mean of both directions, in percent.
-        pairs: how many were measured.
+        top1: share of sentences whose nearest neighbour is their translation, mean of both directions, in percent.
+        pairs: number of measured pairs.
     """
 
     margin: float
@@ -45,15 +45,15 @@ class TagAlignment(NamedTuple):
 
 
 class HeldOutPairs:
-    """The held-out pairs of a run: each language with one reference language.
+    """The held-out pairs of a run: each language with the reference language.
 
     Args:
         split: the sentences.
         tables: the inventories, for models that read tags at the input.
-        reference: its tag; ``None`` takes English, or where there is none the language with most sentences.
-        limit: pairs per language.
+        reference: its tag; ``None`` takes English, or without English the language with the most sentences.
+        limit: maximum number of pairs per language.
         bos_id, pad_id: of the dictionary.
-        max_tokens: of a sentence with ``<s>``.
+        max_tokens: maximum tokens per sentence, including ``<s>``.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class HeldOutPairs:
             self.reference = split.languages.index(wanted) if known else int(split.counts.argmax())
 
     def pairs(self, language: int) -> list[tuple[Place, Place]]:
-        """Return the places ``(language, row)`` of the first pairs of a language with the reference."""
+        """Return the locations ``(language, row)`` of the first pairs of a language with the reference."""
         found: list[tuple[Place, Place]] = []
         for row in range(int(self.split.counts[language])):
             if len(found) == self.limit:
@@ -95,7 +95,7 @@ class HeldOutPairs:
             layer: the flag ``--align-layer``.
 
         Returns:
-            Results of the languages with at least two pairs, and the norm of the mean of all unit vectors.
+            Results of languages with at least two pairs, and the norm of the mean of all unit vectors.
         """
         pairs = {
             language: self.pairs(language)
@@ -148,7 +148,7 @@ class HeldOutPairs:
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[slice]:
-    """Cut rows, sorted by length, into batches of at most :data:`BATCH_TOKENS` padded tokens."""
+    """Split rows, sorted by length, into batches of at most :data:`BATCH_TOKENS` padded tokens."""
     start = 0
     for end in range(1, len(lengths) + 1):
         if end == len(lengths) or (end + 1 - start) * lengths[end] > BATCH_TOKENS:
@@ -161,7 +161,7 @@ def _compare(one_NC: Tensor, other_NC: Tensor) -> TagAlignment:
     count = len(cosines_NN)
     own_N = cosines_NN.diagonal()
     unrelated = (cosines_NN.sum() - own_N.sum()) / (count * (count - 1))
-    # Of equally near sentences the own one counts as last.
+    # In a tie, the correct sentence ranks last.
     forth = (cosines_NN >= own_N[:, None]).sum(1).eq(1)
     back = (cosines_NN >= own_N[None, :]).sum(0).eq(1)
     top1 = 50.0 * float(forth.float().mean() + back.float().mean())
@@ -169,7 +169,7 @@ def _compare(one_NC: Tensor, other_NC: Tensor) -> TagAlignment:
 
 
 def group_alignment(results: Mapping[LangScript, TagAlignment]) -> dict[str, tuple[float, float]]:
-    """Return the macro averages of margin and top-1 over all languages, head, tail, Latin and non-Latin ones."""
+    """Return macro averages of margin and top-1 over all, head, tail, Latin and non-Latin languages."""
     groups: dict[str, list[TagAlignment]] = {"macro": [], "head": [], "tail": [], "latn": [], "nonlatn": []}
     for tag, result in results.items():
         for group in ("macro", *groups_of(tag)):
@@ -182,14 +182,14 @@ def group_alignment(results: Mapping[LangScript, TagAlignment]) -> dict[str, tup
 
 
 def alignment_stats(results: Mapping[LangScript, TagAlignment], norm: float) -> dict[str, float]:
-    """Return what fairseq prints and sends to TensorBoard; say so in one line where the space collapses."""
+    """Return the values that fairseq logs and sends to TensorBoard; warn in one line if the space collapses."""
     if not results:
         return {}
     groups = group_alignment(results)
     margin = groups["macro"][0]
     if norm > COLLAPSED_NORM and margin < COLLAPSED_MARGIN:
         logger.warning(
-            "the aligned layer has nearly one vector for all sentences (norm of their mean %.3f, margin of held-out "
+            "the aligned layer maps all sentences to nearly the same vector (norm of the mean %.3f, margin of held-out "
             "pairs %.3f): raise --align-temperature or --align-pairs, or align from the start of training",
             norm, margin,
         )  # fmt: skip
@@ -203,8 +203,8 @@ def report_alignment(
     """Write ``<save_dir>/alignment/<updates>.tsv``, and ``valid_by_tag`` for TensorBoard.
 
     Args:
-        results: of one validation; called in one worker.
-        updates: updates of the model so far.
+        results: results of one validation; call this in one worker.
+        updates: number of updates of the model.
         save_dir: the run's folder of checkpoints.
         tensorboard_logdir: fairseq's ``--tensorboard-logdir``, or ``None``.
     """
@@ -220,7 +220,7 @@ def report_alignment(
         return
     try:
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError:  # fairseq has said so already
+    except ImportError:  # fairseq has already logged that
         return
     with SummaryWriter(str(Path(tensorboard_logdir) / "valid_by_tag")) as writer:
         for tag, one in sorted(results.items()):

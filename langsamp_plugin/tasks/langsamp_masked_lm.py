@@ -43,12 +43,12 @@ logger = logging.getLogger(__name__)
 
 @register_task("langsamp_masked_lm", dataclass=LangSampMaskedLMConfig)
 class LangSampMaskedLMTask(FairseqTask):
-    """Trains a masked LM on ``<data>/<tag>/{train,valid}.{bin,idx}`` and tells the model each sample's tag.
+    """Trains a masked LM on ``<data>/<tag>/{train,valid}.{bin,idx}`` and passes each sample's tag to the model.
 
     Attributes:
         dictionary: the vocabulary, ``<mask>`` included.
         tables: the inventories of languages and scripts.
-        tags: every tag that a data folder has, sorted; batches carry indices into this list as ``tag_ids``.
+        tags: all tags of the data folders, sorted; ``tag_ids`` in batches index this list.
         tag_rows: int64 (tags, 2), the rows of each tag in the two tables.
     """
 
@@ -83,23 +83,23 @@ class LangSampMaskedLMTask(FairseqTask):
 
     @classmethod
     def setup_task(cls, cfg: LangSampMaskedLMConfig, **kwargs: Any) -> LangSampMaskedLMTask:
-        """Load the dictionary of the first data folder and build the task; from here on SIGTERM saves and stops."""
+        """Load the dictionary of the first data folder and build the task; from now on SIGTERM saves and stops."""
         ending.watch()
         paths = utils.split_paths(cfg.data)
         path = Path(paths[0]) / "dict.txt"
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: the data folder needs the dictionary it was binarized with")
-        read_dictionary(path)  # names the line that is wrong, which fairseq does not
+        read_dictionary(path)  # names the invalid line, which fairseq does not
         dictionary = Dictionary.load(str(path))
         logger.info("dictionary: %d types", len(dictionary))
         return cls(cfg, dictionary)
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
-        """Load a split of the data folder, or the phase, whose turn it is.
+        """Load a split of the data folder or phase of an epoch.
 
         Args:
             split: ``train``, ``valid``, ...
-            epoch: from 1; with several data folders it chooses which.
+            epoch: from 1; selects among several data folders.
             combine: also take ``train1``, ``train2``, ...
 
         Raises:
@@ -109,7 +109,7 @@ class LangSampMaskedLMTask(FairseqTask):
         self.datasets[split] = self.splits.load(split, epoch, combine)
 
     def has_sharded_data(self, split: str) -> bool:
-        """Return whether each epoch has data of its own."""
+        """Return whether epochs have different data."""
         return bool(self.splits.phases) or super().has_sharded_data(split)
 
     def get_batch_iterator(
@@ -128,18 +128,18 @@ class LangSampMaskedLMTask(FairseqTask):
         data_buffer_size: int = 0,
         **fairseqs: Any,
     ) -> Any:
-        """Return the iterator of a split; data of other kinds (inference) goes to fairseq's own.
+        """Return the iterator of a split; for other data sets (inference), fairseq's own.
 
         Args:
-            dataset: what :meth:`load_dataset` made, or another one.
+            dataset: a data set from :meth:`load_dataset`, or another one.
             max_tokens, max_sentences, required_batch_size_multiple: limits of a batch.
-            max_positions: most tokens of a sample that the model takes.
-            ignore_invalid_inputs, seed: for other data sets; here no block is too long, and the seed is the task's.
-            num_shards, shard_id: data-parallel workers, and which one this is.
-            num_workers: loader processes.
+            max_positions: maximum tokens per sample for the model.
+            ignore_invalid_inputs, seed: for other data sets; blocks are never too long, and the task has the seed.
+            num_shards, shard_id: number of data-parallel workers, and the index of this one.
+            num_workers: number of loader processes.
             epoch: the first epoch, from 1.
-            data_buffer_size: batches to keep ready.
-            fairseqs: settings of fairseq's iterators, which differ by its version, for other data sets.
+            data_buffer_size: number of batches to prefetch.
+            fairseqs: settings of fairseq's iterators, which depend on its version, for other data sets.
         """
         if not isinstance(dataset, BlockDataset):
             return super().get_batch_iterator(
@@ -202,22 +202,22 @@ class LangSampMaskedLMTask(FairseqTask):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """Do one micro-batch, its contrastive loss with the weight of this update."""
+        """Perform one micro-batch, with the contrastive loss weighted for this update."""
         if "pairs" in sample:
             sample["pairs"]["weight"] = alignment_weight(self.cfg, update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)
 
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
-        """Start the sums of a validation."""
+        """Reset the sums of a validation."""
         super().begin_valid_epoch(epoch, model)
         self._validating = True
         self._tag_sums[:] = 0
 
     def reduce_metrics(self, logging_outputs: list[dict[str, Any]], criterion: Any) -> None:
-        """Log what the criterion logs, and add up the sums per tag, which fairseq has summed over the workers.
+        """Log the criterion's metrics and accumulate the sums per tag, which fairseq has summed over workers.
 
-        The macro averages are metrics of a validation like its loss: ``--best-checkpoint-metric``, ``--patience`` and
-        schedules of the learning rate find them.
+        Macro averages are validation metrics like the loss, available to ``--best-checkpoint-metric``, ``--patience``
+        and learning rate schedules.
         """
         super().reduce_metrics(logging_outputs, criterion)
         for log in logging_outputs:
@@ -232,19 +232,19 @@ class LangSampMaskedLMTask(FairseqTask):
         return round(group_losses(tag_losses(self.tags, self._tag_sums)).get(name, math.nan), 3)
 
     def post_validate(self, model: Any, stats: dict[str, Any], agg: Any) -> None:
-        """Report one validation per language, script and group, unless it was cut short by SIGTERM.
+        """Report a validation per language, script and group, unless SIGTERM interrupted it.
 
         See :func:`~langsamp_plugin.data.tag_losses.report_validation`.
         """
         losses = tag_losses(self.tags, self._tag_sums)
-        self._tag_sums[:] = 0  # the next subset's
+        self._tag_sums[:] = 0  # for the next subset
         aligned: dict[Any, Any] = {}
         if losses and self._held_out_pairs is not None:
             aligned, norm = self._held_out_pairs.measure(model, self.cfg.align_layer)
             stats.update({name: round(value, 3) for name, value in alignment_stats(aligned, norm).items()})
         if aligned and not ending.stopping() and is_first_worker():
             report_alignment(aligned, int(stats["num_updates"]), self.cfg.save_dir, self.cfg.tensorboard_logdir)
-        if losses and not ending.stopping() and is_first_worker():  # without any: another criterion
+        if losses and not ending.stopping() and is_first_worker():  # no sums: another criterion
             report_validation(
                 losses,
                 updates=int(stats["num_updates"]),
@@ -254,7 +254,7 @@ class LangSampMaskedLMTask(FairseqTask):
             )
 
     def build_dataset_for_inference(self, src_tokens: Any, src_lengths: Any, sort: bool = True) -> Any:
-        """Wrap sentences for fairseq's hub interface, one per sample, as ``masked_lm`` does."""
+        """Wrap sentences for fairseq's hub interface, one per sample, like ``masked_lm``."""
         from fairseq.tasks.masked_lm import MaskedLMTask
 
         return MaskedLMTask.build_dataset_for_inference(self, src_tokens, src_lengths, sort)
@@ -270,7 +270,7 @@ class LangSampMaskedLMTask(FairseqTask):
         return self.dictionary
 
     def max_positions(self) -> int:
-        """Most tokens in a sample."""
+        """Maximum number of tokens per sample."""
         return self.cfg.tokens_per_sample
 
 
@@ -278,8 +278,8 @@ def _check_flags(cfg: LangSampMaskedLMConfig) -> None:
     check_alignment_flags(cfg)
     if str(cfg.sample_break_mode) != "none":
         raise ValueError(
-            f"--sample-break-mode must be none, but is {cfg.sample_break_mode}: other modes keep a list of "
-            "all sentences in memory; leave the flag out"
+            f"--sample-break-mode must be none, but is {cfg.sample_break_mode}: other modes keep a list of all "
+            "sentences in memory; leave the flag out"
         )
     if not 0.0 <= cfg.tag_dropout <= 1.0:
-        raise ValueError(f"--tag-dropout must lie between 0 and 1, but is {cfg.tag_dropout}")
+        raise ValueError(f"--tag-dropout must be between 0 and 1, but is {cfg.tag_dropout}")

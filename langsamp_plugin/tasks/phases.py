@@ -1,8 +1,8 @@
-"""Phases of one run: what is masked and drawn changes at a given update, as mmBERT does it (Marone et al. 2025).
+"""Phases of a run: masking and sampling change at given updates, as in mmBERT (Marone et al. 2025).
 
-A phase is one epoch of exactly as many blocks as its updates take, shared out over its languages: every update is full,
-the counts per language are exact, and the border between two phases is one between epochs, at which a run is saved and
-goes on like at any other place.
+A phase is one epoch with exactly the blocks of its updates, distributed over its languages. Every update is full,
+counts per language are exact, and a boundary between phases is an epoch boundary, at which a run is saved and resumed
+as usual.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from langsamp_plugin.lang_script import LangScript, head_tags
 
 
 class Phase(NamedTuple):
-    """One phase; what is ``None`` is as the flags say.
+    """One phase; fields that are ``None`` follow the flags.
 
     Args:
-        updates: how long it takes; ``None`` is one epoch of what ``alpha`` and ``scale`` make, in whole updates.
+        updates: number of updates; ``None`` is one epoch as determined by ``alpha`` and ``scale``, in complete updates.
         mask_prob: share of tokens that are predicted.
-        alpha, scale: of the sampling.
-        languages: tags that take part; ``None`` is all.
-        data: data folders, whose text is taken together.
+        alpha, scale: parameters of the sampling.
+        languages: tags of the phase; ``None`` takes all.
+        data: data folders, whose text is combined.
     """
 
     updates: Optional[int] = None
@@ -43,8 +43,8 @@ def read_phases(path: PathLike) -> list[Phase]:
     ``languages`` is a list of tags, or ``"head"`` or ``"tail"``, ``data`` a list of folders.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is something else.
+        FileNotFoundError: the file does not exist.
+        ValueError: the content is malformed.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is missing: --phases names a JSON list of phases")
@@ -78,10 +78,10 @@ def _phase(row: Mapping[str, Any], where: str) -> Phase:
 
 
 def languages_of(phase: Phase, folders_of: Mapping[LangScript, Sequence[Path]]) -> Mapping[LangScript, Sequence[Path]]:
-    """Return the languages of a data folder that take part in a phase.
+    """Return the languages of a data folder in a phase.
 
     Raises:
-        ValueError: one that the phase names is not there, or none is left.
+        ValueError: a language of the phase is missing, or none remains.
     """
     if phase.languages is None:
         return folders_of
@@ -98,17 +98,17 @@ def languages_of(phase: Phase, folders_of: Mapping[LangScript, Sequence[Path]]) 
 
 
 def exact_draws(draws: np.ndarray, total: int) -> np.ndarray:
-    """Share out exactly ``total`` blocks in the proportion of ``draws``, at least one for each language that has any.
+    """Distribute exactly ``total`` blocks in proportion to ``draws``, with at least one for each language that has any.
 
     Args:
         draws: int64 ``(languages,)``.
-        total: blocks of the phase.
+        total: number of blocks of the phase.
 
     Returns:
-        int64 ``(languages,)``; what rounding down leaves goes to the largest remainders, the first of equals.
+        int64 ``(languages,)``; the rest after rounding down goes to the largest remainders, in order.
 
     Raises:
-        ValueError: there are more languages than blocks.
+        ValueError: the phase has more languages than blocks.
     """
     there = draws > 0
     if there.sum() > total:

@@ -1,4 +1,4 @@
-"""Opens the split of an epoch: of the data folder whose turn it is, or of a phase."""
+"""Opens the split of an epoch, from its data folder or phase."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ logger = logging.getLogger(__name__)
 
 
 class SplitLoader:
-    """The data folders and phases of a run, and the rows that their languages have in the tables.
+    """The data folders and phases of a run, and the rows of their languages in the tables.
 
     Args:
         cfg: the task's flags.
         dictionary: the vocabulary with ``<mask>``.
-        further_tags: languages that only other data has, such as parallel text.
+        further_tags: languages that exist only in other data, such as parallel text.
 
     Attributes:
-        paths: the data folders of ``data``, then those that only phases name.
-        phases: of ``--phases``, in order; empty without.
+        paths: the data folders of ``data``, then folders named only by phases.
+        phases: phases of ``--phases``, in order; empty without that flag.
         tags: every tag, sorted.
         tables: the inventories of languages and scripts.
         tag_rows: int64 (tags, 2), the rows of each tag in the two tables.
-        masking: how batches are corrupted outside phases.
+        masking: parameters of the corruption outside of phases.
 
     Raises:
         FileNotFoundError: a folder or file is missing.
@@ -58,7 +58,7 @@ class SplitLoader:
         self.folders = [data_languages(path, cfg.tag_map) for path in self.paths]
         self.tags = sorted({tag for folder in self.folders for tag in folder}.union(further_tags))
         self.tables = self._load_tables()
-        # Fails here, before any model is built, with the name of a code that the tables lack.
+        # Fail here, before any model is built, with the name of the code that the tables lack.
         self.tag_rows = np.array([self.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
         self.masking = build_masking(dictionary, cfg)
 
@@ -76,11 +76,11 @@ class SplitLoader:
         return tables
 
     def load(self, split: str, epoch: int = 1, combine: bool = False) -> BlockDataset:
-        """Return a split of the data folder, or the phase, whose turn it is.
+        """Return a split of the data folder or phase of an epoch.
 
         Args:
             split: ``train``, ``valid``, ...
-            epoch: from 1; with several data folders it chooses which.
+            epoch: from 1; selects among several data folders.
             combine: also take ``train1``, ``train2``, ...
 
         Raises:
@@ -141,7 +141,7 @@ class SplitLoader:
         )
 
     def _phase_dataset(self, split: str, epoch: int, combine: bool) -> BlockDataset:
-        """Return the data of a phase, which is an epoch; a language goes on where the phases before stopped."""
+        """Return the data of a phase, which is an epoch; languages continue where earlier phases stopped."""
         number = self.part_of(epoch)
         drawn: dict[LangScript, int] = {}
         for earlier in range(number + 1):
@@ -190,7 +190,7 @@ class SplitLoader:
         return languages, missing, exact_draws(draws, updates * size)
 
     def part_of(self, epoch: int) -> int:
-        """Return the number, from 0, of the phase or else the data folder of an epoch; the last phase goes on."""
+        """Return the number, from 0, of the phase or data folder of an epoch; the last phase is open-ended."""
         return min(epoch, len(self.phases)) - 1 if self.phases else (epoch - 1) % len(self.paths)
 
     def _save_table(self, table: SplitTable, name: str) -> None:
@@ -199,5 +199,5 @@ class SplitLoader:
 
 
 def is_first_worker() -> bool:
-    """Return whether this process is the one of a job that writes files for all."""
+    """Return whether this process writes files for the job."""
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

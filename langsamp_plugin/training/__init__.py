@@ -1,14 +1,14 @@
 """Patches to fairseq's trainer for long runs.
 
-Checkpoints that outlive a crash, SIGTERM, errors that say what to do, half precision across restarts,
-an average of weights.
+They make checkpoints survive crashes, handle SIGTERM, add remedies to errors, keep half precision exact across
+restarts, and average weights.
 """
 
 from langsamp_plugin.training import durable_checkpoints, ending, last_words, master_weights, moving_average, not_finite
 
 
 def install() -> None:
-    """Put all of it into fairseq. Idempotent."""
+    """Apply all patches to fairseq. Idempotent."""
     durable_checkpoints.install()
     ending.install()
     not_finite.install()

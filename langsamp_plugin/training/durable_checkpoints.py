@@ -1,8 +1,8 @@
-"""Checkpoints of a run that outlive a kill, a full disk and a crash of the machine.
+"""Checkpoints that survive a kill, a full disk and a crash of the machine.
 
-fairseq writes a checkpoint under another name and renames it, but does not wait for the disk, and makes
-``checkpoint_last.pt`` by copying, which a kill leaves half done. Here both are atomic, and a run that finds its last
-checkpoint damaged goes on from the newest whole one.
+fairseq writes a checkpoint under another name and renames it, but does not sync it to disk, and copies
+``checkpoint_last.pt``, which a kill can interrupt. Here both are atomic, and a run with a damaged last checkpoint
+resumes from the newest complete one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LAST = "checkpoint_last.pt"
 
 
 def install() -> None:
-    """Put the functions below in the place of fairseq's, which has no hook for them. Idempotent."""
+    """Replace fairseq's functions by those below; fairseq has no hook for them. Idempotent."""
     if checkpoint_utils.PathManager is _Files:
         return
     checkpoint_utils.torch_persistent_save = _saving(checkpoint_utils.torch_persistent_save)
@@ -54,7 +54,7 @@ def _saving(stock: Any) -> Any:
 def _safely(stock: Any) -> Any:
     def load(path: str, *args: Any, **kwargs: Any) -> Any:
         if os.path.isfile(path):
-            state = load_checkpoint(path)  # raises on what could run code, also where fairseq itself would not look
+            state = load_checkpoint(path)  # raises on objects that could run code, also where fairseq would not check
             _Read.path, _Read.dictionary = path, (state.get("task_state") or {}).get("dictionary")
         return stock(path, *args, **kwargs)
 
@@ -64,8 +64,8 @@ def _safely(stock: Any) -> Any:
 def _mending(stock: Any) -> Any:
     def load(cfg: Any, trainer: Any, **kwargs: Any) -> Any:
         if trainer.data_parallel_rank == 0 and not cfg.no_save:
-            # A checkpoint has the weights in float32, and mostly the optimizer's state besides. The bare model is
-            # asked: trainer.model wraps it for data parallelism, which all workers have to do together.
+            # A checkpoint has the weights in float32, and usually the optimizer state. Use the unwrapped model:
+            # trainer.model creates the data-parallel wrapper, which requires all workers.
             weights = sum(parameter.numel() for parameter in trainer._model.parameters())
             hold_save_dir(cfg.save_dir, trainer.checkpoint_suffix, 4 * weights)
         if cfg.restore_file == LAST:
@@ -82,19 +82,19 @@ def _mending(stock: Any) -> Any:
 
 
 class _Read:
-    """The checkpoint that was read last, and the hash of the dictionary it was trained with."""
+    """The last checkpoint that was read, and the hash of its dictionary."""
 
     path = ""
     dictionary: Optional[str] = None
 
 
 def check_dictionary(path: str, old: Optional[str], task: Any) -> None:
-    """Raise ``ValueError`` where a checkpoint's rows belong to other pieces than those of the run's ``dict.txt``.
+    """Raise ``ValueError`` if a checkpoint's rows belong to other pieces than those of the run's ``dict.txt``.
 
     Args:
         path: the checkpoint.
-        old: the hash that it carries, if any.
-        task: the run's.
+        old: its stored hash, if any.
+        task: the task of the run.
     """
     new = task.state_dict().get("dictionary")
     if old is not None and new is not None and old != new:
@@ -109,26 +109,26 @@ atexit.register(_held.close)
 
 
 def hold_save_dir(save_dir: PathLike, suffix: str = "", needed: int = 0) -> None:
-    """Hold a run's folder until the process ends, and remove what a killed save has left there.
+    """Lock a run's folder until the process ends, and remove leftovers of a killed save.
 
     Runs of different ``--checkpoint-suffix`` may share one.
 
     Args:
         save_dir: the folder.
         suffix: fairseq's ``--checkpoint-suffix``.
-        needed: bytes that a checkpoint has at least.
+        needed: minimum size of a checkpoint in bytes.
 
     Raises:
         InUseError: another run saves there.
-        StorageError: it cannot be written, or has not the room.
+        StorageError: it cannot be written or lacks space.
     """
     _held.enter_context(claim_folder(save_dir, needed, part=suffix))
 
 
 def try_save_dir(save_dir: PathLike) -> None:
-    """Make a run's folder and write into it, before data and model are read; fairseq would end in its own errors.
+    """Create a run's folder and test writing into it before data and model are read, for clear errors.
 
-    A folder that is still empty when the process ends is removed.
+    If the folder is empty when the process ends, it is removed.
 
     Raises:
         StorageError: it cannot be written.
@@ -148,9 +148,9 @@ class _Files(PathManager):
 
 
 def link(source: PathLike, target: PathLike) -> None:
-    """Make ``target`` the same file as ``source`` in one step: no second copy on the disk, and never half of one.
+    """Atomically make ``target`` a hard link to ``source``.
 
-    Where the file system has no hard links it is copied beside and renamed.
+    Without hard links, the file is copied to a temporary name and renamed.
     """
     beside = temporary_name(Path(target))
     try:
@@ -161,23 +161,23 @@ def link(source: PathLike, target: PathLike) -> None:
                 copy.write(part)
         return
     os.replace(beside, target)
-    beside.unlink(missing_ok=True)  # replacing a link to the same file does nothing
+    beside.unlink(missing_ok=True)  # renaming onto a link to the same file has no effect
 
 
 def repair_last_checkpoint(save_dir: PathLike, suffix: str = "") -> Optional[Path]:
-    """Put the newest whole checkpoint of a folder in the place of a damaged ``checkpoint_last.pt``.
+    """Replace a damaged ``checkpoint_last.pt`` by the newest complete checkpoint of its folder.
 
     The damaged file is kept as ``checkpoint_last.pt.damaged``.
 
     Args:
         save_dir: the run's folder of checkpoints.
-        suffix: fairseq's ``--checkpoint-suffix``, the end of their names before ``.pt``.
+        suffix: fairseq's ``--checkpoint-suffix``, which precedes ``.pt`` in their names.
 
     Returns:
-        The checkpoint that was taken, or ``None`` where nothing had to be done.
+        The checkpoint that was used, or ``None`` if nothing had to be done.
 
     Raises:
-        ValueError: the last checkpoint is damaged and no other is whole.
+        ValueError: the last checkpoint is damaged and no other is complete.
     """
     folder = Path(save_dir)
     last = folder / f"checkpoint_last{suffix}.pt"
@@ -192,6 +192,6 @@ def repair_last_checkpoint(save_dir: PathLike, suffix: str = "") -> Optional[Pat
             logger.warning("%s is damaged; continuing from %s, the newest complete one in its folder", last, other.name)
             return other
     raise ValueError(
-        f"{last} is damaged and no other checkpoint in its folder is complete: remove it to start anew, or name one by "
-        "--restore-file"
+        f"{last} is damaged and no other checkpoint in its folder is complete: remove it to start over, or name one "
+        "with --restore-file"
     )

@@ -1,18 +1,18 @@
-"""Ending a run: SIGTERM, and restarting a finished job.
+"""Ends runs: SIGTERM, and restarts of finished jobs.
 
-SIGTERM is what clusters send before they kill: save after the update that is running, and exit with status 0.
+Clusters send SIGTERM before they kill a job: the run saves after the current update and exits with status 0.
 
-Every worker notes the signal when it comes. The criterion sends the note along with the sums of an update or of a batch
-of a validation, and the task reads it from the sum over all workers, so that all of them stop at the same place. Before
-the first update, and after a save or a validation, they ask each other.
+Every worker records the signal. The criterion adds this flag to the sums of an update or of a validation batch, and the
+task reads it from the sum over all workers, so that all of them stop at the same place. Before the first update, and
+after a save or a validation, the workers communicate explicitly.
 
-1. Start, data, compilation: the run is saved as it was read, and ends before its first update.
-2. An update: it is finished, saved, and the run ends.
-3. A validation: it is left after the batch that is running; its figures are dropped.
+1. Start, data, compilation: the loaded state is saved and the run ends before its first update.
+2. An update: it is finished and saved, and the run ends.
+3. A validation: it stops after the current batch and its results are dropped.
 4. A save: the run ends after it.
 
-Loader processes ignore a signal from elsewhere than their parent, as it may have been sent to all processes of a job:
-see :class:`langsamp_plugin.data.block_iterator.Loader`.
+Loader processes ignore a signal from any process except their parent, because it may have been sent to all processes of
+a job: see :class:`langsamp_plugin.data.block_iterator.Loader`.
 """
 
 from __future__ import annotations
@@ -39,17 +39,18 @@ class StopSignal:
     """The state of this process."""
 
     noted = False
-    """SIGTERM has come."""
+    """This process has received SIGTERM."""
     agreed = False
-    """It has come to some worker, and all of them know."""
+    """Some worker has received it, and all of them know."""
     owner = 0
     """The process that trains; its loader processes inherit the handler and must not use it."""
     saved = -1
-    """Updates of the model when it was saved last."""
+    """Number of updates at the last save."""
 
 
 def install() -> None:
-    """Let fairseq's training loop stop, and not begin where it is done; pass the signal on to workers. Idempotent."""
+    """Patch fairseq's training loop to stop on the signal, to skip finished runs, and to forward the signal to workers.
+    Idempotent."""
     programs = train_namespaces()
     for names in programs:
         if not hasattr(names["validate_and_save"], "langsamp"):
@@ -63,19 +64,19 @@ def install() -> None:
 
 
 def watch() -> None:
-    """Begin to note the signal. Called by the task when it is set up, in the process that trains."""
+    """Start recording the signal. The task calls this at setup, in the training process."""
     if StopSignal.owner != os.getpid() and train_namespaces():
         StopSignal.owner = os.getpid()
         signal.signal(signal.SIGTERM, _note)
 
 
 def stopping() -> bool:
-    """Return whether a loop over a validation's batches is to be left; the same in all workers while they validate."""
+    """Return whether to stop a loop over validation batches; equal in all workers during validation."""
     return StopSignal.agreed
 
 
 def starting_to_stop() -> bool:
-    """Return whether a loop over batches without anything between workers, fairseq's dry run, is to be left."""
+    """Return whether to stop a loop over batches without communication between workers (fairseq's dry run)."""
     return StopSignal.noted
 
 
@@ -84,7 +85,7 @@ def _note(number: int, frame: Any) -> None:
 
 
 def _pass_on(number: int, frame: Any) -> None:
-    """In the process that has started one worker per GPU: they save, and it ends when they have ended."""
+    """In the process that started one worker per GPU: the workers save, and this process waits for them."""
     children = multiprocessing.active_children()
     for child in children:
         assert child.pid is not None, "it has been started"
@@ -95,7 +96,7 @@ def _pass_on(number: int, frame: Any) -> None:
 
 
 def _agree(trainer: Any) -> bool:
-    """Return whether the signal has come to any worker; all of them ask at the same place."""
+    """Return whether any worker has received the signal; a collective call."""
     noted = StopSignal.noted
     if trainer.data_parallel_world_size > 1:
         flag = torch.tensor([float(noted)], device=trainer.device)
@@ -114,7 +115,7 @@ def _save(cfg: Any, trainer: Any, epoch_itr: Any) -> None:
 
 
 def _noting(stock: Any) -> Any:
-    """Note which update was saved; fairseq keeps the best value of a run as an attribute of this function."""
+    """Record which update was saved; fairseq stores the best value of a run as an attribute of this function."""
 
     @wraps(stock)
     def save_checkpoint(cfg: Any, trainer: Any, *rest: Any) -> Any:
@@ -127,7 +128,7 @@ def _noting(stock: Any) -> Any:
 
 
 def _dropping(stock: Any) -> Any:
-    """A validation that was left has no figures, which a best checkpoint would be chosen by."""
+    """A stopped validation has no results, so it must not select a best checkpoint."""
 
     def validate(*arguments: Any) -> Any:
         losses = stock(*arguments)
@@ -140,11 +141,11 @@ def _stopping(stock: Any) -> Any:
     def validate_and_save(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *rest: Any) -> Any:
         if not StopSignal.agreed:
             losses, should_stop = stock(cfg, trainer, task, epoch_itr, *rest)
-            # After what takes long; losses of a validation are the same in all workers, and so is what was saved.
+            # After slow work; validation losses and saves are equal in all workers.
             long = losses[0] is not None or StopSignal.saved == trainer.get_num_updates() or StopSignal.agreed
             if not long or not _agree(trainer):
                 return losses, should_stop
-        # No validation: the time until the kill is short.
+        # Skip validation: the time until the kill is short.
         _save(cfg, trainer, epoch_itr)
         return [None], True
 
@@ -153,13 +154,13 @@ def _stopping(stock: Any) -> Any:
 
 
 def _unless_done(stock: Any) -> Any:
-    """Fairseq would do one more update, and save it, whenever a finished run is started again."""
+    """Skip training if it is finished; fairseq would do and save another update on every restart."""
 
     def train(cfg: Any, trainer: Any, task: Any, epoch_itr: Any, *rest: Any) -> Any:
         most, updates = cfg.optimization.max_update, trainer.get_num_updates()
         last = Path(cfg.checkpoint.save_dir) / f"checkpoint_last{trainer.checkpoint_suffix}.pt"
         if StopSignal.saved < 0 and cfg.checkpoint.restore_file == LAST and last.exists():
-            StopSignal.saved = updates  # it is what was read
+            StopSignal.saved = updates  # nothing has changed since loading
         if most and updates >= most:
             logger.info("nothing to do: %d of --max-update %d updates are done", updates, most)
             return [None], True

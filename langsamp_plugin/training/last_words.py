@@ -1,4 +1,4 @@
-"""What a training that cannot go on says last: a full disk, another run in its folder and Ctrl-C are no tracebacks."""
+"""Final messages of a training: a full disk, another run in its folder and Ctrl-C end in one line, not a traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from langsamp_plugin.training.train_program import train_namespaces
 
 
 def install() -> None:
-    """Let the process of a training end in one line where that says all. Idempotent."""
+    """Make a training process end with a single line if that is sufficient. Idempotent."""
     if train_namespaces() and not hasattr(sys.excepthook, "langsamp"):
         sys.excepthook = _in_one_line(sys.excepthook)
 
@@ -31,7 +31,7 @@ def _in_one_line(stock: Any) -> Any:
 
 
 def last_words(error: BaseException) -> Optional[str]:
-    """Return what to say instead of a traceback; ``None`` where that is needed to find what is wrong."""
+    """Return a message that replaces the traceback; ``None`` if the traceback is needed."""
     if isinstance(error, KeyboardInterrupt):
         return str(InterruptedBySignal(signal.SIGINT))
     if isinstance(error, InUseError):

@@ -1,14 +1,14 @@
-"""Half precision across restarts: the float32 weights that the optimizer works on are what a checkpoint has.
+"""Half precision across restarts: checkpoints contain the optimizer's float32 master weights.
 
-fairseq's FP16Optimizer keeps a float32 copy of the weights for the updates. Its checkpoints have the half-precision
-weights of the model only, so that a resumed run begins each weight at a rounded value. Here:
+fairseq's FP16Optimizer keeps a float32 copy of the weights for the updates. Its checkpoints contain only the model's
+half-precision weights, so a resumed run starts from rounded values. Here:
 
 1. saved: "model" in the checkpoint has the float32 weights (fairseq stores the rounded ones as float32, too), so that
-   export and every other reader has them;
-2. restored: the model gets them rounded, which is what it had, and the optimizer as they are;
-3. the counts by which the loss scale grows are saved and restored with the scale;
-4. a run may change between float32, fp16 and bf16: the optimizer's state is one tensor for all weights in one of them
-   and one for each in the others, and is cut or joined.
+    export and all other readers get them;
+2. restored: the model gets the rounded weights, as before, and the optimizer the exact ones;
+3. the counters that determine the growth of the loss scale are saved and restored with the scale;
+4. a run may switch between float32, fp16 and bf16: the optimizer state is a single flat tensor in some of them and one
+    tensor per weight in others, and is split or joined.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 SAME_STATE = ("FairseqAdam", "FP16Optimizer")
-"""Optimizers whose state is Adam's in float32, for which a run may change between them."""
+"""Optimizers with Adam's float32 state; a run may switch between them."""
 SCALER = "loss_scaler"
 SCALER_COUNTS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
 
 
 def install() -> None:
-    """Let fairseq's trainer save and restore them. Idempotent."""
+    """Patch fairseq's trainer to save and restore master weights. Idempotent."""
     if not hasattr(Trainer.state_dict, "langsamp"):
         Trainer.state_dict = _saving(Trainer.state_dict)
         Trainer.load_checkpoint = _restoring(Trainer.load_checkpoint)
@@ -40,9 +40,9 @@ def install() -> None:
 
 
 def masters(optimizer: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield ``(weight, its float32 master)`` of an optimizer that has masters; the second may be a view."""
+    """Yield ``(weight, float32 master)`` of an optimizer with master weights; the second may be a view."""
     master = getattr(optimizer, "fp32_params", None)
-    if isinstance(master, dict):  # by device, all weights of a device in one tensor
+    if isinstance(master, dict):  # per device, a single tensor with all weights of that device
         offsets = dict.fromkeys(master, 0)
         for weight in optimizer.fp16_params:
             device, count = weight.device.index, weight.numel()
@@ -79,7 +79,7 @@ def _restoring(stock: Any) -> Any:
         )
         try:
             extra_state = stock(self, filename, *rest, **settings)
-        except AssertionError as error:  # fairseq's comparison of two names of classes
+        except AssertionError as error:  # from fairseq's comparison of class names
             if "Optimizer does not match" not in str(error):
                 raise
             then, _, now = str(error).rpartition("). ")[2].partition(" vs ")
@@ -123,11 +123,11 @@ def _converting(stock: Any) -> Any:
 
 
 def fit_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Return Adam's state with a tensor for each parameter of an optimizer, of the same numbers in the same order.
+    """Return Adam's state split or joined to match the parameters of an optimizer; values and order do not change.
 
     Args:
-        state: of ``optimizer``, or of one whose parameters are these joined to one, or cut to several.
-        optimizer: with one group of parameters.
+        state: state of ``optimizer``, or of one whose parameters are the same, joined or split.
+        optimizer: an optimizer with one parameter group.
     """
     groups = state.get("param_groups", [])
     if len(groups) != 1 or len(optimizer.param_groups) != 1:
@@ -140,7 +140,7 @@ def fit_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[s
     joined = {name: torch.cat([state["state"][row][name].flatten() for row in rows]) for name in moments}
     counts = [weight.numel() for weight in weights]
     if any(len(values) != sum(counts) for values in joined.values()):
-        return state  # another model: torch says so
+        return state  # another model: torch raises an error
     cut = {name: values.split(counts) for name, values in joined.items()}
     shared = {name: value for name, value in state["state"][rows[0]].items() if name not in moments}
     fitted = {

@@ -1,4 +1,4 @@
-"""``--store-ema``: fairseq averages every tensor of a model, but codes of the tables are integers and are copied."""
+"""``--store-ema``: fairseq averages every tensor of a model; the integer codes of the tables are copied instead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fairseq import trainer
 
 
 def install() -> None:
-    """Let fairseq's trainer build an average that copies integers. Idempotent."""
+    """Make fairseq's moving average copy integer tensors. Idempotent."""
     if not hasattr(trainer.build_ema, "langsamp"):
         trainer.build_ema = _copying_integers(trainer.build_ema)
 

@@ -1,4 +1,4 @@
-"""What to do when numbers explode: fairseq's errors say that it happened, not what to change."""
+"""Adds causes and remedies to fairseq's errors about values that are not finite."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SHOWN = 3
 
 
 def install() -> None:
-    """Let the errors of fairseq's training loop name cause and flags. Idempotent."""
+    """Patch the errors of fairseq's training loop to name the cause and flags. Idempotent."""
     for names in train_namespaces():
         if not hasattr(names["train"], "explains"):
             names["train"] = _explaining(names["train"])
-        # Its hooks on the backward pass end in a StopIteration, as the encoder's output is a dict of lists.
+        # fairseq's backward hooks raise StopIteration, because the encoder's output is a dict of lists.
         trainer.NanDetector = partial(NanDetector, backward=False)
 
 
@@ -30,7 +30,7 @@ def _explaining(stock: Any) -> Any:
         try:
             return stock(cfg, running, *rest)
         except FloatingPointError as error:
-            if "inconsistent" in str(error):  # between workers, and fairseq says what to do
+            if "inconsistent" in str(error):  # a mismatch between workers; fairseq's message has a remedy
                 raise
             broken = [name for name, weight in running.model.named_parameters() if not torch.isfinite(weight).all()]
             raise FloatingPointError(explain(cfg, running.get_num_updates(), "scale" in str(error), broken)) from error
@@ -44,7 +44,7 @@ def explain(cfg: Any, updates: int, overflow: bool, broken: list[str]) -> str:
 
     Args:
         cfg: fairseq's configuration.
-        updates: how many were done.
+        updates: number of finished updates.
         overflow: fp16's loss scale is at its minimum; otherwise gradients are infinite or not a number.
         broken: names of the weights that are not finite.
     """
@@ -57,8 +57,9 @@ def explain(cfg: Any, updates: int, overflow: bool, broken: list[str]) -> str:
     if broken:
         names = ", ".join(broken[:SHOWN]) + (f" and {len(broken) - SHOWN} more" if len(broken) > SHOWN else "")
         return (
-            f"{happened}, because weights are, too ({names}): the checkpoint it started from has them so, or an "
-            f"earlier update broke them; `langsamp info` tells; start from an older one of {folder} by --restore-file"
+            f"{happened}, because weights are not finite ({names}): either the starting checkpoint already had them, "
+            f"or an earlier update produced them (see `langsamp info`); start from an older checkpoint in {folder} "
+            "with --restore-file"
         )
     lr, clip = cfg.optimization.lr[0], cfg.optimization.clip_norm
     changes = [f"a lower --lr (it is {lr:g})", "a longer --warmup-updates"]
@@ -66,8 +67,8 @@ def explain(cfg: Any, updates: int, overflow: bool, broken: list[str]) -> str:
         changes.append("--clip-norm 1.0 (it is off)")
     if cfg.common.fp16:
         changes.append("--bf16 instead of --fp16 where the GPU has it")
-    begin = f"Continue from {folder / LAST}, which was saved before" if (folder / LAST).is_file() else "Start again"
+    begin = f"Resume from {folder / LAST}, which was saved earlier" if (folder / LAST).is_file() else "Start again"
     return (
         f"{happened}; the loss is probably exploding. {begin}, with {', or '.join(changes)}. {folder / 'crash.pt'} has "
-        "the state of this moment, for a look, and may be removed"
+        "the current state for inspection and may be removed"
     )

@@ -1,4 +1,4 @@
-"""Where fairseq's training program keeps its functions, however it was started."""
+"""Finds the functions of fairseq's training program, however it was started."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ NAME = "fairseq_cli.train"
 
 
 def train_namespaces() -> list[dict[str, Any]]:
-    """Return the global names of each loaded copy of ``fairseq_cli.train``; a function is replaced by setting its name.
+    """Return the globals of each loaded copy of ``fairseq_cli.train``; set a name to replace a function.
 
-    There is a copy called ``__main__`` under ``python -m fairseq_cli.train``, and in the workers that it spawns.
+    Under ``python -m fairseq_cli.train``, and in its spawned workers, there is a copy named ``__main__``.
     """
     modules = [
         sys.modules.get(NAME),
@@ -22,7 +22,7 @@ def train_namespaces() -> list[dict[str, Any]]:
     for module in modules:
         if module is None or not (module.__name__ == NAME or _is_train(module)):
             continue
-        # A spawned worker runs functions whose global names are no longer those of the module.
+        # A spawned worker runs functions whose globals are no longer those of the module.
         names = getattr(module.main, "__globals__", vars(module))
         if all(names is not other for other in found):
             found.append(names)

@@ -109,7 +109,7 @@ def test_two_workers_are_one_with_their_pairs(data, tmp_path, backend):
 @pytest.mark.parametrize(
     "flags, said",
     [
-        (("--align-share", 1.5), "--align-share must lie between 0 and 1"),
+        (("--align-share", 1.5), "--align-share must be between 0 and 1"),
         (("--align-share", 0.5, "--align-pairs", 1), "--align-pairs must be at least 2"),
         (("--align-share", 0.5, "--align-temperature", 0), "--align-temperature must be above 0"),
         (("--align-share", 0.5, "--align-layer", 9), "--align-layer must be at most 2"),

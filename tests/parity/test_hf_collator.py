@@ -87,7 +87,7 @@ def test_bad_input_is_told_before_training():
         LangSampCollator(Tokenizer(), make_model(vocab_size=50))
     with pytest.raises(ValueError, match="must have a mask_token"):
         LangSampCollator(type("NoMask", (Tokenizer,), {"mask_token_id": None})(), model)
-    with pytest.raises(ValueError, match="tag_dropout must lie between 0 and 1"):
+    with pytest.raises(ValueError, match="tag_dropout must be between 0 and 1"):
         LangSampCollator(Tokenizer(), model, tag_dropout=2)
 
 

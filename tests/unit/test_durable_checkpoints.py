@@ -54,7 +54,7 @@ def test_newest_whole_one_takes_the_place_of_a_damaged_last(tmp_path, caplog):
     ]  # fmt: skip
     for path in tmp_path.glob("*.pt"):
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match="no other checkpoint in its folder is complete: remove it to start anew"):
+    with pytest.raises(ValueError, match="no other checkpoint in its folder is complete: remove it to start over"):
         repair_last_checkpoint(tmp_path)
     assert repair_last_checkpoint(tmp_path / "nowhere") is None
 

@@ -88,8 +88,8 @@ def test_a_model_trains_and_is_evaluated(demo, folder, data, eval_data, tmp_path
 def test_what_does_not_fit_is_named(demo, folder, data, tmp_path):
     corpus = demo / "corpus" / "train"
     for flags, message in (
-        ((), "one of --spm MODEL and --tokenizer FOLDER must be given"),
-        (("--spm", demo / "spm.model", "--tokenizer", folder), "and not both"),
+        ((), "either --spm MODEL or --tokenizer FOLDER must be given"),
+        (("--spm", demo / "spm.model", "--tokenizer", folder), "but not both"),
         (("--tokenizer", demo / "spm.model"), "must be a folder with tokenizer.json"),
         (("--tokenizer", tmp_path), "tokenizer.json is missing: --tokenizer takes the folder of a model"),
         (("--spm", folder), "must be a file, but is a folder"),
