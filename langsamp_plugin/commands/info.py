@@ -33,7 +33,7 @@ def info(
 
 @app.command()
 def doctor() -> None:
-    """Show what is installed, what is missing, and how to install it.
+    """Show what is installed or missing, and how to install it.
 
     The exit status is 1 if training cannot run here.
 

@@ -1,4 +1,4 @@
-"""LangSAMP on Megatron-Core: XLM-R's layer, the model with both tables, checkpoints, and our data for its trainers.
+"""LangSAMP on Megatron-Core: XLM-R's layer, the model with both tables, checkpoints, and data for its trainers.
 
-Everything here but reading and naming of checkpoints needs the extra ``megatron``; nothing outside imports it unasked.
+Everything except reading and naming of checkpoints needs the extra ``megatron``; it is imported only on demand.
 """

@@ -1,9 +1,9 @@
-"""Megatron-Core on a CPU over gloo, for tests and for a first look without a GPU.
+"""Megatron-Core on a CPU over gloo, for tests and experiments without a GPU.
 
-Megatron-Core (0.16.1 and 0.19.2 were tried) trains on a CPU but for places that name CUDA: schedules, clipping and
-gradient buffers make their tensors there, and newer ones look at its streams. Inside :func:`on_cpu` tensors are made on
-the CPU, no stream is waited for, and the random number tracker, which is CUDA's, forks nothing. Where a GPU is there,
-nothing is changed.
+Megatron-Core (tested with 0.16.1 and 0.19.2) can train on a CPU except for code that refers to CUDA: schedules,
+clipping and gradient buffers create CUDA tensors, and newer versions use its streams. Inside :func:`on_cpu`, tensors
+are created on the CPU, streams are ignored, and CUDA's random number tracker has no effect. With a GPU, nothing
+changes.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 
 class _MadeOnCpu(TorchFunctionMode):
-    """Sends what is made on ``cuda`` to the CPU."""
+    """Redirects tensor creation on ``cuda`` to the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        if func is torch.Tensor.type and len(args) == 1 and not kwargs:  # clipping asks for torch.cuda.FloatTensor
+        if func is torch.Tensor.type and len(args) == 1 and not kwargs:  # clipping uses torch.cuda.FloatTensor
             return func(*args).replace("torch.", "torch.cuda.")
         if func is torch.Tensor.cuda:
             return args[0]
@@ -32,14 +32,14 @@ class _MadeOnCpu(TorchFunctionMode):
 
 
 class _NoTracker:
-    """Stands in for Megatron's tracker of CUDA's random number states."""
+    """Replaces Megatron's tracker of CUDA's random number states."""
 
     def fork(self, *names: Any) -> Any:
         return contextlib.nullcontext()
 
 
 class _NoStream:
-    """Stands in for CUDA's current stream, for which nothing ever has to wait."""
+    """Replaces CUDA's current stream; waiting for it has no effect."""
 
     def wait_event(self, *events: Any) -> None:
         pass
@@ -49,7 +49,7 @@ class _NoStream:
 
 @contextlib.contextmanager
 def on_cpu() -> Iterator[None]:
-    """Run Megatron-Core on the CPU inside the block; does nothing where torch sees a GPU."""
+    """Run Megatron-Core on the CPU inside the block; has no effect if torch finds a GPU."""
     if torch.cuda.is_available():
         yield
         return

@@ -1,9 +1,9 @@
-"""Our data for Megatron's trainers: a sample is a pure function of its number, so that a run resumes by counting.
+"""Data for Megatron's trainers: a sample is a pure function of its number, so a run resumes by counting.
 
-Megatron counts the samples that all ranks have consumed and hands that number on when it resumes. Sample n is position
+Megatron counts the samples that all ranks have consumed and restores that number on resume. Sample n is position
 ``n % E`` of epoch ``n // E + 1``, E blocks an epoch, in the order of
-:class:`~langsamp_plugin.data.sampling.BlockSampler` and with the masks that fairseq's side draws: the same seed gives
-the same batches. With another number of ranks, or another batch size, the remaining samples still come exactly once.
+:class:`~langsamp_plugin.data.sampling.BlockSampler` and with the masks of the fairseq side: the same seed gives the
+same batches. With another number of ranks or another batch size, each remaining sample is still used exactly once.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ class LangSampDataset(torch.utils.data.Dataset):
         data: a data folder of ``langsamp binarize``.
         tables: the inventories that ids refer to.
         split: ``train``, ``valid``, ...
-        seq_length: tokens of a sample, ``<s>`` included; shorter ones are padded.
-        num_samples: length of the data set; training goes through epochs until it is reached. ``None`` is one epoch.
-        seed: the run's.
-        alpha, sampling, scale: how languages are drawn, see :func:`~langsamp_plugin.data.sampling.draws_per_epoch`.
-        sampled: draw languages so, in mixed order; ``False`` is every block once, language after language.
-        tag_dropout: probability that a sample's tag is replaced by the unknown one. It is drawn here and not in the
-            model, so that all tensor-parallel ranks agree and a resumed run draws the same.
+        seq_length: tokens per sample, including ``<s>``; shorter samples are padded.
+        num_samples: length of the data set; epochs repeat until it is reached. ``None`` is one epoch.
+        seed: the run's seed.
+        alpha, sampling, scale: how languages are sampled, see :func:`~langsamp_plugin.data.sampling.draws_per_epoch`.
+        sampled: sample languages in mixed order; ``False`` uses every block once, language by language.
+        tag_dropout: probability that a sample's tag is replaced by the unknown one. It is drawn here instead of in the
+            model, so that tensor-parallel ranks agree and resumed runs draw the same.
         mask_prob: share of tokens that are predicted.
         tag_map: file of lines ``FOLDER<tab>TAG``.
 
     Raises:
-        FileNotFoundError: there is no such data.
+        FileNotFoundError: the data are missing.
         ValueError: a file is damaged, or the tables lack a code of the data.
     """
 
@@ -84,8 +84,8 @@ class LangSampDataset(torch.utils.data.Dataset):
         )
         if not languages:
             raise FileNotFoundError(
-                f"no language of {data} has a {split} split: binarize with --valid or more text, or "
-                "train with --eval-iters 0"
+                f"no language of {data} has a {split} split: binarize with --valid or more text, or train with "
+                "--eval-iters 0"
             )
         self.tags = [blocks.tag for blocks in languages]
         ids = np.array([tables.ids(tag) for tag in self.tags], dtype=np.int64)
@@ -127,11 +127,11 @@ class LangSampDataset(torch.utils.data.Dataset):
             number: from 0, over all epochs.
 
         Returns:
-            int64 ``tokens`` (T,), ``labels`` (T,) with -100 where nothing is predicted, ``attention_mask`` (T,), 1
-            where there is a token, and scalars ``lang_ids``, ``script_ids`` and ``number``.
+            int64 ``tokens`` (T,), ``labels`` (T,) with -100 at positions that are not predicted, ``attention_mask``
+            (T,), 1 for tokens, and scalars ``lang_ids``, ``script_ids`` and ``number``.
         """
         if not 0 <= number < self.num_samples:
-            raise IndexError(f"the data set has {self.num_samples:,} samples, but number {number:,} was asked for")
+            raise IndexError(f"the data set has {self.num_samples:,} samples, but number {number:,} was requested")
         epoch, position = divmod(number, self.epoch_length)
         batch = self.blocks.batch(self.blocks.read([position], epoch + 1))
         length = int(batch.lengths[0])
@@ -152,13 +152,13 @@ class LangSampDataset(torch.utils.data.Dataset):
 def consumed_batches(
     total: int, consumed: int, *, micro_batch: int, rank: int = 0, ranks: int = 1
 ) -> Iterator[list[int]]:
-    """Yield the sample numbers of one data-parallel rank's micro-batches, as Megatron's own sampler does.
+    """Yield the sample numbers of one data-parallel rank's micro-batches, like Megatron's own sampler.
 
     Args:
-        total: samples of the data set; a last round that is not full is left out.
-        consumed: samples that all ranks have consumed before.
-        micro_batch: samples of a rank's micro-batch.
-        rank, ranks: the data-parallel rank, and how many there are.
+        total: samples of the data set; an incomplete last round is dropped.
+        consumed: samples that all ranks have already consumed.
+        micro_batch: samples per micro-batch of a rank.
+        rank, ranks: the data-parallel rank, and the number of ranks.
     """
     step = micro_batch * ranks
     for first in range(consumed, total - step + 1, step):
@@ -166,7 +166,7 @@ def consumed_batches(
 
 
 def check_same_data(then: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise ``ValueError`` where a run resumes on other data than it has consumed samples of."""
+    """Raise ``ValueError`` if a run resumes on data other than those that it began with."""
     changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
     if changed:
         raise ValueError(
@@ -176,10 +176,10 @@ def check_same_data(then: dict[str, Any], now: dict[str, Any]) -> None:
 
 
 def masking_of(path: PathLike, mask_prob: float = 0.15) -> tuple[Masking, list[str]]:
-    """Return how samples of a data folder are corrupted, and the symbols of its dictionary in id order.
+    """Return the parameters of the corruption for a data folder, and the symbols of its dictionary in id order.
 
     Raises:
-        FileNotFoundError: there is no ``dict.txt``.
+        FileNotFoundError: ``dict.txt`` is missing.
         ValueError: it is damaged, or the share is out of range.
     """
     if not Path(path).is_file():
@@ -192,7 +192,7 @@ def masking_of(path: PathLike, mask_prob: float = 0.15) -> tuple[Masking, list[s
     special[symbols.index("<mask>")] = True
     drawn = ~special & ~np.array([symbol.startswith("madeupword") for symbol in symbols])
     if not drawn.any():
-        raise ValueError(f"{path} must have pieces, but has none that can be drawn as a random token")
+        raise ValueError(f"{path} must have pieces to draw random tokens from, but has none")
     cumulative = np.cumsum(drawn.astype(np.float64))
     masking = Masking(
         special=special, mask_id=symbols.index("<mask>"), pad_id=PAD, replacements=cumulative / cumulative[-1],

@@ -1,4 +1,4 @@
-"""A checkpoint of Megatron-Core as one of fairseq or as a Hugging Face folder, bit for bit."""
+"""Exports a Megatron-Core checkpoint as a fairseq checkpoint or a Hugging Face folder, bit for bit."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ def export_from_megatron(
     overwrite: bool = False,
     verify: bool = False,
 ) -> Optional[Verification]:
-    """Write a checkpoint of Megatron-Core as one of fairseq, or as a Hugging Face folder.
+    """Write a Megatron-Core checkpoint as a fairseq checkpoint or as a Hugging Face folder.
 
     Args:
-        source: a run's folder, of which the newest iteration is taken, or the folder of an iteration.
+        source: a run's folder (the newest iteration is used), or the folder of an iteration.
         out: a file that ends in ``.pt`` (fairseq), else a folder (Hugging Face).
-        spm: the SentencePiece model; by default the one beside the checkpoint.
-        dictionary: the ``dict.txt`` that the rows follow; by default the one next to the SentencePiece model.
-        record: the ``langsamp.json`` that the training started from, where the checkpoint has none.
-        overwrite: replace what is there.
-        verify: compare every layer with Megatron's model, and in a Hugging Face folder with fairseq's, before anything
-            takes its place.
+        spm: the SentencePiece model; by default the one next to the checkpoint.
+        dictionary: the ``dict.txt`` that defines the order of rows; by default the one next to the SentencePiece model.
+        record: the ``langsamp.json`` that training started from, if the checkpoint has none.
+        overwrite: replace existing output.
+        verify: before anything is replaced, compare every layer with Megatron's model, and for a Hugging Face folder
+            also with fairseq's.
 
     Raises:
         FileNotFoundError: a file is missing.
         ModuleNotFoundError: a package is not installed.
-        ValueError: the checkpoint is damaged, carries code, or is of another form.
-        VerificationError: the two sides differ.
+        ValueError: the checkpoint is damaged, contains code, or has another format.
+        VerificationError: the two models differ.
     """
     out = Path(out)
     if out.suffix == ".pt":
         check_out(out, overwrite)
     else:
         with replaceable_folder(out, MARKER, overwrite):
-            pass  # said before anything heavy is read
+            pass  # fail before anything heavy is read
     if verify:
         require_megatron()
     stored = open_stored(source)
@@ -97,7 +97,7 @@ def export_from_megatron(
 
 
 def _checkpoint_state(weights: dict[str, Tensor], about: Record, data: Path) -> dict[str, Any]:
-    """Return a checkpoint of fairseq that training can start from."""
+    """Return a fairseq checkpoint for starting training."""
     sizes = about.sizes
     args = Namespace(
         arch="langsamp_roberta", task="langsamp_masked_lm", criterion="langsamp_masked_lm", data=str(data),
@@ -117,7 +117,7 @@ def _checkpoint_state(weights: dict[str, Tensor], about: Record, data: Path) -> 
 
 
 def _write_token_type(folder: Path, positions: Tensor, row: Tensor) -> None:
-    """Put the token-type row and the positions without it into an exported folder, as it was before the import."""
+    """Restore the token-type row, and the positions without it, in an exported folder, as before the import."""
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(folder / "model.safetensors")

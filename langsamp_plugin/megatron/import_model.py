@@ -1,4 +1,4 @@
-"""A checkpoint of fairseq or a Hugging Face folder as a checkpoint that Megatron-Core starts from, bit for bit."""
+"""Imports a fairseq checkpoint or a Hugging Face folder as a starting checkpoint of Megatron-Core, bit for bit."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ MEGATRON_ARGS = Namespace(
     tensor_model_parallel_size=1, pipeline_model_parallel_size=1, world_size=1, data_parallel_size=1,
     no_save_optim=True, no_save_rng=True,
 )  # fmt: skip
-"""What Megatron-LM's own loop asks of a checkpoint: how many ranks wrote it, and that it has no optimizer's state."""
+"""Fields that Megatron-LM's own loop reads: the number of ranks, and the absence of optimizer state."""
 HF_TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 HF_POSITIONS = "embeddings.position_embeddings.weight"
 PREFIX = "roberta."
 
 
 class _Source(NamedTuple):
-    """A model as a checkpoint of fairseq, its tokenizer, and what a user must know."""
+    """A model as a fairseq checkpoint, its tokenizer, and notes for the user."""
 
     state: dict[str, Any]
     tokenizer: Tokenizer
@@ -62,26 +62,25 @@ def import_to_megatron(
     overwrite: bool = False,
     verify: bool = False,
 ) -> tuple[list[str], Optional[Verification]]:
-    """Write a checkpoint that Megatron-Core starts from, with any number of ranks.
+    """Write a checkpoint that Megatron-Core can start from with any number of ranks.
 
     Args:
-        source: a Hugging Face folder, or a checkpoint of fairseq.
-        out: the folder to write; one that this function wrote and nobody changed is replaced once the new one is
-            complete.
+        source: a Hugging Face folder, or a fairseq checkpoint.
+        out: the folder to write; an unchanged folder written by this function is replaced once the new one is complete.
         spm: the SentencePiece model; by default the one in the folder, or in the checkpoint's data folder.
         dictionary: the ``dict.txt`` of a checkpoint; by default the one in its data folder, or next to it.
         multiple, ranks: the vocabulary is padded to a multiple of their product.
-        allow_pickle: also read Hugging Face weights that are only there as a pickle.
+        allow_pickle: also read Hugging Face weights that exist only as a pickle.
         overwrite: replace any earlier folder of this kind.
-        verify: compare every layer of Megatron's model with fairseq's before the folder takes its place.
+        verify: compare every layer of Megatron's model with fairseq's before anything is replaced.
 
     Returns:
-        What a user must know, a sentence each, and what the comparison found.
+        Notes for the user, one sentence each, and the result of the comparison.
 
     Raises:
         FileNotFoundError: the source, its SentencePiece model or its dictionary is missing.
-        ModuleNotFoundError: verifying needs a package that is not installed.
-        ValueError: the source is damaged, or the sizes do not divide by the ranks.
+        ModuleNotFoundError: a package needed for verification is not installed.
+        ValueError: the source is damaged, or sizes are not divisible by the ranks.
         VerificationError: the two sides differ.
     """
     if multiple < 1 or ranks < 1:
@@ -93,7 +92,7 @@ def import_to_megatron(
         with error_context(source):
             sizes = _sizes(state)
             if sizes.heads % ranks:
-                raise ValueError(f"its {sizes.heads} heads must divide by the {ranks} ranks of --tensor-parallel")
+                raise ValueError(f"its {sizes.heads} heads must be divisible by the {ranks} ranks of --tensor-parallel")
             _check_tied(state["model"])
             padded = sizes.words + -sizes.words % (multiple * ranks)
             tensors = to_stored(to_megatron(state["model"], sizes, padded), sizes)
@@ -122,12 +121,12 @@ def _write(folder: Path, tensors: dict[str, Any], record: Record) -> None:
 def _read_source(
     source: PathLike, folder: Path, spm: Optional[PathLike], dictionary: Optional[PathLike], allow_pickle: bool
 ) -> _Source:
-    """Read a source, of which ``folder`` is to be made."""
+    """Read the source of ``folder``."""
     if Path(source).is_file():
         state = load_roberta(source)
         return _Source(state, checkpoint_tokenizer(state, source, spm=spm, dictionary=dictionary), [])
     if dictionary is not None:
-        raise ValueError(f"--dict must be left out, because {source} is not a checkpoint of fairseq")
+        raise ValueError(f"--dict must be left out, because {source} is not a fairseq checkpoint")
     found = find_folder(source)
     imported, tokenizer = read_folder(found, folder / "model.pt", spm=spm, allow_pickle=allow_pickle, inventory=None)
     state = imported.state
@@ -135,9 +134,9 @@ def _read_source(
     theirs = {name.removeprefix(PREFIX): tensor for name, tensor in read_hf_folder(found, allow_pickle).weights.items()}
     row = theirs.get(HF_TOKEN_TYPES)
     if row is not None and row[:1].any():
-        # Kept apart as Hugging Face has it, so that the way back gives the same numbers.
+        # Kept separate as in Hugging Face, so that the reverse conversion gives the same numbers.
         state["model"][POSITIONS], state["model"][FAIRSEQ_TOKEN_TYPES] = theirs[HF_POSITIONS], row[:1].clone()
-        notes.append("the token-type row is kept as a token type of Megatron's")
+        notes.append("the token-type row is kept as a token type of Megatron")
     return _Source(state, tokenizer, notes)
 
 
@@ -146,9 +145,11 @@ def _sizes(state: dict[str, Any]) -> ModelSizes:
     options = architecture(state)
     xl = is_xl(weights)
     if bool(options.get("encoder_normalize_before")) != xl:
-        raise ValueError("its LayerNorms must be where XLM-R or XLM-R XL has them, but are elsewhere")
+        raise ValueError("its LayerNorms must be where XLM-R or XLM-R XL has them, but are in other places")
     if options.get("embed_tags_at", "output") == "input":
-        raise ValueError("its tables must be at the output, but are at the input: Megatron's model has no such form")
+        raise ValueError(
+            "its tables must be at the output, but are at the input: Megatron's model does not support this"
+        )
     if options.get("activation_fn", "gelu") != "gelu":
         raise ValueError(f"its activation must be gelu, but is {options['activation_fn']}")
     tables = checkpoint_tables(state)

@@ -1,9 +1,9 @@
-"""The index that Megatron's ``IndexedDataset`` reads over a ``.bin`` of fairseq's, which is linked and not copied.
+"""Writes indexes with which Megatron's ``IndexedDataset`` reads fairseq's ``.bin`` files, which are linked, not copied.
 
-Both formats come from one and share their first fields. Layout of Megatron's ``.idx``: 9 bytes magic, uint64 version
-(1), uint8 dtype code, uint64 number of sentences n, uint64 number of document starts n + 1, n x int32 sizes in tokens,
-n x int64 byte offsets into ``.bin``, (n + 1) x int64 document starts. Each sentence is a document here, as lines of a
-corpus are.
+Both formats have a common origin and share their first fields. Layout of Megatron's ``.idx``: 9 bytes magic, uint64
+version (1), uint8 dtype code, uint64 number of sentences n, uint64 number of document starts n + 1, n x int32 sizes in
+tokens, n x int64 byte offsets into ``.bin``, (n + 1) x int64 document starts. Each sentence is a document here, like
+the lines of a corpus.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
 
 HEADER = struct.Struct("<9sQBQQ")
 CODES = {"uint8": 1, "int8": 2, "int16": 3, "int32": 4, "int64": 5, "uint16": 8, "uint32": 4, "uint64": 5}
-"""Megatron's codes. It has no uint32 and no uint64: ids are far below 2 ** 31, where both signs are the same bytes."""
+"""Megatron's dtype codes. It lacks uint32 and uint64; ids are far below 2 ** 31, where signed and unsigned are
+equal."""
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 8: 2}
 MARKER = "megatron.txt"
 BESIDE = ("dict.txt", LanguageTable.filename, ScriptTable.filename, SPM_FILENAME)
 
 
 class IndexResult(NamedTuple):
-    """What was indexed.
+    """Result of indexing.
 
     Args:
         languages: number of tags.
-        sentences, tokens: in all of their splits.
+        sentences, tokens: totals over all splits.
     """
 
     languages: int
@@ -46,34 +47,34 @@ class IndexResult(NamedTuple):
 
 
 def index_data(data: PathLike, out: PathLike, overwrite: bool = False) -> IndexResult:
-    """Write a folder in which Megatron's ``IndexedDataset`` reads every split of every language.
+    """Write a folder from which Megatron's ``IndexedDataset`` can read every split of every language.
 
     Args:
-        data: a binarized data folder; a split without a token is left out.
-        out: the folder to write, ``<tag>/<split>.{bin,idx}`` like the data folder; a ``.bin`` is a hard link to the
-            data's, or a symbolic one where that is on another disk.
+        data: a binarized data folder; empty splits are skipped.
+        out: the folder to write, ``<tag>/<split>.{bin,idx}`` like the data folder; each ``.bin`` is a hard link to the
+            original, or a symbolic link across disks.
         overwrite: replace an earlier folder of this kind though files were added to it.
 
     Raises:
-        FileNotFoundError: there is no data.
-        ValueError: a file is damaged, or ``out`` is somebody else's folder.
+        FileNotFoundError: the data are missing.
+        ValueError: a file is damaged, or ``out`` was not written by this function.
     """
     data, out = Path(data), Path(out)
     if data.resolve() == out.resolve():
         raise ValueError(
-            f"--out must be another folder than the data, but both are {out}: the names of indexes are the same"
+            f"--out must differ from the data folder, but both are {out}: the indexes have the same names"
         )
     count = sentences = tokens = 0
     # Of contents nothing is to be known: the .bin files, all of the text, are the data's own.
     with atomic_folder(out, MARKER, overwrite, contents=False) as folder:
         for tag, sources in progress(data_languages(data).items(), desc="index", unit="language"):
             for number, source in enumerate(sources):
-                # Several folders of one tag stay apart: zho_Hani and zho_Hani.1.
+                # Several folders of one tag stay separate: zho_Hani and zho_Hani.1.
                 target = folder / (str(tag) if not number else f"{tag}.{number}")
                 target.mkdir()
                 for path in sorted(source.glob("*.idx")):
                     buffer = TokenBuffer(path.with_suffix(""))
-                    if not buffer.num_tokens:  # Megatron maps the file, and an empty one cannot be mapped
+                    if not buffer.num_tokens:  # Megatron maps the file, but an empty file cannot be mapped
                         continue
                     _link(buffer_path(buffer.prefix), buffer_path(target / path.stem))
                     write_megatron_index(buffer, index_path(target / path.stem))
@@ -87,7 +88,7 @@ def index_data(data: PathLike, out: PathLike, overwrite: bool = False) -> IndexR
 
 
 def write_megatron_index(buffer: TokenBuffer, path: PathLike) -> None:
-    """Write Megatron's index of a token buffer, a piece at a time.
+    """Write Megatron's index of a token buffer in pieces.
 
     Raises:
         ValueError: the buffer's own index is damaged.
@@ -108,17 +109,17 @@ def write_megatron_index(buffer: TokenBuffer, path: PathLike) -> None:
 
 
 def check_megatron_index(prefix: PathLike) -> int:
-    """Check that an index of Megatron's form belongs to the ``.bin`` beside it.
+    """Check that an index in Megatron's format belongs to the ``.bin`` next to it.
 
     Args:
-        prefix: path without ending.
+        prefix: path without extension.
 
     Returns:
         The number of sentences.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: the index is damaged, of fairseq's form, or of another ``.bin``.
+        ValueError: the index is damaged, in fairseq's format, or of another ``.bin``.
     """
     index, buffer = index_path(prefix), buffer_path(prefix)
     for path in (index, buffer):
@@ -129,11 +130,11 @@ def check_megatron_index(prefix: PathLike) -> int:
     with open(index, "rb") as stream:
         header = stream.read(HEADER.size)
         if len(header) < HEADER.size or header[:9] != MAGIC:
-            raise ValueError(f"{index} must be an index of Megatron's, but begins otherwise: {remedy}")
+            raise ValueError(f"{index} must be a Megatron index, but does not start like one: {remedy}")
         _, version, code, n, documents = HEADER.unpack(header)
         if version != 1 or code not in SIZES or documents != n + 1 or size != HEADER.size + 12 * n + 8 * documents:
             raise ValueError(
-                f"{index} must be an index of Megatron's over {n:,} sentences, but is of fairseq's form or damaged: "
+                f"{index} must be a Megatron index of {n:,} sentences, but is in fairseq's format or damaged: "
                 f"{remedy}"
             )
         end = 0
@@ -145,22 +146,22 @@ def check_megatron_index(prefix: PathLike) -> int:
             end = last_offset + last_size * SIZES[code]
     if buffer.stat().st_size != end:
         raise ValueError(
-            f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: the "
-            f"index is not of this file; {remedy}"
+            f"{buffer} must have {end:,} bytes according to {index.name}, but has {buffer.stat().st_size:,}: the index "
+            f"belongs to another file; {remedy}"
         )
     return int(n)
 
 
 def check_indexed(folder: PathLike) -> int:
-    """Check all indexes of a folder that :func:`index_data` wrote, and return how many there are.
+    """Check all indexes of a folder written by :func:`index_data`, and return their number.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: an index is damaged, or not of its ``.bin``.
+        ValueError: an index is damaged, or belongs to another ``.bin``.
     """
     prefixes = [path.with_suffix("") for path in sorted(Path(folder).glob("*/*.idx"))]
     if not prefixes:
-        raise FileNotFoundError(f"{folder} has no <tag>/*.idx in it: write it with `langsamp megatron index`")
+        raise FileNotFoundError(f"{folder} contains no <tag>/*.idx: write it with `langsamp megatron index`")
     for prefix in prefixes:
         check_megatron_index(prefix)
     return len(prefixes)

@@ -1,9 +1,9 @@
-"""XLM-R's transformer layer on Megatron-Core, whose own layer has its LayerNorms elsewhere.
+"""XLM-R's transformer layer on Megatron-Core, whose own layer places LayerNorms differently.
 
 XLM-R is post-LN: ``y = LN(x + attention(x))``. Megatron's layer is pre-LN: ``y = x + attention(LN(x))``. Post-LN is
 pre-LN whose residual starts at the LayerNorm's output, with the LayerNorms shifted by one: the embeddings' is the first
 layer's ``input_layernorm``, the one after block i is ``input_layernorm`` of layer i + 1, the last one is the block's
-``final_layernorm``. XLM-R XL is pre-LN and takes Megatron's layer as it is.
+``final_layernorm``. XLM-R XL is pre-LN and uses Megatron's layer unchanged.
 
 Tensor names end in their shape: S positions, B batch, H heads, D width of a head, C width of the model.
 """
@@ -35,14 +35,14 @@ class PostNormLayer(TransformerLayer):
 
         Args:
             hidden_states: (S, B, C), not yet through this layer's first LayerNorm.
-            attention_mask: bool, broadcast to (B, H, S, S), ``True`` where attention must not look.
+            attention_mask: bool, broadcast to (B, H, S, S), ``True`` for masked positions.
             unused: what Megatron's block passes for decoders (context, rotary embeddings, inference).
 
         Returns:
             ``(hidden_states, None)``, not yet through the LayerNorm that ends the layer.
         """
         norm_SBC = self.input_layernorm(hidden_states)
-        if self.layer_number == 1:  # XLM-R drops out of the embeddings after their LayerNorm
+        if self.layer_number == 1:  # XLM-R applies dropout to the embeddings after their LayerNorm
             norm_SBC = dropout(norm_SBC, self.hidden_dropout, self.training, self.config.sequence_parallel)
         attended = self.self_attention(norm_SBC, attention_mask=attention_mask)
         add = self.self_attn_bda(self.training, self.config.bias_dropout_fusion)
@@ -53,12 +53,12 @@ class PostNormLayer(TransformerLayer):
 
 
 class TorchAttention(nn.Module):
-    """The core of attention by ``torch.nn.functional.scaled_dot_product_attention``, on a CPU or GPU.
+    """Core attention with ``torch.nn.functional.scaled_dot_product_attention``, on a CPU or GPU.
 
     Args:
-        config: the model's.
-        layer_number, attn_mask_type, attention_type: given by Megatron; every layer of an encoder is alike.
-        others: given by Megatron for decoders.
+        config: the model's configuration.
+        layer_number, attn_mask_type, attention_type: passed by Megatron; all layers of an encoder are equal.
+        others: passed by Megatron for decoders.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class TorchAttention(nn.Module):
             )
 
         if share and query.is_cuda:
-            with get_cuda_rng_tracker().fork():  # each tensor-parallel rank has other heads and needs other draws
+            with get_cuda_rng_tracker().fork():  # tensor-parallel ranks have different heads and need different draws
                 out_BHSD = attend()
         else:
             out_BHSD = attend()
@@ -99,15 +99,15 @@ class TorchAttention(nn.Module):
 
 
 class TorchNorm(nn.LayerNorm):
-    """torch's LayerNorm, its weights marked so that Megatron adds up their gradients under sequence parallelism.
+    """torch's LayerNorm, with marked weights, so that Megatron sums their gradients under sequence parallelism.
 
-    Megatron's own wrapper of it refuses sequence parallelism because it lacks the mark.
+    Megatron's own wrapper refuses sequence parallelism because it lacks the mark.
 
     Args:
-        config: the model's.
+        config: the model's configuration.
         hidden_size: width.
         eps: added to the variance.
-        others: given by Megatron, of no use here.
+        others: passed by Megatron, unused here.
     """
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **others: Any):
@@ -117,7 +117,7 @@ class TorchNorm(nn.LayerNorm):
 
 
 def dropout(states: Tensor, share: float, training: bool, sequence_parallel: bool) -> Tensor:
-    """Drop out of states, with other draws on each tensor-parallel rank where each has its own positions."""
+    """Apply dropout to states, with different draws per tensor-parallel rank if the ranks hold different positions."""
     if sequence_parallel and training and share and states.is_cuda:
         with get_cuda_rng_tracker().fork():
             return nn.functional.dropout(states, share)
@@ -133,11 +133,11 @@ def layer_spec(post_norm: bool = True, transformer_engine: Optional[bool] = None
     """Return the specification of one layer, for ``--spec`` and for :class:`LangSampBertModel`.
 
     Args:
-        post_norm: XLM-R's layer (base and large); ``False`` is XLM-R XL's, Megatron's own.
-        transformer_engine: use its modules; by default where it is installed.
+        post_norm: XLM-R's layer (base and large); ``False`` is XLM-R XL's, which is Megatron's own.
+        transformer_engine: use its modules; by default if it is installed.
 
     Raises:
-        ModuleNotFoundError: it was asked for and is not installed.
+        ModuleNotFoundError: it was requested but is not installed.
     """
     engine = has_transformer_engine() if transformer_engine is None else transformer_engine
     norm, column, row, attention = engine_modules() if engine else torch_modules()
@@ -170,23 +170,24 @@ def block_spec(
     transformer_engine: Optional[bool] = None,
     vp_stage: Optional[int] = None,
 ) -> TransformerBlockSubmodules:
-    """Return the specification of all layers of this pipeline stage and of the LayerNorm after the last one."""
+    """Return the specification of all layers of this pipeline stage and of the final LayerNorm."""
     layer = layer_spec(post_norm, transformer_engine)
     layers = [layer] * get_num_layers_to_build(config, vp_stage)
     return TransformerBlockSubmodules(layer_specs=layers, layer_norm=layer.submodules.input_layernorm)
 
 
 def torch_modules() -> tuple[Any, ...]:
-    """Return LayerNorm, the two linear layers and attention of torch and Megatron-Core alone."""
+    """Return LayerNorm, the two linear layers and attention, using only torch and Megatron-Core."""
     return TorchNorm, ColumnParallelLinear, RowParallelLinear, TorchAttention
 
 
 def engine_modules() -> tuple[Any, ...]:
-    """Return the same of Transformer Engine, LayerNorm and linear layer apart: post-LN needs what is between them."""
+    """Return the same from Transformer Engine, with separate LayerNorm and linear layer: post-LN needs the value in
+    between."""
     if not has_transformer_engine():
         raise ModuleNotFoundError(
-            "Transformer Engine must be installed for this layer, but is not: leave transformer_engine out, and "
-            "torch's attention is used"
+            "Transformer Engine must be installed for this layer, but is not: leave out transformer_engine to use "
+            "torch's attention"
         )
     from megatron.core.extensions.transformer_engine import (
         TEColumnParallelLinear,
@@ -199,7 +200,7 @@ def engine_modules() -> tuple[Any, ...]:
 
 
 def check_config(config: TransformerConfig) -> None:
-    """Raise ``ValueError`` where a configuration does not compute XLM-R."""
+    """Raise ``ValueError`` if a configuration does not compute XLM-R."""
     if config.bias_activation_fusion:
         raise ValueError(
             "bias_activation_fusion must be False, but is True: Megatron's fused gelu is the tanh approximation, and "
@@ -211,6 +212,6 @@ def check_config(config: TransformerConfig) -> None:
         raise ValueError(f"normalization must be LayerNorm, but is {config.normalization}: XLM-R has no other")
     if config.context_parallel_size > 1:
         raise ValueError(
-            f"context_parallel_size must be 1, but is {config.context_parallel_size}: positions are counted over whole "
-            "rows; use tensor parallelism with sequence_parallel"
+            f"context_parallel_size must be 1, but is {config.context_parallel_size}: positions are counted over "
+            "complete rows; use tensor parallelism with sequence_parallel"
         )

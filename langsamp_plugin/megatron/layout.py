@@ -1,4 +1,4 @@
-"""From a model's weights to the tensors of Megatron's checkpoints: all layers of a kind are one tensor there."""
+"""Maps a model's weights to the tensors of Megatron's checkpoints, which stack all layers in one tensor."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from langsamp_plugin.megatron.weights import WORDS
 from langsamp_plugin.modules.tag_embedding import decode_codes
 
 LAYER = re.compile(r"^encoder\.layers\.(\d+)\.")
-# Linear layers have an extra state of Transformer Engine's, which Megatron wants to find and which is empty without it.
+# Linear layers have an extra state for Transformer Engine, which Megatron expects and which is empty without it.
 LINEAR = ("self_attention.linear_proj", "self_attention.linear_qkv", "mlp.linear_fc1", "mlp.linear_fc2")
-# Where Transformer Engine joins a LayerNorm and the linear layer after it, Megatron names the LayerNorm so.
+# Megatron's name of a LayerNorm that Transformer Engine fuses with the next linear layer.
 JOINED = {
     "self_attention.linear_qkv.layer_norm_": "input_layernorm.",
     "mlp.linear_fc1.layer_norm_": "pre_mlp_layernorm.",
@@ -29,7 +29,7 @@ NOT_OF_THE_MODEL = re.compile(
 
 
 def to_stored(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Any]:
-    """Return what a checkpoint stores for the weights of a model that is not split."""
+    """Return the checkpoint's tensors for the weights of an unsplit model."""
     found: dict[str, Any] = {}
     layers: dict[str, list[Optional[Tensor]]] = {}
     for name, tensor in weights.items():
@@ -49,14 +49,14 @@ def to_stored(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Any
 
 
 def from_stored(stored: Stored, sizes: ModelSizes) -> dict[str, Tensor]:
-    """Return the weights of the model in a checkpoint, whatever number of ranks has written it.
+    """Return the weights of the model in a checkpoint written by any number of ranks.
 
     Raises:
         ValueError: the checkpoint has another number of layers, or is damaged.
     """
     wanted = {}
     for name in stored.tensors:
-        # Newer versions store plain objects of the model beside its tensors.
+        # Newer versions also store plain objects of the model.
         if is_tensor(stored.tensors[name]) and not NOT_OF_THE_MODEL.search(name):
             target = name.removeprefix("model.")
             for joined, plain in JOINED.items():
@@ -75,7 +75,7 @@ def from_stored(stored: Stored, sizes: ModelSizes) -> dict[str, Tensor]:
 
 
 def stored_rows(stored: Stored) -> int:
-    """Return the rows of a checkpoint's word embedding, padding included.
+    """Return the number of rows of a checkpoint's word embedding, including padding.
 
     Raises:
         ValueError: it has no word embedding.
@@ -87,7 +87,7 @@ def stored_rows(stored: Stored) -> int:
 
 
 def stored_tables(stored: Stored) -> Optional[Tables]:
-    """Return the inventories whose rows a checkpoint has, ``None`` where it has neither table.
+    """Return the inventories of a checkpoint's tables, ``None`` if it has neither.
 
     Raises:
         ValueError: the codes are damaged.

@@ -23,30 +23,31 @@ from langsamp_plugin.modules.tag_embedding import TagEmbedding
 
 PAD = 1
 IGNORED = -100
-"""A label that is not predicted, torch's default."""
+"""The label of positions that are not predicted, torch's default."""
 NO_WORD = -1e4
 """Logit of a row that pads the vocabulary: its probability is zero in every precision."""
 ABLATIONS = ("both", "lang", "script", "none")
 
 
 class LangSampBertModel(LanguageModule):
-    """XLM-R with the embeddings of language and script added to its output, before the masked-LM head.
+    """XLM-R with language and script embeddings added to its output, before the masked-LM head.
 
     Args:
         config: Megatron's configuration; see :func:`~langsamp_plugin.megatron.sizes.transformer_config`.
-        num_words: words of the vocabulary, ``<mask>`` included.
-        max_positions: most tokens of a row; two more rows are kept, as XLM-R counts positions from the padding id.
-        tables: the inventories of languages and scripts; ``None`` where ``embed_tags`` is ``none``.
+        num_words: words of the vocabulary, including ``<mask>``.
+        max_positions: maximum tokens per row; two more rows are kept, because XLM-R counts positions from the padding
+            id.
+        tables: the inventories of languages and scripts; ``None`` if ``embed_tags`` is ``none``.
         embed_tags: ``both``, ``lang``, ``script`` or ``none``.
         padded_words: rows of the word embedding, a multiple of the tensor-parallel size; by default the next one.
         post_norm: XLM-R's layers (base and large); ``False`` is XLM-R XL's.
         token_types: rows of a token-type embedding, which some Hugging Face models have: 0 or 1.
-        spec: all layers, from :func:`~langsamp_plugin.megatron.layer.block_spec`; by default made for this machine.
-        pre_process, post_process: this pipeline stage has the embeddings, or the head.
+        spec: all layers, from :func:`~langsamp_plugin.megatron.layer.block_spec`; by default chosen for this machine.
+        pre_process, post_process: whether this pipeline stage has the embeddings, or the head.
         vp_stage: number of the virtual pipeline stage.
 
     Raises:
-        ValueError: the configuration does not compute XLM-R, or sizes do not divide by the ranks.
+        ValueError: the configuration does not compute XLM-R, or sizes are not divisible by the ranks.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class LangSampBertModel(LanguageModule):
                 max_sequence_length=max_positions + PAD + 1,
                 num_tokentypes=token_types,
             )
-            if post_norm:  # dropout comes after the LayerNorm, which is the first layer's
+            if post_norm:  # dropout follows the LayerNorm, which belongs to the first layer
                 self.embedding.embedding_dropout = nn.Dropout(0.0)
         self.token_types = token_types
         self.encoder = TransformerBlock(
@@ -119,12 +120,12 @@ class LangSampBertModel(LanguageModule):
             gather_output=False,
             skip_weight_param_allocation=self.pre_process,
         )
-        # The head sees masked positions of all ranks at once, so nothing is split by position behind the encoder.
+        # The head processes masked positions of all ranks at once, so nothing is split by position after the encoder.
         self.output_layer.sequence_parallel = False
         self.output_layer.allreduce_dgrad = config.tensor_model_parallel_size > 1
 
     def set_input_tensor(self, input_tensor: Any) -> None:
-        """Take the states of the pipeline stage before this one."""
+        """Receive the states of the previous pipeline stage."""
         tensors = input_tensor if isinstance(input_tensor, list) else [input_tensor]
         self.encoder.set_input_tensor(tensors[0])
 
@@ -141,22 +142,22 @@ class LangSampBertModel(LanguageModule):
 
         Args:
             input_ids: int64 (B, T), padded with 1.
-            attention_mask: bool or int (B, T), 1 where there is a token.
+            attention_mask: bool or int (B, T), 1 for tokens.
             lang_ids, script_ids: int64 (B,), rows of the tables, -1 for unknown.
-            labels: int64 (B, T), the right word where one is predicted, -100 elsewhere.
+            labels: int64 (B, T), the correct word at positions to predict, -100 elsewhere.
 
         Returns:
             With labels the losses in nats, float32 (N,), of the masked positions in row-major order; without them this
-            rank's logits (B, T, V). On a pipeline stage that is not the last one the states (S, B, C).
+            rank's logits (B, T, V). On any pipeline stage except the last, the states (S, B, C).
 
         Raises:
-            ValueError: a table is there and its ids are absent.
+            ValueError: a table exists but its ids are absent.
         """
         states_SBC = self.encode(input_ids, attention_mask)
         if not self.post_process:
             return states_SBC
         if self.config.sequence_parallel:
-            # All ranks go on with the same rows, so each already has the whole gradient of its own.
+            # All ranks continue with the same rows, so each already has its complete gradient.
             states_SBC = tensor_parallel.gather_from_sequence_parallel_region(
                 states_SBC, tensor_parallel_output_grad=False
             )
@@ -182,7 +183,7 @@ class LangSampBertModel(LanguageModule):
         return self.encoder(hidden_states=embedded_SBC, attention_mask=hidden_B11T)
 
     def tag_embedding(self, lang_ids: Optional[Tensor], script_ids: Optional[Tensor]) -> Optional[Tensor]:
-        """Return ``E_lang + E_script`` (B, C), ``None`` where both tables are switched off."""
+        """Return ``E_lang + E_script`` (B, C), ``None`` if both tables are disabled."""
         total: Optional[Tensor] = None
         for noun, table, ids in (
             ("lang", self.lang_embedding, lang_ids),
@@ -197,7 +198,7 @@ class LangSampBertModel(LanguageModule):
         return total
 
     def logits(self, rows: Tensor) -> Tensor:
-        """Return this rank's logits (..., V) of what enters the head (..., C)."""
+        """Return this rank's logits (..., V) for the head's input (..., C)."""
         weight = self.shared_embedding_or_output_weight()
         out, _ = self.output_layer(self.lm_head(rows), weight=weight)
         first = parallel_state.get_tensor_model_parallel_rank() * out.shape[-1]
@@ -207,7 +208,7 @@ class LangSampBertModel(LanguageModule):
 
 
 class MaskedLMHead(nn.Module):
-    """XLM-R's head before the projection: dense, gelu, LayerNorm; the same on every tensor-parallel rank.
+    """XLM-R's head before the projection: dense, gelu, LayerNorm; replicated on every tensor-parallel rank.
 
     Args:
         config: the model's.
@@ -228,17 +229,17 @@ class MaskedLMHead(nn.Module):
 
 
 def position_ids(input_ids: Tensor) -> Tensor:
-    """Return XLM-R's positions (B, T): tokens are counted from the padding id on, padding stays at it."""
+    """Return XLM-R's positions (B, T): tokens are counted from the padding id, padding keeps it."""
     there = input_ids.ne(PAD)
     return torch.cumsum(there, dim=1) * there + PAD
 
 
 def check_tags(embed_tags: str, tables: Optional[Tables]) -> None:
-    """Raise ``ValueError`` unless tables and ``embed_tags`` fit."""
+    """Raise ``ValueError`` unless tables and ``embed_tags`` match."""
     if embed_tags not in ABLATIONS:
         raise ValueError(f"embed_tags must be one of {', '.join(ABLATIONS)}, but is {embed_tags!r}")
     if embed_tags != "none" and tables is None:
-        raise ValueError(f"embed_tags is {embed_tags}, which needs tables: give them, or embed_tags none")
+        raise ValueError(f"embed_tags is {embed_tags}, which needs tables: pass them, or use embed_tags none")
 
 
 def check_vocabulary(num_words: int, padded_words: int, ranks: int) -> None:
@@ -247,6 +248,6 @@ def check_vocabulary(num_words: int, padded_words: int, ranks: int) -> None:
         raise ValueError(f"padded_words must be at least the {num_words:,} words, but is {padded_words:,}")
     if padded_words % ranks:
         raise ValueError(
-            f"padded_words must divide by the tensor-parallel size {ranks}, but is {padded_words:,}: take "
+            f"padded_words must be divisible by the tensor-parallel size {ranks}, but is {padded_words:,}: take "
             f"{padded_words + -padded_words % ranks:,} (--make-vocab-size-divisible-by)"
         )

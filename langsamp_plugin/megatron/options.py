@@ -1,4 +1,4 @@
-"""What a run of this package's own loop on Megatron-Core is: its options, and the learning rate that they give."""
+"""Options of this package's training loop on Megatron-Core, and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ DECAYS = ("linear", "constant")
 
 @dataclass
 class TrainingOptions:
-    """What a run is.
+    """Options of a run.
 
     Args:
         data: a data folder of ``langsamp binarize``.
-        load: the checkpoint that a new run starts from, written by ``langsamp megatron import``.
-        save: the folder of the run's checkpoints; a run that has one there resumes from it.
-        iterations: optimizer steps in all.
-        micro_batch, global_batch: samples of a rank's micro-batch, and of a step of all ranks.
-        seq_length: tokens of a sample.
-        save_interval, keep: steps between checkpoints, and how many are kept.
-        lr, lr_decay, warmup: the highest rate, ``linear`` (to 0) or ``constant``, and steps before it is reached.
-        beta2, eps, weight_decay, clip: Adam's, epsilon where fairseq has it, and the largest gradient norm.
+        load: the starting checkpoint of a new run, written by ``langsamp megatron import``.
+        save: the folder of the run's checkpoints; a run resumes from an existing checkpoint there.
+        iterations: total number of optimizer steps.
+        micro_batch, global_batch: samples per micro-batch of a rank, and per step of all ranks.
+        seq_length: tokens per sample.
+        save_interval, keep: steps between checkpoints, and number of checkpoints to keep.
+        lr, lr_decay, warmup: the maximum rate, ``linear`` (to 0) or ``constant``, and the number of warm-up steps.
+        beta2, eps, weight_decay, clip: Adam's settings, with epsilon placed as in fairseq, and the maximum gradient
+            norm.
         dropout: of states and attention.
-        seed: of order, masks and dropout.
+        seed: seed of order, masks and dropout.
         tensor_parallel, sequence_parallel: how the model is split.
         bf16: train in bfloat16 (GPU).
         dataset: further arguments of :class:`~langsamp_plugin.megatron.data.LangSampDataset`.
@@ -55,7 +56,7 @@ class TrainingOptions:
     dataset: dict[str, Any] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise ``ValueError`` where an option is out of range, before anything is read."""
+        """Raise ``ValueError`` if an option is out of range, before anything is read."""
         for name in ("iterations", "micro_batch", "global_batch", "save_interval", "keep", "tensor_parallel"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, but is {getattr(self, name)}")
@@ -72,7 +73,7 @@ class TrainingOptions:
 
 
 def learning_rate(options: TrainingOptions, iteration: int) -> float:
-    """Return the rate of a step, from 1: up over the warm-up, then constant or linear to 0."""
+    """Return the rate of a step, from 1: rising during warm-up, then constant or linear to 0."""
     if iteration <= options.warmup:
         return options.lr * iteration / options.warmup
     if options.lr_decay == "constant":

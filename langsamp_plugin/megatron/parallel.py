@@ -1,4 +1,4 @@
-"""Starting and ending Megatron's process groups."""
+"""Starts and ends Megatron's process groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 @contextlib.contextmanager
 def alone() -> Iterator[None]:
-    """Be the only rank, over gloo and without a port, for the time of a conversion.
+    """Act as the only rank during a conversion, over gloo and without a port.
 
     Raises:
         ModuleNotFoundError: megatron-core is not installed.
@@ -36,20 +36,21 @@ def alone() -> Iterator[None]:
 
 
 def start(tensor_parallel: int = 1, pipeline_parallel: int = 1) -> None:
-    """Join the ranks that ``torchrun`` has started, if it has, over NCCL where there are GPUs and over gloo elsewhere.
+    """Join the ranks started by ``torchrun``, if any, over NCCL with GPUs and over gloo otherwise.
 
     Raises:
         ModuleNotFoundError: megatron-core is not installed.
-        ValueError: the ranks do not divide by the tensor- and pipeline-parallel sizes.
+        ValueError: the number of ranks is not divisible by the tensor- and pipeline-parallel sizes.
     """
     from megatron.core import parallel_state
 
-    if "RANK" not in os.environ:  # not started by torchrun: the only rank
+    if "RANK" not in os.environ:  # not started by torchrun: a single rank
         os.environ.update(RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world % (tensor_parallel * pipeline_parallel):
         raise ValueError(
-            f"the {world} ranks must divide by tensor x pipeline size {tensor_parallel * pipeline_parallel}, but do not"
+            f"the {world} ranks must be divisible by tensor x pipeline size {tensor_parallel * pipeline_parallel}, but "
+            "are not"
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -71,7 +72,7 @@ def require_megatron() -> None:
     """Raise ``ModuleNotFoundError`` unless megatron-core is installed."""
     try:
         found = importlib.util.find_spec("megatron.core") is not None
-    except ModuleNotFoundError:  # not even another package of NVIDIA's under that name
+    except ModuleNotFoundError:  # not even another NVIDIA package of that name
         found = False
     if not found:
         raise ModuleNotFoundError("this needs megatron-core: pip install 'langsamp-plugin[megatron]'", name="megatron")

@@ -1,4 +1,4 @@
-"""What a checkpoint of Megatron-Core says of its model, as JSON beside the weights."""
+"""Describes the model of a Megatron-Core checkpoint, as JSON next to the weights."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from langsamp_plugin.megatron.sizes import ModelSizes
 from langsamp_plugin.megatron.stored import read_common
 
 RECORD = "langsamp.json"
-"""Beside the weights: sizes, tags, and the dictionary's hash."""
+"""File next to the weights: sizes, tags, and the dictionary's hash."""
 PROGRESS = "langsamp_run.json"
-"""In a checkpoint of this package's own loop: the same, and how far the run had come in which data."""
+"""File in checkpoints of this package's loop: the same, with the run's position and data fingerprint."""
 
 
 class Record(NamedTuple):
-    """What a checkpoint says of itself.
+    """Description of a checkpoint.
 
     Args:
         sizes: the model's.
-        tags: the tags it was trained on.
+        tags: the training tags.
         dictionary: hash of the pieces in the order of the word embedding's rows.
     """
 
@@ -37,10 +37,10 @@ class Record(NamedTuple):
 
     @classmethod
     def from_json(cls, value: Any) -> Record:
-        """Read what :meth:`to_json` gave.
+        """Read the result of :meth:`to_json`.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the value is malformed.
         """
         if not isinstance(value, dict) or not isinstance(value.get("sizes"), dict):
             raise ValueError("it must be an object with sizes and tags")
@@ -59,10 +59,10 @@ class Record(NamedTuple):
 
 
 def read_record(folder: Path, path: Optional[PathLike] = None) -> Record:
-    """Return sizes and tags of a checkpoint: from a file, from beside it, or from within.
+    """Return sizes and tags of a checkpoint, from a given file, next to the checkpoint, or inside it.
 
     Raises:
-        FileNotFoundError: they are nowhere.
+        FileNotFoundError: they are missing.
         ValueError: they are damaged.
     """
     places = [Path(path)] if path is not None else [folder / RECORD, folder.parent / RECORD]
@@ -75,22 +75,27 @@ def read_record(folder: Path, path: Optional[PathLike] = None) -> Record:
     if path is not None:
         raise FileNotFoundError(f"{path} is missing")
     raise FileNotFoundError(
-        f"{folder.parent / RECORD} is missing, which says how the model is built: name the one that training started "
-        "from with --record"
+        f"{folder.parent / RECORD} is missing, which describes the model: name the file that training started from "
+        "with --record"
     )
 
 
 def _check_against(folder: Path, place: Path, found: Record) -> None:
-    """Raise ``ValueError`` where a checkpoint says otherwise of itself, as this package's own do."""
+    """Raise ``ValueError`` if a checkpoint's own description, which this package stores, differs."""
     own = folder / PROGRESS
     try:
         stored = json.loads(own.read_text(encoding="utf-8")) if own.is_file() else read_common(folder)
         sizes = Record.from_json(stored["langsamp"]).sizes
-    except (FileNotFoundError, KeyError, TypeError, ValueError):  # Megatron-LM's, with objects that are not read here
+    except (
+        FileNotFoundError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # from Megatron-LM, not read here
         return
     for name, value in sizes._asdict().items():
         if getattr(found.sizes, name) != value:
             raise ValueError(
-                f"{place} must be of the checkpoint {folder}, but has {name} {getattr(found.sizes, name)} where "
-                f"that has {value}: put the langsamp.json back that it started from"
+                f"{place} must belong to the checkpoint {folder}, but has {name} {getattr(found.sizes, name)} instead "
+                f"of {value}: restore the langsamp.json that it started from"
             )

@@ -21,14 +21,14 @@ from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictio
 
 
 class Run(NamedTuple):
-    """What one rank trains.
+    """The training state of one rank.
 
     Args:
         model: the model inside Megatron's data parallelism.
-        optimizer: Megatron's.
-        config: the model's ``TransformerConfig``, through which Megatron's schedule finds the two.
-        dataset: the samples of training.
-        record: what the starting checkpoint says of the model.
+        optimizer: Megatron's optimizer.
+        config: the model's ``TransformerConfig``, through which Megatron's schedule accesses the two.
+        dataset: the training samples.
+        record: the starting checkpoint's description of the model.
     """
 
     model: Any
@@ -39,11 +39,11 @@ class Run(NamedTuple):
 
 
 def build_run(options: TrainingOptions) -> Run:
-    """Build this rank's part of a run; its weights are still random.
+    """Build this rank's part of a run, with random weights.
 
     Raises:
         FileNotFoundError: the data or the starting checkpoint is missing.
-        ValueError: the data was made with another vocabulary than the model, or sizes do not divide by the ranks.
+        ValueError: the vocabularies of data and model differ, or sizes are not divisible by the ranks.
     """
     from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig, finalize_model_grads
 
@@ -77,14 +77,14 @@ def _dataset(options: TrainingOptions, record: Record, tables: Optional[Tables])
     remedy = "binarize with the model's SentencePiece model and dictionary"
     if dataset.num_words != sizes.words:
         raise ValueError(
-            f"{options.data} must have the model's {sizes.words:,} words, but dict.txt makes "
+            f"{options.data} must have the model's {sizes.words:,} words, but dict.txt has "
             f"{dataset.num_words:,}: {remedy}"
         )
     pieces = [piece for piece in read_dictionary(Path(options.data) / "dict.txt") if piece != "<mask>"]
     if record.dictionary is not None and dictionary_digest(pieces) != record.dictionary:
         raise ValueError(
             f"{options.data} must have the model's dictionary (hash {record.dictionary}), but dict.txt has other "
-            f"pieces, or another order of them (hash {dictionary_digest(pieces)}): {remedy}"
+            f"pieces or another order (hash {dictionary_digest(pieces)}): {remedy}"
         )
     return dataset
 
@@ -125,10 +125,10 @@ def _optimizer(options: TrainingOptions, parallel: Any) -> Any:
 
 
 def model_tables(load: PathLike) -> Optional[Tables]:
-    """Return the inventories of a checkpoint, ``None`` where it has no tables."""
+    """Return the inventories of a checkpoint, ``None`` if it has no tables."""
     return stored_tables(open_stored(load))
 
 
 def codes_of(data: PathLike) -> Tables:
-    """Return tables for data whose model has none: the ids are then not looked at."""
+    """Return tables for the data of a model without tables, which ignores the ids."""
     return Tables.of(data_languages(data))

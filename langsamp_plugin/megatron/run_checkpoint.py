@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written so that a kill at any moment costs no earlier one, read so that none can run code."""
+"""Writes and reads a run's checkpoints; kills never damage earlier ones, and reading runs no code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_run(run: Run, options: TrainingOptions) -> tuple[int, int]:
-    """Load the run's newest checkpoint, or the one to start from; return the steps done and the samples consumed."""
+    """Load the run's newest or starting checkpoint; return the number of steps done and samples consumed."""
     from megatron.core import dist_checkpointing
 
     save = Path(options.save)
@@ -51,10 +51,10 @@ def load_run(run: Run, options: TrainingOptions) -> tuple[int, int]:
 
 
 def _progress(path: Path) -> tuple[int, int, dict[str, Any]]:
-    """Return the steps that a checkpoint has done, the samples that all ranks have consumed, and of what data."""
-    remedy = f"resume from another checkpoint, whose number {LATEST} then holds"
+    """Return a checkpoint's number of steps, the samples consumed by all ranks, and the data fingerprint."""
+    remedy = f"resume from another checkpoint by writing its number into {LATEST}"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing, which says how far the run had come: {remedy}")
+        raise FileNotFoundError(f"{path} is missing, which stores the position of the run: {remedy}")
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         done, consumed, data = state["iteration"], state["consumed_samples"], state["data"]
@@ -66,14 +66,14 @@ def _progress(path: Path) -> tuple[int, int, dict[str, Any]]:
 
 
 def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) -> None:
-    """Write a checkpoint that takes its name only when all ranks have written their parts."""
+    """Write a checkpoint that gets its final name only after all ranks have written their parts."""
     from megatron.core import dist_checkpointing
 
     first = torch.distributed.get_rank() == 0
     save = Path(options.save)
     folder, partial = save / f"iter_{iteration:07d}", save / f".iter_{iteration:07d}.tmp"
     if first:
-        for old in save.glob(".iter_*.tmp"):  # of a run that was killed while it saved
+        for old in save.glob(".iter_*.tmp"):  # from a run that was killed while saving
             shutil.rmtree(old)
         partial.mkdir(parents=True)
         _copy_beside(options.load, save)
@@ -85,7 +85,7 @@ def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) 
     dist_checkpointing.save(state, str(partial))
     torch.distributed.barrier()
     if first:
-        # In a file of its own: versions of Megatron-Core keep what is not a tensor in different places.
+        # In a separate file: versions of Megatron-Core store non-tensors in different places.
         progress = {"iteration": iteration, "consumed_samples": consumed, "data": run.dataset.fingerprint}
         with atomic_write(partial / PROGRESS) as stream:
             json.dump({**progress, "langsamp": run.record.to_json()}, stream)
@@ -119,7 +119,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _copy_beside(load: PathLike, save: Path) -> None:
-    """Put what an export needs beside the run's checkpoints: sizes, SentencePiece model and dictionary."""
+    """Store the files for an export next to the run's checkpoints: sizes, SentencePiece model and dictionary."""
     folder = iteration_folder(load)
     for place in (folder.parent, folder):
         for path in place.glob("*"):
@@ -128,7 +128,7 @@ def _copy_beside(load: PathLike, save: Path) -> None:
 
 
 def _inner(model: Any) -> Any:
-    """Return the model inside its wrappers."""
+    """Return the unwrapped model."""
     while hasattr(model, "module"):
         model = model.module
     return model

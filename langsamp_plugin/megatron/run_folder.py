@@ -1,4 +1,4 @@
-"""The folder of a run of Megatron's: a folder for each iteration that was saved, and a file that names the newest."""
+"""The folder of a Megatron run: one folder per saved iteration, and a file that names the newest."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from langsamp_plugin.atomic import PathLike, atomic_write
 
 METADATA = ".metadata"
-"""In the folder of an iteration: which tensor is where."""
+"""File in the folder of an iteration: the locations of tensors."""
 LATEST = "latest_checkpointed_iteration.txt"
 RELEASE = "release"
-"""Megatron's name for the folder of weights that were converted and not trained there."""
+"""Megatron's name for a folder of converted weights."""
 
 
 def iteration_folder(path: PathLike) -> Path:
-    """Return the newest iteration of a run's folder, or the folder itself where it is that of an iteration.
+    """Return the newest iteration of a run's folder, or the folder itself if it is an iteration.
 
     Raises:
-        FileNotFoundError: neither is there.
-        ValueError: the folder names something else as its newest iteration, or is in another form.
+        FileNotFoundError: the folder is neither.
+        ValueError: the name of the newest iteration is invalid, or the folder has another format.
     """
     path = Path(path)
     if (path / METADATA).is_file():
@@ -37,14 +37,14 @@ def iteration_folder(path: PathLike) -> Path:
         path = folder
     if list(path.glob("mp_rank_*")):
         raise ValueError(
-            f"{path} must be a distributed checkpoint, but is of Megatron's older form with a folder per rank: save it "
-            "with --ckpt-format torch_dist"
+            f"{path} must be a distributed checkpoint, but is in Megatron's older format with one folder per rank: "
+            "save it with --ckpt-format torch_dist"
         )
     raise FileNotFoundError(f"{path / METADATA} is missing: the folder is not a distributed checkpoint")
 
 
 def mark_latest(run: PathLike, iteration: str) -> None:
-    """Say which iteration of a run is the newest; a number, or the word ``release``."""
+    """Record the newest iteration of a run: a number, or the word ``release``."""
     with atomic_write(Path(run) / LATEST) as stream:
         stream.write(iteration)
 
@@ -54,8 +54,8 @@ def remove_older(run: PathLike, keep: int, newest: int) -> None:
 
     Args:
         run: its folder.
-        keep: how many stay.
-        newest: iteration that was saved last; later ones are of a run that was turned back, and stay.
+        keep: number of checkpoints to keep.
+        newest: the last saved iteration; later ones, from before the run was rewound, are kept.
     """
     before = sorted(folder for folder in _iterations(run) if int(folder.name[5:]) <= newest)
     for folder in before[:-keep]:

@@ -1,4 +1,4 @@
-"""Megatron's configuration of an XLM-R, from its sizes."""
+"""Builds Megatron's configuration of an XLM-R from its sizes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from torch import nn
 
 
 class ModelSizes(NamedTuple):
-    """What a model is built from, kept as JSON beside its weights.
+    """The sizes of a model, stored as JSON next to its weights.
 
     Args:
-        layers, width, inner, heads: number of blocks, of a state, inside a block, and of attention heads.
-        words: of the vocabulary, ``<mask>`` included.
-        positions: most tokens of a row.
-        eps: of every LayerNorm.
+        layers, width, inner, heads: number of blocks, width of the states and inside a block, number of attention
+            heads.
+        words: words of the vocabulary, including ``<mask>``.
+        positions: maximum tokens per row.
+        eps: epsilon of every LayerNorm.
         post_norm: XLM-R's layers; ``False`` is XLM-R XL's.
         token_types: rows of a token-type embedding, 0 or 1.
         embed_tags: ``both``, ``lang``, ``script`` or ``none``.
@@ -32,13 +33,13 @@ class ModelSizes(NamedTuple):
     embed_tags: str = "both"
 
     def check(self) -> None:
-        """Raise ``ValueError`` where a size is not one."""
+        """Raise ``ValueError`` if a size is invalid."""
         for name in ("layers", "width", "inner", "heads", "words", "positions"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a positive whole number, but is {value!r}")
         if self.width % self.heads:
-            raise ValueError(f"width must divide by the {self.heads} heads, but is {self.width}")
+            raise ValueError(f"width must be divisible by the {self.heads} heads, but is {self.width}")
         if type(self.eps) is not float or not 0 < self.eps < 1:
             raise ValueError(f"eps must be between 0 and 1, but is {self.eps!r}")
         if type(self.post_norm) is not bool:
@@ -59,12 +60,12 @@ def transformer_config(sizes: ModelSizes, **options: Any) -> Any:
     """Return Megatron's ``TransformerConfig`` for these sizes.
 
     Args:
-        sizes: the model's.
+        sizes: the model's sizes.
         options: further fields (parallel sizes, precision, dropout); XLM-R's 0.1 is the default of both dropouts.
 
     Raises:
         ModuleNotFoundError: megatron-core is not installed.
-        ValueError: the heads do not divide by the tensor-parallel ranks.
+        ValueError: the heads are not divisible by the tensor-parallel ranks.
     """
     from megatron.core.transformer.transformer_config import TransformerConfig
 
@@ -72,13 +73,13 @@ def transformer_config(sizes: ModelSizes, **options: Any) -> Any:
     ranks = options.get("tensor_model_parallel_size", 1)
     if sizes.heads % ranks:
         raise ValueError(
-            f"the {sizes.heads} heads must divide by the tensor-parallel size, but it is {ranks}: take a divisor"
+            f"the {sizes.heads} heads must be divisible by the tensor-parallel size, but it is {ranks}: use a divisor"
         )
     fields: dict[str, Any] = {
         "num_layers": sizes.layers, "hidden_size": sizes.width, "ffn_hidden_size": sizes.inner,
         "num_attention_heads": sizes.heads, "layernorm_epsilon": sizes.eps, "activation_func": nn.functional.gelu,
         "hidden_dropout": 0.1, "attention_dropout": 0.1, "bias_activation_fusion": False,
-        # Over masked tokens, of which ranks and micro-batches have different numbers.
+        # Over masked tokens, whose number differs between ranks and micro-batches.
         "calculate_per_token_loss": True, "gradient_accumulation_fusion": False,
     }  # fmt: skip
     return TransformerConfig(**{**fields, **options})

@@ -1,9 +1,9 @@
-"""Reading and writing torch's distributed checkpoints as Megatron-Core does, without running code that they carry.
+"""Reads and writes torch's distributed checkpoints in Megatron-Core's layout, without running code that they contain.
 
-A checkpoint is a folder: ``.metadata`` (a pickle: which tensor is where), ``*.distcp`` (tensors, each as ``torch.save``
-writes it), ``common.pt`` (what is not a tensor) and ``metadata.json`` (the format). Megatron and torch read the first
-by ``pickle.load``, which runs whatever it asks for; here only the classes of :data:`ALLOWED` are built, and
-:func:`check_stored` does so before Megatron may read a folder.
+A checkpoint is a folder: ``.metadata`` (a pickle with the locations of tensors), ``*.distcp`` (tensors in the format of
+``torch.save``), ``common.pt`` (everything else) and ``metadata.json`` (the format). Megatron and torch read the first
+with ``pickle.load``, which can run arbitrary code. Here only the classes in :data:`ALLOWED` are constructed, and
+:func:`check_stored` checks a folder before Megatron may read it.
 """
 
 from __future__ import annotations
@@ -44,25 +44,25 @@ ALLOWED = {
         "float8_e4m3fn", "float8_e5m2",
     )),
 }  # fmt: skip
-"""Plain descriptions of tensors; none of them does anything when it is built."""
+"""Plain descriptions of tensors; constructing them has no side effects."""
 
 
 class _Descriptions(pickle.Unpickler):
-    """Builds what describes tensors and nothing else."""
+    """Unpickler that constructs only descriptions of tensors."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return super().find_class(module, name)
 
 
 class Stored(NamedTuple):
-    """A checkpoint's folder and what is in it.
+    """A checkpoint's folder and its contents.
 
     Args:
         path: the folder of one iteration.
         tensors: names of tensors and their descriptions.
-        places: where each part of a tensor is stored.
+        places: location of each part of a tensor.
     """
 
     path: Path
@@ -71,14 +71,14 @@ class Stored(NamedTuple):
 
 
 def open_stored(path: PathLike) -> Stored:
-    """Read which tensors a checkpoint has.
+    """Read the list of tensors of a checkpoint.
 
     Args:
         path: a run's folder, or that of one iteration.
 
     Raises:
-        FileNotFoundError: there is no checkpoint.
-        ValueError: it is damaged, of another form, or carries code.
+        FileNotFoundError: the checkpoint is missing.
+        ValueError: it is damaged, has another format, or contains code.
     """
     folder = iteration_folder(path)
     if (folder / FORMAT).is_file():
@@ -89,7 +89,7 @@ def open_stored(path: PathLike) -> Stored:
             raise ValueError(f"{folder / FORMAT} is damaged: {error}") from error
         if backend != "torch_dist":
             raise ValueError(
-                f"{folder} must be of form torch_dist, but is {str(backend)[:40]!r}: save it with --ckpt-format "
+                f"{folder} must have the format torch_dist, but has {str(backend)[:40]!r}: save it with --ckpt-format "
                 "torch_dist"
             )
     try:
@@ -100,7 +100,7 @@ def open_stored(path: PathLike) -> Stored:
             raise ValueError("it does not list tensors")
         for index, info in places.items():
             if index.fqn not in tensors:
-                raise ValueError(f"it has a place of {str(index.fqn)[:60]!r}, but does not describe it")
+                raise ValueError(f"it has a location of {str(index.fqn)[:60]!r}, but no description")
             _check_place(folder, info)
         room = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         for name, described in tensors.items():
@@ -124,13 +124,13 @@ def _check_place(folder: Path, info: Any) -> None:
     if getattr(info, "transform_descriptors", None):
         raise ValueError("its tensors are compressed, which is not supported")
     if not (type(info.offset) is type(info.length) is int and info.offset >= 0 and info.length >= 0):
-        raise ValueError(f"a place in {name} is not a range of bytes")
+        raise ValueError(f"a location in {name} is not a range of bytes")
     if info.offset + info.length > (folder / name).stat().st_size:
         raise ValueError(f"{name} was cut off")
 
 
 def _check_described(name: str, described: Any, room: int) -> None:
-    """Raise ``ValueError`` unless a description is of a tensor that the files have ``room`` bytes for."""
+    """Raise ``ValueError`` unless a description is of a tensor that fits into ``room`` bytes of the files."""
     size, dtype = described.size, described.properties.dtype
     if not _is_size(size) or not isinstance(dtype, torch.dtype):
         raise ValueError(f"{name} has no size or no dtype")
@@ -140,7 +140,7 @@ def _check_described(name: str, described: Any, room: int) -> None:
         if not (
             _is_size(chunk.offsets) and _is_size(chunk.sizes) and len(chunk.offsets) == len(chunk.sizes) == len(size)
         ):
-            raise ValueError(f"{name} has a part without a place in it")
+            raise ValueError(f"{name} has a part outside of its shape")
 
 
 def _is_size(value: Any) -> bool:
@@ -148,14 +148,14 @@ def _is_size(value: Any) -> bool:
 
 
 def check_stored(path: PathLike) -> Path:
-    """Check that nothing in a checkpoint could run code, so that Megatron's own reader may load it.
+    """Check that nothing in a checkpoint can run code, so that Megatron's own reader may load it.
 
     Returns:
         The folder of the iteration.
 
     Raises:
-        FileNotFoundError: there is no checkpoint.
-        ValueError: it is damaged, of another form, or carries code.
+        FileNotFoundError: the checkpoint is missing.
+        ValueError: it is damaged, has another format, or contains code.
     """
     stored = open_stored(path)
     if (stored.path / COMMON).is_file():
@@ -167,10 +167,10 @@ def check_stored(path: PathLike) -> Path:
 
 
 def read_common(path: PathLike) -> dict[str, Any]:
-    """Return what a checkpoint stores besides tensors.
+    """Return the contents of a checkpoint that are not tensors.
 
     Raises:
-        ValueError: the file is damaged or carries objects that could run code.
+        ValueError: the file is damaged or contains objects that could run code.
     """
     state = read_saved(iteration_folder(path) / COMMON)
     if not isinstance(state, dict):
@@ -179,19 +179,19 @@ def read_common(path: PathLike) -> dict[str, Any]:
 
 
 def is_tensor(described: Any) -> bool:
-    """Return whether a description is that of a tensor; the other kind is of an object, kept as bytes."""
+    """Return whether a description is of a tensor; otherwise it is of an object stored as bytes."""
     return type(described).__name__ == "TensorStorageMetadata"
 
 
 def read_tensors(stored: Stored, wanted: Mapping[str, str]) -> dict[str, Tensor]:
-    """Read tensors, put together from the parts that ranks have written.
+    """Read tensors, assembled from the parts written by ranks.
 
     Args:
         stored: the checkpoint.
-        wanted: names in the checkpoint, and those to return them by.
+        wanted: names in the checkpoint, mapped to the names to return.
 
     Raises:
-        ValueError: a part is missing, damaged, or of another shape than was announced.
+        ValueError: a part is missing or damaged, or its shape is not the announced one.
     """
     parts: dict[str, list[tuple[Any, Any]]] = {name: [] for name in wanted}
     for index, info in stored.places.items():
@@ -209,10 +209,10 @@ def read_tensors(stored: Stored, wanted: Mapping[str, str]) -> dict[str, Tensor]
             part = _read_part(stored, info)
             offsets = tuple(index.offset) if index.offset is not None else (0,) * out.dim()
             if not isinstance(part, Tensor) or tuple(part.shape) != sizes.get(offsets) or part.dtype != out.dtype:
-                raise ValueError(f"{stored.path}: the part of {name} at {offsets} is not what {METADATA} announces")
+                raise ValueError(f"{stored.path}: the part of {name} at {offsets} does not match {METADATA}")
             place = tuple(slice(start, start + length) for start, length in zip(offsets, part.shape))
             if out[place].shape != part.shape:
-                raise ValueError(f"{stored.path}: the part of {name} at {offsets} lies outside of the tensor")
+                raise ValueError(f"{stored.path}: the part of {name} at {offsets} is outside of the tensor")
             out[place] = part
             written += part.numel()
         if written != out.numel() or len(sizes) != len(parts[name]):
@@ -242,22 +242,22 @@ def _read_part(stored: Stored, info: Any) -> Any:
 
 
 def write_stored(folder: PathLike, tensors: Mapping[str, Any], common: dict[str, Any]) -> None:
-    """Write a checkpoint of one iteration that Megatron-Core loads with any number of ranks.
+    """Write a checkpoint of one iteration that Megatron-Core can load with any number of ranks.
 
     Args:
         folder: an empty folder.
         tensors: complete tensors, or ``[None]`` for a module's extra state, by the names of Megatron's checkpoints.
-        common: what is not a tensor: plain values.
+        common: plain values that are not tensors.
     """
     import torch.distributed.checkpoint as dcp
 
     folder = Path(folder)
     planner = dcp.DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it warns that it saves in a single process, as it is told to
+        warnings.simplefilter("ignore", UserWarning)  # it warns about saving in a single process, which is intended
         try:
             dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(str(folder)), planner=planner, no_dist=True)
-        except dcp.api.CheckpointException as error:  # no Exception, with those of all ranks in it
+        except dcp.api.CheckpointException as error:  # not an Exception; contains those of all ranks
             raise next(iter(error.failures.values()))[0] from None
     form = {"sharded_backend": "torch_dist", "sharded_backend_version": 1, "common_backend": "torch",
             "common_backend_version": 1}  # fmt: skip

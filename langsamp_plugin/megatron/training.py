@@ -1,8 +1,8 @@
-"""A training loop on Megatron-Core alone: its schedule, data parallelism, optimizer and checkpoints.
+"""A training loop on Megatron-Core, with its schedule, data parallelism, optimizer and checkpoints.
 
-It is what the example runs where Megatron-LM's own loop (``megatron.training``) is not installed, and what the tests
-train with on a CPU over gloo. Losses are sums over masked tokens, divided by the masked tokens of all ranks and
-micro-batches: any split of a batch gives the same step.
+The example uses it if Megatron-LM's own loop (``megatron.training``) is not installed, and the tests use it on a CPU
+over gloo. Losses are sums over masked tokens, divided by the masked tokens of all ranks and micro-batches, so any split
+of a batch gives the same step.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ logger = logging.getLogger(__name__)
 
 
 class StepLog(NamedTuple):
-    """What one step gave.
+    """Result of one step.
 
     Args:
-        iteration: from 1.
-        loss: bits a masked token, over all ranks.
-        grad_norm: before clipping.
-        samples: numbers of the samples that this rank has seen.
+        iteration: number of the step, from 1.
+        loss: bits per masked token, over all ranks.
+        grad_norm: gradient norm before clipping.
+        samples: numbers of the samples that this rank processed.
     """
 
     iteration: int
@@ -41,14 +41,14 @@ class StepLog(NamedTuple):
 
 
 def train(options: TrainingOptions) -> list[StepLog]:
-    """Train, or resume where the run's newest checkpoint stands; call it on every rank, between start and stop.
+    """Train, or resume from the run's newest checkpoint; call it on every rank, between start and stop.
 
     Returns:
-        The steps that were done.
+        The steps of this call.
 
     Raises:
         FileNotFoundError: the data or the starting checkpoint is missing.
-        ValueError: sizes do not divide by the ranks, or the run's data is not what it began with.
+        ValueError: sizes are not divisible by the ranks, or the data differ from those that the run began with.
     """
     from megatron.core import parallel_state
 
@@ -84,7 +84,7 @@ def _step(run: Run, options: TrainingOptions, iteration: int, batches: Iterator[
     run.optimizer.zero_grad()
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(options, iteration)
-        # fairseq adds epsilon to the root of the second moment before its bias is corrected, torch and Apex after it.
+        # fairseq adds epsilon to the root of the second moment before the bias correction, torch and Apex after it.
         group["eps"] = options.eps / (1 - options.beta2**iteration) ** 0.5
     seen: list[int] = []
     parts = get_forward_backward_func()(
@@ -108,7 +108,7 @@ def _step(run: Run, options: TrainingOptions, iteration: int, batches: Iterator[
 
 
 def forward_step(data_iterator: Iterator[dict[str, Tensor]], model: Any) -> tuple[Tensor, Any]:
-    """Do what Megatron's schedules ask of a model: return its output, and what makes a loss of it."""
+    """Forward step for Megatron's schedules: return the model's output and a function that computes the loss."""
     batch = next(data_iterator)
     losses_N = model(
         batch["tokens"], batch["attention_mask"], lang_ids=batch["lang_ids"], script_ids=batch["script_ids"],
@@ -135,7 +135,7 @@ def _micro_batches(
 
 
 def _reseed(seed: int, iteration: int) -> None:
-    """Make dropout a function of seed, step and data-parallel rank, so that a resumed run draws the same."""
+    """Seed dropout by seed, step and data-parallel rank, so that a resumed run draws the same."""
     from megatron.core import parallel_state
 
     own = (seed * 1_000_003 + iteration) * 1009 + parallel_state.get_data_parallel_rank()

@@ -1,4 +1,4 @@
-"""Proof of a conversion: the same sentences through fairseq's model and through Megatron's, every layer compared."""
+"""Verifies a conversion: fairseq's and Megatron's models encode the same sentences, and every layer is compared."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from langsamp_plugin.vocabulary.tokenizer import PAD, Tokenizer
 def verify_stored(
     state: dict[str, Any], tokenizer: Tokenizer, folder: Path, about: Any, padded: Optional[int]
 ) -> Verification:
-    """Compare a checkpoint of fairseq with one of Megatron-Core, which Megatron's own reader loads.
+    """Compare a fairseq checkpoint with one of Megatron-Core, loaded by Megatron's own reader.
 
     Args:
-        state: fairseq's checkpoint; positions and token type may be apart.
+        state: fairseq's checkpoint; positions and token type may be separate.
         tokenizer: its SentencePiece model.
-        folder: Megatron's.
-        about: its record.
-        padded: rows of its word embedding, if they are known.
+        folder: Megatron's checkpoint.
+        about: its description.
+        padded: number of rows of its word embedding, if known.
 
     Returns:
         A row for the embedding, each layer, and the logits of a tag.
@@ -67,7 +67,7 @@ def _megatron(
 ) -> tuple[list[Tensor], Tensor]:  # fmt: skip
     """Return Megatron's states (B, T, C) after the embedding and each block, and its logits (N, vocabulary)."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that Apex and Transformer Engine are absent, in ten places
+        warnings.simplefilter("ignore", UserWarning)  # warnings about absent Apex and Transformer Engine
         from megatron.core import dist_checkpointing
 
         from langsamp_plugin.megatron.model import LangSampBertModel
@@ -82,11 +82,11 @@ def _megatron(
             max_positions=sizes.positions, tables=tables, embed_tags=sizes.embed_tags, post_norm=sizes.post_norm,
             token_types=sizes.token_types,
         )  # fmt: skip
-        # Megatron's own reader unpickles, so the folder is looked through first.
+        # Megatron's own reader unpickles, so the folder is checked first.
         wanted = {"model": model.sharded_state_dict()}
         model.load_state_dict(dist_checkpointing.load(wanted, str(check_stored(folder)))["model"])
         model.float().eval()
-        if sizes.post_norm:  # what a block gives is the next layer's LayerNorm
+        if sizes.post_norm:  # a block's output is the next layer's LayerNorm
             for layer in model.encoder.layers:
                 layer.input_layernorm.register_forward_hook(lambda module, inputs, out: states.append(out))
         else:
@@ -108,5 +108,6 @@ def _megatron(
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
-    """Return the largest difference, in units of the largest value where that is above 1: rounding grows with it."""
+    """Return the largest difference, relative to the largest value if that is above 1, because rounding grows with
+    it."""
     return (one - other).abs().max().item() / max(1.0, other.abs().max().item())

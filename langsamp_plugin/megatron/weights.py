@@ -1,8 +1,8 @@
-"""The names and forms of the same weights in fairseq and in Megatron-Core: one table, read in both directions.
+"""Names and shapes of the same weights in fairseq and in Megatron-Core: one table that serves both directions.
 
-Three things differ besides the names. Megatron keeps query, key and value in one matrix, head by head; the LayerNorms
-of a post-LN model stand one place later (see :mod:`langsamp_plugin.megatron.layer`); and the vocabulary is padded with
-rows that no word has. Positions need no change, as the model counts them as XLM-R does.
+Three things differ in addition to the names. Megatron stores query, key and value in one matrix, head by head; the
+LayerNorms of a post-LN model are shifted by one (see :mod:`langsamp_plugin.megatron.layer`); and the vocabulary is
+padded with unused rows. Positions need no change, because the model counts them like XLM-R.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ WORDS = "embedding.word_embeddings.weight"
 BIAS = "output_layer.bias"
 TOKEN_TYPES = "embedding.tokentype_embeddings.weight"
 FAIRSEQ_TOKEN_TYPES = f"{BODY}token_types.weight"
-"""A name of this package: fairseq has no token types, but a model that goes back to Hugging Face keeps its row so."""
+"""A name specific to this package: fairseq has no token types, but the row is kept for export to Hugging Face."""
 PADDED = (WORDS, BIAS)
 PARTS = ("weight", "bias")
 
 _PLAIN = {"self_attn.out_proj": "self_attention.linear_proj", "fc1": "mlp.linear_fc1", "fc2": "mlp.linear_fc2"}
-# How a tensor-parallel rank's slice is cut: along outputs (0) or inputs (1); all else is the same on every rank.
+# The axis of tensor-parallel slices: outputs (0) or inputs (1); everything else is replicated.
 _SLICED = {
     "word_embeddings.weight": 0, "output_layer.bias": 0, "linear_qkv.weight": 0, "linear_qkv.bias": 0,
     "linear_fc1.weight": 0, "linear_fc1.bias": 0, "linear_proj.weight": 1, "linear_fc2.weight": 1,
@@ -33,7 +33,7 @@ _SLICED = {
 
 
 def plain_names(sizes: ModelSizes) -> Iterator[tuple[str, str]]:
-    """Yield ``(fairseq's name, Megatron's name)`` of all weights that are the same tensor on both sides."""
+    """Yield ``(fairseq's name, Megatron's name)`` of all weights that are equal tensors on both sides."""
     yield EMBEDDING, WORDS
     yield POSITIONS, "embedding.position_embeddings.weight"
     yield f"{HEAD}bias", BIAS
@@ -61,22 +61,22 @@ def plain_names(sizes: ModelSizes) -> Iterator[tuple[str, str]]:
 
 
 def table_names(sizes: ModelSizes) -> list[str]:
-    """Return the names of the tables' weights and codes that a model has, without fairseq's ``encoder.``."""
+    """Return the names of a model's tables and codes, without fairseq's ``encoder.``."""
     wanted = {"both": ("lang", "script"), "lang": ("lang",), "script": ("script",), "none": ()}[sizes.embed_tags]
     names = (key.removeprefix("encoder.") for key in TABLE_KEYS)
     return [name for name in names if name.split("_")[0] in wanted]
 
 
 def to_megatron(weights: Mapping[str, Tensor], sizes: ModelSizes, padded_words: int) -> dict[str, Tensor]:
-    """Turn fairseq's weights into those of a :class:`LangSampBertModel` that is not split.
+    """Convert fairseq's weights to those of an unsplit :class:`LangSampBertModel`.
 
     Args:
-        weights: by fairseq's names.
+        weights: weights under fairseq's names.
         sizes: the model's.
-        padded_words: rows that the word embedding shall have; new ones are zero.
+        padded_words: number of rows of the word embedding; new rows are zero.
 
     Raises:
-        ValueError: weights are missing, or have no place in the model; the message lists them.
+        ValueError: weights are missing or have no counterpart in the model; the message lists them.
     """
     left = {name for name in weights if name not in (VERSION, f"{HEAD}weight")}
     found: dict[str, Tensor] = {}
@@ -99,7 +99,7 @@ def to_megatron(weights: Mapping[str, Tensor], sizes: ModelSizes, padded_words: 
     if missing or left:
         raise ValueError(
             f"weights must be those of a RoBERTa of {sizes.layers} blocks, but {len(missing)} are missing "
-            f"({' '.join(sorted(missing)[:3])}) and {len(left)} have no place ({' '.join(sorted(left)[:3])})"
+            f"({' '.join(sorted(missing)[:3])}) and {len(left)} have no counterpart ({' '.join(sorted(left)[:3])})"
         )
     for name in PADDED:
         tensor = found[name]
@@ -109,10 +109,11 @@ def to_megatron(weights: Mapping[str, Tensor], sizes: ModelSizes, padded_words: 
 
 
 def to_fairseq(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Tensor]:
-    """Undo :func:`to_megatron`, bit for bit; padding rows are left out.
+    """Undo :func:`to_megatron`, bit for bit; padding rows are dropped.
 
     Raises:
-        ValueError: weights are missing, have no place, or the word embedding is too small; the message lists them.
+        ValueError: weights are missing, have no counterpart, or the word embedding is too small; the message lists
+            them.
     """
     found: dict[str, Tensor] = {}
     left, missing = set(weights), []
@@ -136,7 +137,7 @@ def to_fairseq(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Te
     if missing or left:
         raise ValueError(
             f"weights must be those of a LangSampBertModel of {sizes.layers} layers, but {len(missing)} are missing "
-            f"({' '.join(sorted(missing)[:3])}) and {len(left)} have no place ({' '.join(sorted(left)[:3])})"
+            f"({' '.join(sorted(missing)[:3])}) and {len(left)} have no counterpart ({' '.join(sorted(left)[:3])})"
         )
     _check_sizes(found, sizes)
     for name in (EMBEDDING, f"{HEAD}bias"):
@@ -149,7 +150,7 @@ def to_fairseq(weights: Mapping[str, Tensor], sizes: ModelSizes) -> dict[str, Te
 
 
 def _check_sizes(found: Mapping[str, Tensor], sizes: ModelSizes) -> None:
-    """Raise ``ValueError`` where weights by fairseq's names are of another model than sizes say."""
+    """Raise ``ValueError`` if weights under fairseq's names do not match the sizes."""
     shapes = {
         POSITIONS: (sizes.positions + 2, sizes.width), f"{BODY}layers.0.fc1.weight": (sizes.inner, sizes.width),
         f"{BODY}layers.0.self_attn.out_proj.weight": (sizes.width, sizes.width),
@@ -161,7 +162,7 @@ def _check_sizes(found: Mapping[str, Tensor], sizes: ModelSizes) -> None:
 
 
 def join_heads(parts: list[Tensor], heads: int) -> Tensor:
-    """Return query, key and value, each ``(width, ...)``, as one: ``(heads, 3, width/heads, ...)``."""
+    """Join query, key and value, each ``(width, ...)``: ``(heads, 3, width/heads, ...)``."""
     by_head = [part.view(heads, -1, *part.shape[1:]) for part in parts]
     return torch.stack(by_head, dim=1).reshape(-1, *parts[0].shape[1:])
 
@@ -173,21 +174,21 @@ def split_heads(joined: Tensor, heads: int) -> list[Tensor]:
 
 
 def rank_slice(name: str, tensor: Tensor, rank: int, ranks: int) -> Tensor:
-    """Return the share of a weight that one of several tensor-parallel ranks has.
+    """Return the slice of a weight for one tensor-parallel rank.
 
     Raises:
-        ValueError: it does not divide by the ranks.
+        ValueError: its size is not divisible by the ranks.
     """
     for ending, axis in _SLICED.items():
         if name.endswith(ending):
             if tensor.shape[axis] % ranks:
-                raise ValueError(f"{name} must divide by the {ranks} ranks, but has {tensor.shape[axis]:,} rows")
+                raise ValueError(f"{name} must be divisible by the {ranks} ranks, but has {tensor.shape[axis]:,} rows")
             return tensor.chunk(ranks, axis)[rank].contiguous()
     return tensor
 
 
 def folded_positions(positions: Tensor, row: Tensor) -> Tensor:
-    """Return positions with the token-type row added to all but the two that no token has."""
+    """Return positions with the token-type row added to all rows except the two unused ones."""
     folded = positions.float().clone()
     folded[2:] += row[0].float()
     return folded.to(positions.dtype)

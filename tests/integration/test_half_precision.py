@@ -62,7 +62,7 @@ def test_not_a_number(demo, tmp_path):
     torch.save(state, tmp_path / "beside")  # what was loaded is mapped from the file
     (tmp_path / "beside").rename(path)
     output = run(*train_command(data, tmp_path, 30), expect=1)
-    assert "update 4 are infinite or not a number, because weights are, too (encoder.lm_head.bias" in output
+    assert "update 4 are infinite or not a number, because weights are not finite (encoder.lm_head.bias" in output
 
 
 @pytest.mark.parametrize("name", ["lang_embedding", "script_embedding"])

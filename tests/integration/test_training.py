@@ -208,7 +208,7 @@ def test_a_dictionary_of_another_size_is_named(demo, tmp_path):
     with open(tmp_path / "data" / "dict.txt", "a", encoding="utf-8") as stream:
         stream.write("neu 1\n")
     log = run(*train_command(tmp_path / "data", tmp_path / "save", 1), expect=1)
-    assert "was binarized with a vocabulary of 2,002 token ids, but dict.txt beside it makes 2,003" in log
+    assert "was binarized with a vocabulary of 2,002 token ids, but dict.txt next to it has 2,003" in log
     assert not (tmp_path / "save" / "checkpoint_last.pt").exists()
 
 

@@ -137,7 +137,7 @@ def test_nothing_is_done_twice_and_nothing_stale_is_used(eval_data, exported, tm
     tensors = load_file(other / "model.safetensors")
     tensors["roberta.encoder.layer.0.output.dense.bias"] = tensors["roberta.encoder.layer.0.output.dense.bias"] + 0.5
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match="of another model that was called hf: choose another --name"):
+    with pytest.raises(ValueError, match="belongs to another model with the name hf: choose another --name"):
         evaluate(other, eval_data, tmp_path / "out", ["pos"], langs=["deu_Latn"], **QUICK)
     calls.clear()
     evaluate(other, eval_data, tmp_path / "out", ["sr_bible", "pos"], name="other", langs=["deu_Latn"], **QUICK)
@@ -181,8 +181,11 @@ def test_what_is_not_as_it_should_be_is_said(eval_data, exported, tmp_path):
     assert result.not_scored["hin_Deva"] == "it has no test file" and len(result.not_scored) == 2
     assert set(result.scores) == {"eng_Latn", "rus_Cyrl"}
     notes = "\n".join(result.notes)
-    assert "1 of 3 sentences of rus_Cyrl are longer than 40 tokens and were cut" in notes
-    assert "rus_Cyrl has label middling 1 times, which eng_Latn does not train; it counts as wrong" in notes
+    assert "1 of 3 sentences of rus_Cyrl are longer than 40 tokens and were truncated" in notes
+    assert (
+        "label middling, 1 times in rus_Cyrl, does not occur in the training data of eng_Latn and counts as wrong"
+        in notes
+    )
     (broken / "sr_bible" / "deu_Latn.txt").write_text("nowhere\ttext\n")
     (few,) = evaluate(exported, broken, tmp_path / "out", ["sr_bible"], min_pairs=90)
     assert few.not_scored["deu_Latn"] == "no sentence has an id that English has" and len(few.not_scored) >= 2

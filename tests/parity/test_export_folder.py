@@ -52,7 +52,7 @@ def test_a_folder_of_another_kind_is_kept_whatever_is_said(trained, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("")
     for overwrite in (False, True):
-        with pytest.raises(ValueError, match="has no config.json in it, so it is not replaced"):
+        with pytest.raises(ValueError, match="does not contain config.json, so it is not replaced"):
             export(trained, tmp_path / "thesis", overwrite=overwrite)
 
 

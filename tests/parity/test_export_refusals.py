@@ -103,7 +103,7 @@ def test_rows_follow_a_dictionary_in_another_order(reordered, exported, demo, tm
     with pytest.raises(ValueError, match="is not the dictionary that .* was trained with"):
         export(checkpoint, tmp_path / "hf", spm=demo / "spm.model", dictionary=demo / "data-bin" / "dict.txt")
     done = export(checkpoint, tmp_path / "hf", spm=demo / "spm.model", dictionary=dictionary, verify=True)
-    assert "2 rows that only fill up the dictionary are left out" in " ".join(done.notes)
+    assert "2 rows that only pad the dictionary are dropped" in " ".join(done.notes)
     one, other = (load_file(folder / "model.safetensors") for folder in (tmp_path / "hf", exported))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     # Next to the checkpoint it is found.
@@ -133,12 +133,12 @@ def test_added_tokens_and_padding(exported, demo, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": rows + 6}))
     done = import_checkpoint(folder, tmp_path / "padded" / "model.pt")
-    assert "6 rows after <mask> are left out: padding" in done.notes
+    assert "6 rows after <mask> are dropped: padding" in done.notes
     (folder / "added_tokens.json").write_text(json.dumps({"<url>": rows, "<user>": rows + 1}))
     with pytest.raises(ValueError, match=r"added tokens \(<url> <user>\).*--drop-added-tokens"):
         import_checkpoint(folder, tmp_path / "in" / "model.pt")
     done = import_checkpoint(folder, tmp_path / "in" / "model.pt", drop_added=True)
-    assert "6 rows after <mask> are left out: added tokens (<url> <user>) and padding" in done.notes
+    assert "6 rows after <mask> are dropped: added tokens (<url> <user>) and padding" in done.notes
     import_checkpoint(exported, tmp_path / "plain" / "model.pt")
     one, other = (load_checkpoint(tmp_path / name / "model.pt")["model"] for name in ("in", "plain"))
     assert all(torch.equal(one[name], other[name]) for name in other)

@@ -125,7 +125,7 @@ def test_folding(pair):
 
 def test_what_does_not_fit_is_refused():
     config = transformers.BertConfig(**SIZES)
-    with pytest.raises(ValueError, match="BertModel has no masked-LM head that is known"):
+    with pytest.raises(ValueError, match="BertModel must have a known masked-LM head"):
         add_tags(transformers.BertModel(config), Tables.glot500())
     model = add_tags(transformers.BertForMaskedLM(config), Tables.glot500())
     with pytest.raises(ValueError, match="must have no tables yet"):

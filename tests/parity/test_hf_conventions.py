@@ -268,7 +268,7 @@ def test_copies(model, batch):
 
 def test_rows_in_another_order_do_not_load(model):
     other = make_model(languages=["hin", "deu", "eng"])
-    with pytest.raises(ValueError, match="lang_embedding has 3 codes in another order"):
+    with pytest.raises(ValueError, match="lang_embedding must have the model's 3 codes in their order"):
         other.load_state_dict(model.state_dict(), strict=False)
 
 

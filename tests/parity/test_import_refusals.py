@@ -51,14 +51,14 @@ def test_shards_and_pickles(exported, tmp_path, trained):
     [
         (
             {"classifier.weight": torch.zeros(2), "adapter.bias": torch.zeros(2)},
-            "no place.*adapter.bias classifier.weight",
+            "no counterpart.*adapter.bias classifier.weight",
         ),
         ({"roberta.encoder.layer.1.output.dense.bias": None}, r"lacks 1 weights: encoder.*layers\.1\.fc2\.bias"),
         ({"lm_head.layer_norm.bias": None}, r"no encoder\.lm_head\.layer_norm\.bias"),
         ({"roberta.encoder.layer.0.output.dense.bias": torch.zeros(5)}, r"fc2\.bias \(5,\) instead of \(32,\)"),
         ({"roberta.encoder.layer.2.output.dense.bias": torch.zeros(32)}, r"layers\.2\.fc2\.bias, which config\.json"),
-        ({"lm_head.decoder.weight": torch.zeros(2002, 32)}, "not tied"),
-        ({"lm_head.decoder.bias": torch.zeros(2002)}, "not tied"),
+        ({"lm_head.decoder.weight": torch.zeros(2002, 32)}, "must be tied"),
+        ({"lm_head.decoder.bias": torch.zeros(2002)}, "must be tied"),
     ],
 )
 def test_weights_that_do_not_fit_are_listed(copy, tmp_path, change, message):
@@ -101,6 +101,6 @@ def test_damaged_folders(copy, tmp_path, damage, message):
 
 def test_another_vocabulary_beside_it_is_not_overwritten(exported, tmp_path):
     (tmp_path / "dict.txt").write_text("a 1\n")
-    with pytest.raises(ValueError, match="dict.txt is of another vocabulary"):
+    with pytest.raises(ValueError, match="dict.txt has another vocabulary"):
         import_checkpoint(exported, tmp_path / "model.pt")
     assert (tmp_path / "dict.txt").read_text() == "a 1\n" and not (tmp_path / "model.pt").exists()

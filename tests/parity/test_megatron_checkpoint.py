@@ -200,7 +200,7 @@ def test_weights_that_are_missing_or_extra_are_named(trained, imported):
         to_megatron({**weights, "encoder.surplus": gone}, record.sizes, 4096)
     theirs = from_stored(open_stored(imported), record.sizes)
     del theirs["lm_head.dense.bias"]
-    with pytest.raises(ValueError, match=r"1 are missing \(lm_head.dense.bias\) and 0 have no place"):
+    with pytest.raises(ValueError, match=r"1 are missing \(lm_head.dense.bias\) and 0 have no counterpart"):
         to_fairseq(theirs, record.sizes)
 
 

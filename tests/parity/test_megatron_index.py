@@ -54,15 +54,17 @@ def test_an_index_of_another_buffer_is_refused(data, tmp_path):
     index_data(data, tmp_path / "out")
     one, other = sorted((tmp_path / "out").glob("*_Latn"))[3:5]
     shutil.copyfile(one / "train.idx", other / "train.idx")
-    with pytest.raises(ValueError, match=r"train.bin must have .* according to train.idx, but has .*not of this file"):
+    with pytest.raises(
+        ValueError, match=r"train.bin must have .* according to train.idx, but has .*belongs to another file"
+    ):
         check_megatron_index(other / "train")
     source = data / other.name / "train.idx"
     shutil.copyfile(source, other / "train.idx")
-    with pytest.raises(ValueError, match=r"is of fairseq's form or damaged"):
+    with pytest.raises(ValueError, match=r"is in fairseq's format or damaged"):
         check_megatron_index(other / "train")
     (other / "train.idx").write_bytes(b"no index")
     output = run("langsamp", "megatron", "index", tmp_path / "out", "--check", expect=2)
-    assert "must be an index of Megatron's, but begins otherwise" in output
+    assert "must be a Megatron index, but does not start like one" in output
     (other / "train.idx").unlink()
     assert check_indexed(tmp_path / "out") == 93
     with pytest.raises(FileNotFoundError, match=r"train.idx is missing"):
@@ -85,5 +87,5 @@ def test_what_was_added_is_kept_and_permissions_are_the_data_s(data, tmp_path):
 
 
 def test_the_data_folder_itself_is_not_written_into(data):
-    with pytest.raises(ValueError, match="must be another folder than the data"):
+    with pytest.raises(ValueError, match="must differ from the data folder"):
         index_data(data, data)

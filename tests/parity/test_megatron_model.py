@@ -171,7 +171,7 @@ def test_dropout_falls_where_it_falls_in_xlmr(batch):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"tensor_model_parallel_size": 3}, "4 heads must divide by the tensor-parallel size, but it is 3"),
+        ({"tensor_model_parallel_size": 3}, "4 heads must be divisible by the tensor-parallel size, but it is 3"),
         ({"bias_activation_fusion": True}, "bias_activation_fusion must be False, but is True"),
         ({"normalization": "RMSNorm"}, "normalization must be LayerNorm, but is RMSNorm"),
     ],
@@ -187,7 +187,7 @@ def test_a_configuration_that_is_not_of_xlmr_is_refused(change, message):
     "padded, ranks, message",
     [
         (100, 1, "at least the 101 words, but is 100"),
-        (103, 2, "divide by the tensor-parallel size 2, but is 103: take 104"),
+        (103, 2, "divisible by the tensor-parallel size 2, but is 103: take 104"),
     ],
 )
 def test_a_vocabulary_that_does_not_divide_is_refused(padded, ranks, message):

@@ -175,21 +175,21 @@ def more_words(folder):
         (cut_metadata, ".metadata is damaged"),
         (cut_tensors, "was cut off"),
         (flipped_tensors, "is damaged at byte"),
-        (other_form, "must be of form torch_dist, but is 'zarr'"),
-        (older_form, "is of Megatron's older form with a folder per rank"),
+        (other_form, "must have the format torch_dist, but has 'zarr'"),
+        (older_form, "is in Megatron's older format with one folder per rank"),
         (no_number, "must hold a number or the word release, but has '../../etc'"),
-        (no_record, "langsamp.json is missing, which says how the model is built"),
-        (wrong_record, "langsamp.json must be of the checkpoint"),
+        (no_record, "langsamp.json is missing, which describes the model"),
+        (wrong_record, "langsamp.json must belong to the checkpoint"),
         (wrong_layers, "must have 3 layers"),
         (wrong_positions, "embed_positions.weight must be (512, 32), as langsamp.json says, but is (514, 32)"),
-        (heads_that_do_not_divide, "width must divide by the 5 heads, but is 32"),
-        (more_words, "but has words 1000000 where that has"),
+        (heads_that_do_not_divide, "width must be divisible by the 5 heads, but is 32"),
+        (more_words, "but has words 1000000 instead of"),
         (no_words, "weights must be those of a LangSampBertModel of 2 layers, but 1 are missing (embedding.word_"),
         (huge_tensor, "is larger than all files together"),
         (negative_size, "lm_head.dense.weight has no size or no dtype"),
         (no_parts, "is damaged"),
         (a_part_elsewhere, "is not what .metadata announces"),
-        (a_place_too_many, "it has a place of 'stranger', but does not describe it"),
+        (a_place_too_many, "it has a location of 'stranger', but no description"),
         (no_metadata, "is damaged: 'dict' object has no attribute"),
     ],
 )
@@ -214,7 +214,7 @@ def test_commands_name_what_is_wrong(trained, tmp_path):
     text = run_program(
         "langsamp", "megatron", "import", trained, "--out", tmp_path / "x", "--tensor-parallel", 3, expect=2
     )
-    assert "its 2 heads must divide by the 3 ranks of --tensor-parallel" in text and not (tmp_path / "x").exists()
+    assert "its 2 heads must be divisible by the 3 ranks of --tensor-parallel" in text and not (tmp_path / "x").exists()
     text = run_program("langsamp", "megatron", "export", tmp_path / "none", "--out", tmp_path / "y.pt", expect=2)
     assert "must be a checkpoint folder of Megatron-Core, but is missing" in text
 

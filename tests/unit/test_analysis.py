@@ -127,7 +127,7 @@ def test_families(tmp_path):
     assert read_families(own) == {"deu": "Germanic", "eng": "Germanic"}
     for text, message in (
         ("deu\tGermanic\n", "must begin with a header of the columns"),
-        ("", "must begin with a line"),
+        ("", "must begin with a header"),
         ("language\tfamily\ndeu\n", "line 2: must have 2 fields as the header, but has 1"),
         ("language\tfamily\ndeu\ta\ndeu\tb\n", "line 3: deu is b here and a above"),
     ):

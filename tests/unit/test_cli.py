@@ -119,7 +119,7 @@ def test_info_names_what_is_damaged(demo, tmp_path):
     shutil.copytree(demo / "data-bin", data, dirs_exist_ok=True)
     pieces = (data / "dict.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     (data / "dict.txt").write_text("".join(pieces[:-10]), encoding="utf-8")
-    assert "was binarized with a vocabulary of 2,002 token ids, but dict.txt beside it makes 1,992" in wrong(
+    assert "was binarized with a vocabulary of 2,002 token ids, but dict.txt next to it has 1,992" in wrong(
         "info", data
     )
     (data / "dict.txt").unlink()

@@ -49,7 +49,7 @@ def test_text_contradicts_the_usual_script(tmp_path):
     assert found.by_text == {"srp_Latn": ["sr"], "mni_Mtei": ["mni"]}
     assert list(map(str, find_sources(tmp_path, ["sr", "hi"]).found)) == ["hin_Deva", "srp_Latn"]
     output = run("langsamp", "corpus", tmp_path, "--out", tmp_path / "out", "--langs", "sr")
-    assert "srp_Latn by the letters of its text: sr" in output
+    assert "identified as srp_Latn by script: sr" in output
 
 
 def test_scripts_that_only_lists_know_are_believed(tmp_path):
@@ -68,7 +68,7 @@ def test_a_bad_name_does_not_stop_the_rest(tmp_path):
     assert list(texts(tmp_path / "out")) == ["bel_Cyrl", "deu_Latn"]
     for name in ("acr_Latn_removed", "simple", "fiu", "validation"):
         assert f"{tmp_path / 'src' / name}: " in output
-    assert "left out (4)" in output and "put together as bel_Cyrl: be be-x-old" in output
+    assert "left out (4)" in output and "merged as bel_Cyrl: be be-x-old" in output
     output = run("langsamp", "corpus", tmp_path / "src", "--out", tmp_path / "strict", "--strict", expect=2)
     assert "acr_Latn_removed" in output and "without --strict" in output and not (tmp_path / "strict").exists()
     output = run("langsamp", "corpus", tmp_path / "src", "--out", tmp_path / "one", "--langs", "de")

@@ -47,7 +47,7 @@ def test_two_files_of_one_tag_are_not_merged(tmp_path):
         (tmp_path / f"{name}.txt").write_text("text\n")
     corpus = find_corpus(tmp_path)
     assert [path.name for path in corpus.files.values()] == ["zho_Hans.txt"]
-    assert "means zho_Hani, as zho_Hans.txt does: `langsamp corpus` puts them together" in str(corpus.left_out[0])
+    assert "means zho_Hani, as zho_Hans.txt does: `langsamp corpus` merges them" in str(corpus.left_out[0])
 
 
 def test_a_line_that_is_too_long_is_left_out(tmp_path, caplog):

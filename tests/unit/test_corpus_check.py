@@ -86,7 +86,7 @@ def test_exit_status(demo, tmp_path):
         assert "language-scripts" in output and out.is_file()
     (tmp_path / "model.bin").write_bytes(b"no model at all")
     output = run("langsamp", "check", corpus, "--lid", tmp_path / "model.bin", expect=2)
-    assert "model.bin is no fastText model" in output
+    assert "model.bin must be a complete fastText model" in output
 
 
 @pytest.mark.parametrize("script", ["Latn", "Cyrl", "Deva", "Hani", "Hang", "Thai", "Ethi", "Tfng"])

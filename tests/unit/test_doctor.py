@@ -46,7 +46,7 @@ def test_old_versions_and_missing_extras(monkeypatch):
     old = types.SimpleNamespace(__version__="2.4.1+cu121", cuda=cuda, version=types.SimpleNamespace(cuda="12.1"))
     first, second = doctor._torch(old)
     assert first.state == "missing" and "2.6 is needed" in first.remedy
-    assert "built for CUDA 12.1, but sees none" in second.text and "nvidia-smi" in second.remedy
+    assert "built for CUDA 12.1, but finds none" in second.text and "nvidia-smi" in second.remedy
     monkeypatch.setattr(doctor.sys, "version_info", (3, 13, 0))
     assert doctor._python().state == "missing"
     there = importlib.util.find_spec

@@ -31,7 +31,7 @@ def binarize(demo, corpus, *more, expect=0):
 def test_removed_languages(demo, corpus):
     assert "earlier" not in binarize(demo, corpus)
     (corpus / "deu_Latn.txt").unlink()
-    assert "not in this one: 1 languages, deu_Latn: training takes them, --prune" in binarize(demo, corpus)
+    assert "not in this corpus: 1 languages, deu_Latn: training uses them, --prune" in binarize(demo, corpus)
     assert "leave out --langs" in binarize(demo, corpus, "--prune", "--langs", "rus", expect=2)
     assert "earlier" not in binarize(demo, corpus, "--prune")
     data = corpus.parent / "data"
@@ -46,7 +46,7 @@ def test_no_held_out_text(demo, corpus, tmp_path):
     (tmp_path / "valid").mkdir()
     (tmp_path / "valid" / "kik_Latn.txt").write_text("text\n")
     output = binarize(demo, corpus, "--valid", tmp_path / "valid", expect=2)
-    assert "has held-out text of none of the 3 languages" in output and not (tmp_path / "data").exists()
+    assert "must have held-out text of the 3 languages" in output and not (tmp_path / "data").exists()
 
 
 def edited_unseen(path):

@@ -21,7 +21,7 @@ def test_left_out_of_means_and_removed(tmp_path):
     scored(eng_Latn=80.0).save(tmp_path, ["eng_Latn"])
     found = load_result(path)
     assert found.mean("f1") == 80.0 and list(found.incomplete) == ["deu_Latn"]
-    assert found.notes == [f"{EARLIER}: deu_Latn: they count in no mean, and --prune removes them"]
+    assert found.notes == [f"{EARLIER}: deu_Latn: they are excluded from means, and --prune removes them"]
     scored(eng_Latn=80.0, deu_Latn=30.0).save(tmp_path, ["eng_Latn", "deu_Latn"])  # they are back
     assert load_result(path).mean("f1") == 55.0 and not load_result(path).notes
     scored(eng_Latn=80.0).save(tmp_path, ["eng_Latn"], prune=True)

@@ -79,7 +79,7 @@ def test_table_file_round_trip(tmp_path):
     [
         ("", "empty"),
         ("eng\nen\n", "line 2.*'en'"),
-        ("eng\ndeu\neng\n", "line 3: eng is there twice"),
+        ("eng\ndeu\neng\n", "line 3: eng occurs twice"),
         ("eng\nund\n", "no row"),
         ("eng\n\n", "line 2"),
     ],

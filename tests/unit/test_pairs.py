@@ -139,8 +139,8 @@ def test_test_sets_are_left_out_by_id_and_by_text(pairs_folder, tmp_path):
 def test_languages_without_a_partner_are_listed(pairs_folder, tmp_path):
     (pairs_folder / "fra_Latn.txt").write_text("m9\tMerci\n", encoding="utf-8")
     printed = run("langsamp", "pairs", pairs_folder, "--out", tmp_path / "out", "--held-out", 0)
-    assert "1 languages without any message that another has: fra_Latn" in printed
-    assert "2 messages to train on" not in printed.splitlines()[0] or "3 language-scripts" in printed
+    assert "1 languages share no message with another language: fra_Latn" in printed
+    assert "2 training messages" not in printed.splitlines()[0] or "3 language-scripts" in printed
 
 
 @pytest.mark.parametrize(

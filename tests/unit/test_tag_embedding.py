@@ -68,7 +68,7 @@ def test_new_rows_by_choice():
     [
         ({"init": "zero"}, "random or mean"),
         ({"donors": {"abk": "fra"}}, "donor fra"),
-        ({"donors": {"xho": "deu"}}, "xho shall start as deu"),
+        ({"donors": {"xho": "deu"}}, "xho, which is to start as deu"),
     ],
 )
 def test_wrong_choices(arguments, message):
