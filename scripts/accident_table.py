@@ -24,8 +24,8 @@ HEAD = """# Accidents
 
 Written by `scripts/accident_table.py`; each cell is a test of `tests/integration/test_accidents.py`. A command is
 stopped, or the disk filled, in the middle of its writing. "Left" is what stands in the place afterwards, next to a file
-of somebody else that must not change; "next" is the same command again, whose output must equal that of an undisturbed
-run, with no hidden file left. No run printed a traceback.
+of another program that must not change; "next" is the same command again, whose output must equal that of an
+undisturbed run, with no hidden file left. No run printed a traceback.
 
 """
 

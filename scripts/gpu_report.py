@@ -1,4 +1,4 @@
-"""The parts of ``scripts/gpu_report.sh``: each in a process of its own, one table at the end."""
+"""The parts of ``scripts/gpu_report.sh``: each in a separate process, one table at the end."""
 
 import argparse
 import json
@@ -55,7 +55,7 @@ def parity(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def head(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time the head alone, each size by itself."""
+    """Time the head alone, each size separately."""
     sizes = ("999", "1024") if options.tiny else ("250002", "401145", "401152")
     tokens, width = ("40", "16") if options.tiny else ("4915", "768")
     precision = "fp32" if options.tiny else "bf16"
@@ -85,7 +85,7 @@ def training(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def resume(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Train in fp16, kill it, resume it, and compare with a run that nobody touched."""
+    """Train in fp16, kill it, resume it, and compare with an undisturbed run."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -130,7 +130,7 @@ def reason(error: str) -> str:
 
 
 def one_part(name: str, words: list[str], seconds: float) -> list[dict[str, Any]]:
-    """Run a part in a process of its own, no longer than that."""
+    """Run a part in a separate process with a time limit."""
     command = [sys.executable, __file__, *words, "--part", name]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)

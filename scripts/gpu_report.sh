@@ -2,8 +2,7 @@
 # One command for the day a GPU is there: parity, speed, memory and a resume, in at most eight minutes.
 #
 #   bash scripts/gpu_report.sh OUT [--data DATA-BIN] [--encoder HF-DIR] [--tiny]
-#
-# Each part runs by itself, so that one that fails or runs out of memory is a row and not the end. OUT gets report.md and
+# Each part runs separately, so that a failure or lack of memory costs one row and does not end the run. OUT gets report.md and
 # report.json. --data is a binarized folder (default: the demo corpus, binarized first), --encoder a model whose encoding is
 # timed, --tiny turns all sizes down, for a machine without a GPU.
 set -euo pipefail

@@ -6,8 +6,7 @@
 #   bash scripts/quickstart.sh --langs deu_Latn,rus_Cyrl,hin_Deva
 #   bash scripts/quickstart.sh --out DIR           another folder than runs/quickstart
 #   bash scripts/quickstart.sh --updates N         shorter or longer training (default 1300)
-#
-# Run again it skips what is done; killed, it goes on where it was.
+# Run again, it skips finished work; after a kill it resumes.
 set -euo pipefail
 
 usage() {
@@ -51,7 +50,7 @@ step() { # step NUMBER "what it does" FILE-IT-MAKES command...
         return
     fi
     echo "[$number/9] $what"
-    "$@" || { local status=$? ; echo "quickstart.sh: step $number failed ($what); mend it and run the same command again" >&2 ; exit "$status" ; }
+    "$@" || { local status=$? ; echo "quickstart.sh: step $number failed ($what); fix it and run the same command again" >&2 ; exit "$status" ; }
     [ -e "$made" ] || touch "$made"
 }
 

@@ -167,7 +167,7 @@ def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
 
 
 def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> list[str]:
-    """Show retrieval beside its two controls and say plainly what it is worth."""
+    """Show retrieval next to its two controls and state what it is worth."""
 
     def mean(result: dict[str, Any], metric: str) -> float:
         values = [scores[metric][0] for scores in result["scores"].values()]
@@ -182,7 +182,7 @@ def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> lis
         verdict = (
             f"**The trained model retrieves worse than its own random initialisation ({gap:+.1f} points).** Untrained "
             "vectors are bags of random word vectors and match the words that languages share; a few minutes of "
-            "training on a small corpus do not make up for losing that. Retrieval is no evidence for anything at this "
+            "training on a small corpus do not make up for losing that. Retrieval does not count as evidence at this "
             "size."
         )
     else:
@@ -228,8 +228,8 @@ def conditions(run: Path, seconds: int) -> list[str]:
         f"- Model: `langsamp_roberta_tiny` (4 layers, width 192), {len(state['task_state']['languages'])} language and "
         f"{len(state['task_state']['scripts'])} script embeddings, from random weights.",
         f"- Training: {state['optimizer_history'][-1]['num_updates']} updates of {config['dataset']['batch_size']} x "
-        f"{config['task']['tokens_per_sample']} tokens, Adam, lr {config['optimization']['lr'][0]}, "
-        f"alpha {config['task']['multilang_sampling_alpha']}, seed {config['common']['seed']}.",
+        f"{config['task']['tokens_per_sample']} tokens, Adam, lr {config['optimization']['lr'][0]}, alpha "
+        f"{config['task']['multilang_sampling_alpha']}, seed {config['common']['seed']}.",
         f"- Machine: {os.cpu_count()} cores ({platform.processor() or platform.machine()}), Python "
         f"{platform.python_version()}, torch {version('torch')}, transformers {version('transformers')}.",
     ]

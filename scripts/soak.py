@@ -1,4 +1,4 @@
-"""Kill a training run again and again, and compare what it ends in with a run that nobody touched.
+"""Kill a training run again and again, and compare the result with an undisturbed run.
 
     python scripts/soak.py DATA-BIN --out runs/soak                 # 20 kills
     python scripts/soak.py DATA-BIN --out runs/soak --kills 100 --updates 2000
@@ -126,8 +126,8 @@ def main() -> None:
     ]
     left = [name for name in left if name != "sampling.tsv"]
     print(
-        f"{options.kills} kills, {len(found)} differences, {len(left)} files left behind, "
-        f"torch {torch.__version__}, {os.cpu_count()} cores"
+        f"{options.kills} kills, {len(found)} differences, {len(left)} files left behind, torch {torch.__version__}, "
+        f"{os.cpu_count()} cores"
     )
     if found or left:
         print("\n".join([*found[:20], *left]))

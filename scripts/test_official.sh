@@ -2,9 +2,9 @@
 # Runs the unit, parity and integration tests in the environment that most fairseq users have: the official fairseq
 # 0.12.2 on Python 3.9 or 3.10. Arguments go to pytest.
 #   PYTHON=python3.9 bash scripts/test_official.sh tests/unit
-# A run that was interrupted, or in which tests failed, goes on where it stopped: PASSED=FILE names the record of tests
+# A run that was interrupted, or in which tests failed, resumes where it stopped: PASSED=FILE names the record of tests
 # that ended well, which by default is of one commit. WORKERS=0 runs them one by one.
-# VENV=/path takes another environment than .venv-official-VERSION; a torch that is there already is kept, so install
+# VENV=/path takes another environment than .venv-official-VERSION; an existing torch is kept, so install
 # a CPU build first where pip's default, a CUDA build of several GB, is not wanted. Needs a C compiler for fairseq.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,7 +26,7 @@ if [ "$(cat "$venv/official" 2>/dev/null)" != "$stamp" ]; then
     pip install 'pip<24.1' 'setuptools<70' wheel
     "$venv/bin/python" -c 'import torch' 2>/dev/null || pip install 'torch==2.6.0'
     pip install -r requirements/official.txt
-    # --no-deps: fairseq asks for torchaudio, of which pip takes a build that does not load beside every torch.
+    # --no-deps: fairseq asks for torchaudio, of which pip takes a build that does not load with every torch.
     # In pip's isolated build no torch is there, and fairseq leaves out extensions whose sources its package lacks.
     pip install --no-deps 'fairseq==0.12.2'
     # Everything but fairseq's own requirements, in versions that this Python has.

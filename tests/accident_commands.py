@@ -20,7 +20,7 @@ class Command(NamedTuple):
         arguments: with ``{in}`` for the folder of inputs and ``{out}``.
         out: the name of its --out; with an ending it is a file.
         again: further arguments where an earlier output is to be replaced.
-        resumes: a killed run leaves finished parts, from which the next one goes on.
+        resumes: a killed run leaves finished parts, from which the next run resumes.
     """
 
     arguments: str
@@ -150,7 +150,7 @@ class Bench:
         return self.wait(self.start(name, out, *more, **accident))
 
     def stop(self, name, out, at, *more, **accident):
-        """Start a command and return when it stands at the N-th call that writes; ``go`` lets it go on."""
+        """Start a command and return when it stands at the N-th call that writes; ``go`` lets it continue."""
         stopped, go = self.work / f"stopped{self.number}", self.work / f"go{self.number}"
         started = self.start(name, out, *more, stop=at, stopped=str(stopped), go=str(go), **accident)
         end = time.monotonic() + 60

@@ -17,7 +17,7 @@ from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 
 class Scene:
-    """The place of one cell: a folder with somebody else's file in it.
+    """The place of one cell: a folder with a foreign file in it.
 
     Args:
         bench: runs the command.
@@ -46,7 +46,7 @@ class Scene:
 
     def left(self, killed=False):
         """Say what is there now, and note what should not be."""
-        self.expect((self.place / "mine.txt").read_text() == "mine", "somebody's file was touched")
+        self.expect((self.place / "mine.txt").read_text() == "mine", "the foreign file was changed")
         found = hidden(self.place)
         self.expect(killed or not found, f"left: {found}")
         whole = not differs(self.out, self.known) if self.out.exists() else False
@@ -81,7 +81,7 @@ def full_early(scene, disk):
 
 
 def full_late(scene, disk):
-    """Half of what it writes has room, which nobody can know before."""
+    """There is space for half of the output, which cannot be known in advance."""
     room = scene.known.size // 2 // 4096 * 4096
     done = scene.bench.run(scene.name, scene.out, fill=[str(disk.folder), room])
     scene.check_failure(done, (1,), FULL)

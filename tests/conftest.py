@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder with evaluation data that lies beside the project in its authors' workplace."""
+    """The folder with evaluation data next to the project in its authors' workplace."""
     if not SHARED.is_dir():
         pytest.skip("needs the data collection in ../shared, which is not part of the project")
     return SHARED

@@ -19,7 +19,7 @@ def half_of(batch, rank):
 
 
 def gradients(tags, find_unused, kind, rank):
-    """Return a whole batch's gradients, and those of two workers with half of it each, added up."""
+    """Return the gradients of a complete batch, and the sum of those of two workers with half of it each."""
     model = build(dropout=0.0, attention_dropout=0.0, embed_tags=tags)
     batch = make_batch()
     _, alone, _ = step(model, batch, kind)

@@ -50,7 +50,7 @@ def weights(**changes):
 
 
 def flip_in_record(number):
-    """Flip a bit in what a record of the checkpoint holds; what lies between records is only padding."""
+    """Flip a bit in what a record of the checkpoint holds; the bytes between records are only padding."""
 
     def edit(data):
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -84,7 +84,7 @@ def damages():
         ("task state that is a list", checkpoint(lambda state: {**state, "task_state": [1]})),
         ("options that are a list", checkpoint(lambda state: {**state, "args": [1], "cfg": None})),
         ("weights of whole numbers", weights(fc1=lambda old: old.int())),
-        ("codes that are no letters", weights(codes=lambda old: old + 2**30)),
+        ("codes that are not letters", weights(codes=lambda old: old + 2**30)),
         ("codes of one dimension", weights(codes=lambda old: old[0])),
         ("no codes", weights(codes=None)),
         ("more rows than codes", weights(table=lambda old: torch.cat([old, old]))),

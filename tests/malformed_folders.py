@@ -59,7 +59,7 @@ def folder_cases():
             ("rubbish", put(MODEL, RUBBISH)),
             ("nothing", put(MODEL, b"")),
             ("a huge header", change(MODEL, lambda data: struct.pack("<Q", 2**60) + data[8:])),
-            ("a header that is no JSON", change(MODEL, lambda data: data[:8] + b"x" * 8 + data[16:])),
+            ("a header that is not JSON", change(MODEL, lambda data: data[:8] + b"x" * 8 + data[16:])),
             ("a layer missing", tensors(lambda found: found.pop(FC1))),
             ("no embedding", tensors(lambda found: found.pop(WORD))),
             ("another shape", tensors(lambda found: found.update({FC1: found[FC1][:, 1:].contiguous()}))),
@@ -91,7 +91,7 @@ def vocabulary_cases():
             yield Case(setup, f"a tokenizer: {what}", "in/hf", put("hf/tokenizer.json", content))
         yield Case(
             setup,
-            "code of its own",
+            "code in the folder",
             "in/hf",
             edit_json(CONFIG, model_type="evil", auto_map={"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}),
         )
@@ -127,7 +127,7 @@ def folder_table_cases():
     yield Case("analyze embeddings", "no configuration", "config.json", remove(CONFIG))
     yield Case(
         "analyze embeddings",
-        "values that are no numbers",
+        "values that are not numbers",
         "in/hf",
         tensors(lambda found: found["lang_embedding.weight"].fill_(float("nan")), TABLES),
     )

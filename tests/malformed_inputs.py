@@ -24,7 +24,7 @@ class Setup(NamedTuple):
     left: str = "nothing"
 
 
-# A whole file of a tag with its record, or whole pieces: what the next run goes on from.
+# A complete file of a tag with its record, or complete pieces, from which the next run resumes.
 PIECES = (
     r"out/(\.lock|\w+/\.pieces-\w+/\d+\.(json|(train|valid)\.(bin|sizes))|\w+/(stats\.json|(train|valid)\.(bin|idx)))"
 )

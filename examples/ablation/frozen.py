@@ -24,7 +24,7 @@ def classify(train: tuple[np.ndarray, list[str]], tests: dict[str, tuple[np.ndar
     """Return macro F1 in percent per test set.
 
     Args:
-        train, tests: float32 ``(n, C)`` and n labels; every set is centred by itself, so that what only tells the
+        train, tests: float32 ``(n, C)`` and n labels; every set is centred separately, so that what only tells the
             language from English is not in the way.
     """
     from sklearn.linear_model import LogisticRegression
@@ -83,13 +83,13 @@ def score(model: Any, tokenizer: Any, folder: Path, limit: int, langs: list[str]
 
 
 def frozen_scores(folder: Path, data: Path, limit: int, langs: list[str]) -> dict[str, Any]:
-    """Score a model on the classification tasks that are there.
+    """Score a model on the available classification tasks.
 
     Args:
         folder: of the model, as Hugging Face has it.
         data: folder with sib200/ and taxi1500/, or one of them.
         limit: sentences of each file but English's; 0 takes all.
-        langs: tags to score beside English; empty takes all.
+        langs: tags to score in addition to English; empty takes all.
     """
     model, tokenizer = load_encoder(folder)
     keep_blocks(model, round(depth(model) * 8 / 12))

@@ -1,4 +1,4 @@
-"""Export, evaluate and analyse the models of an ablation; run again, it goes on where it stopped.
+"""Export, evaluate and analyse the models of an ablation; run again, it resumes where it stopped.
 
     python examples/ablation/measure.py runs/ablation-small --limit 200
 
@@ -34,7 +34,7 @@ def unless_there(path: Path, what: str, settings: dict[str, Any], make: Callable
     Args:
         path: what is made; a value that ``make`` returns is written there as JSON.
         what: for the line that is printed.
-        settings: everything that it depends on, kept beside it.
+        settings: everything that it depends on, stored with it.
         make: makes it.
     """
     record = path.with_name(f".{path.name}.made")
@@ -64,7 +64,7 @@ def file_state(path: Path) -> list[int]:
 
 
 def measure(out: Path, name: str, tasks: list[str], limit: int, langs: list[str]) -> None:
-    """Measure one model; vanilla of the same seed is there already."""
+    """Measure one model; vanilla of the same seed must exist."""
     checkpoint, folder = out / "models" / name / "checkpoint_last.pt", out / "hf" / name
     model, seed = name_parts(name)
     weights = {"checkpoint": file_state(checkpoint)}

@@ -203,7 +203,7 @@ def main() -> None:
     ]  # fmt: skip
     sections += frozen_sections(run) + task_sections(run)
     sections += [
-        "Where a trained model retrieves worse than the untrained one, retrieval is no evidence for anything: "
+        "Where a trained model retrieves worse than the untrained one, retrieval does not count as evidence: "
         "untrained vectors are bags of random word vectors, and match the words that languages share.", "",
         "## The paper, XLM-R base on Glot500-c", "", *paper_table(), "",
         f"![language embeddings of both, seed {run.seeds[0]}](embeddings/language_pca_script.png)", "",

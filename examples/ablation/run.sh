@@ -4,12 +4,12 @@
 #   bash examples/ablation/run.sh --size smoke     minutes on a CPU: eight languages, does it all work?
 #   bash examples/ablation/run.sh --size small     two cores, hours: every language of the corpus, two seeds
 #   bash examples/ablation/run.sh --size gpu --start XLMR-FOLDER
-#                                                  one large GPU: goes on from a published encoder, in bf16
+#                                                  one large GPU: continues from a published encoder, in bf16
 #
 #   --corpus DIR|ARCHIVE   text: what `langsamp corpus` reads, or a .tar.xz of it (default: ../shared/data, or else the
 #                          Django package's catalogues)
 #   --eval DIR             a folder per task, as `langsamp evaluate` takes it (default: where the corpus comes from)
-#   --out DIR              default runs/ablation-SIZE; run again, it skips what is done and goes on where it was killed
+#   --out DIR              default runs/ablation-SIZE; run again, it skips finished work and resumes where it was killed
 #   --seeds 1,2            seeds of the trainings
 #   --updates N            other lengths of the trainings
 #   --langs TAGS           only these of the corpus
@@ -74,7 +74,7 @@ step() { # step "what it does" FILE-IT-MAKES command...
     shift 2
     [ -e "$made" ] && return
     echo "== $what"
-    "$@" || { echo "run.sh: failed: $what; mend it and run the same command again" >&2 ; exit 1 ; }
+    "$@" || { echo "run.sh: failed: $what; fix it and run the same command again" >&2 ; exit 1 ; }
     [ -e "$made" ] || touch "$made"
 }
 
@@ -135,7 +135,7 @@ train() { # train NAME TABLES SEED more...
         --no-epoch-checkpoints --log-format simple --log-interval 50 --save-dir "$out/models/$name" \
         "${more[@]}" "$@" >> "$out/models/$name/train.log" 2>&1 &&
         touch "$out/models/$name/done" ||
-        { tail -n 3 "$out/models/$name/train.log" >&2 ; echo "run.sh: training $name failed; the same command goes on" >&2 ; return 1 ; }
+        { tail -n 3 "$out/models/$name/train.log" >&2 ; echo "run.sh: training $name failed; run the same command again to resume" >&2 ; return 1 ; }
 }
 schedule=(--lr "$lr" --lr-scheduler polynomial_decay --warmup-updates "$warmup" --total-num-update "$updates" --max-update "$updates")
 # Models this small train fastest one a core; on a GPU one after the other.

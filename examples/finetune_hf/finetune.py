@@ -106,7 +106,7 @@ def main():
     model = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=len(names))
 
     def split(texts, labels):
-        # -100 is no label to the loss, and a miss to F1.
+        # The loss ignores -100, and F1 counts it as a miss.
         return Split(
             texts, [names.index(label) if label in names else -100 for label in labels], tokenizer, args.max_length
         )

@@ -4,7 +4,7 @@ With Megatron-LM on the path this is one of its pretraining programs, with its f
 
     torchrun --nproc-per-node 8 examples/megatron/pretrain_langsamp.py --data-path DATA-BIN --load START ...
 
-With --core-only it needs the package megatron-core alone, has a few flags of its own, and also runs on a CPU:
+With --core-only it needs only the package megatron-core, has a few separate flags, and also runs on a CPU:
 
     torchrun --nproc-per-node 2 examples/megatron/pretrain_langsamp.py --core-only \\
         --data DATA-BIN --load START --save RUN

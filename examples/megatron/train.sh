@@ -15,7 +15,7 @@ case $size in
     xl) shape="--num-layers 36 --hidden-size 2560 --ffn-hidden-size 10240 --num-attention-heads 32" ;;
     *) echo "train.sh: the size must be base, large or xl, but is $size" >&2 && exit 2 ;;
 esac
-# A first start takes the weights alone; later ones go on with optimizer and data.
+# A first start loads only the weights; later ones resume optimizer and data, too.
 load=(--load "$save")
 [ -f "$save/latest_checkpointed_iteration.txt" ] || load=(--load "$start" --finetune --no-load-optim --no-load-rng)
 parallel=(--tensor-model-parallel-size "${TP:-1}")

@@ -7,8 +7,7 @@
 # BATCH      sequences on a GPU at a time (default 32; 16 on 24 GB, 64 or more on 80 GB)
 # PRECISION  fp16 (default), bf16, or fp32
 # LAUNCH     what starts the workers on several nodes, such as "torchrun --nnodes 2 --nproc-per-node 8 ... --no-python"
-#
-# The same command goes on where a killed one stopped; a later flag replaces an earlier one.
+# The same command resumes where a killed one stopped; a later flag replaces an earlier one.
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2 ; exit 2 ; }
 data=$1 start=$2 save=$3

@@ -169,8 +169,8 @@ def init_checkpoint(
         source: a Hugging Face folder, the name of a model in the local cache, or a LangSAMP, ``roberta`` or ``xlmr``
             checkpoint of fairseq.
         out: the checkpoint to write, for ``--finetune-from-model`` or ``--restore-file``.
-        vocabulary: the one it shall have.
-        inventory: the languages and scripts it shall have.
+        vocabulary: the new vocabulary.
+        inventory: the new languages and scripts.
         allow_pickle: read weights that exist only as a pickle.
         drop_added: drop tokens that were added to a folder's vocabulary.
         overwrite: also replace a checkpoint of a training run, or a file of another kind.
@@ -213,7 +213,7 @@ def init_checkpoint(
 
 
 def _read_checkpoint(path: Path, vocabulary: NewVocabulary) -> tuple[dict[str, Any], Optional[Tokenizer]]:
-    """Return a checkpoint without its training, and what turns text into its rows; ``None`` if no row shall move."""
+    """Return a checkpoint without its training, and what turns text into its rows; ``None`` if no row moves."""
     state = load_roberta(path)
     tokenizer = None
     if vocabulary.spm is not None:

@@ -45,9 +45,9 @@ class Compute(NamedTuple):
         return device
 
     def key(self, precision: str) -> list[Any]:
-        """Return what a value depends on besides model and data: kind of device, precision, tokens of a batch.
+        """Return what a value depends on in addition to model and data: kind of device, precision, tokens per batch.
 
-        Which of several GPUs it was is no part of it, so that the parts of several jobs join.
+        The index of the GPU is excluded, so that the parts of several jobs merge.
         """
         return [self.where().type, precision, self.batch_tokens]
 

@@ -24,7 +24,7 @@ def tagging_scores(
     Args:
         gold, predicted: one label per word.
         entities: the labels are spans (``B-PER``, ``I-PER``): ``f1`` is then seqeval's entity F1, and else F1 over
-            words, which with one label a word is the accuracy.
+            words, which with one label per word equals accuracy.
 
     Returns:
         ``f1``, ``f1_words`` (micro), ``f1_macro`` over labels, ``f1_spans``: seqeval's entity F1 of the labels as they

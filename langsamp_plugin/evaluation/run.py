@@ -20,7 +20,7 @@ from langsamp_plugin.evaluation.results import Result, load_result, model_name, 
 from langsamp_plugin.evaluation.tasks import FIXED, PUBLISHED, RETRIEVAL
 
 TOKENIZER_FILES = ("sentencepiece.bpe.model", "dict.txt", "tokenizer_ids.json", "tokenizer/tokenizer.json")
-"""Files of a data folder, or next to a checkpoint, that an export depends on besides the checkpoint."""
+"""Files of a data folder, or next to a checkpoint, that an export depends on in addition to the checkpoint."""
 
 
 class Evaluation(NamedTuple):

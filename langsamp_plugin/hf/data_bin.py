@@ -33,13 +33,12 @@ PADDED_VOCABULARY = 1024
 class DataBin(Dataset[Block]):
     """A split of a folder of ``langsamp binarize``.
 
+    Arguments that are not listed are flags of ``fairseq-train`` with the same names.
+
     Args:
         folder: the data folder.
         split: ``train`` is sampled; any other split is used once, language by language.
         tables: the inventories; by default the folder's, or the published ones.
-        tokens_per_sample, seed, multilang_sampling, multilang_sampling_alpha, multilang_sampling_scale,
-            multilang_sampling_counts, mask_prob, leave_unmasked_prob, random_token_prob, tag_dropout, tag_map: the
-            flags of ``fairseq-train`` of these names.
         with_ids: whether batches have ``lang_ids`` and ``script_ids``; false for a model without tables.
 
     Attributes:

@@ -36,7 +36,7 @@ def find_head(model: nn.Module) -> Head:
     projection (EuroBERT).
 
     Raises:
-        ValueError: the model's head is none of these.
+        ValueError: the model has another head.
     """
     for part, make in (("lm_head", _roberta), ("cls", _bert), ("lm_predictions", _deberta), ("head", _modernbert)):
         module = getattr(model, part, None)

@@ -130,7 +130,8 @@ def has_transformer_engine() -> bool:
 
 
 def layer_spec(post_norm: bool = True, transformer_engine: Optional[bool] = None) -> ModuleSpec:
-    """Return the specification of one layer, for ``--spec`` and for :class:`LangSampBertModel`.
+    """Return the specification of one layer, for ``--spec`` and for
+    :class:`~langsamp_plugin.megatron.model.LangSampBertModel`.
 
     Args:
         post_norm: XLM-R's layer (base and large); ``False`` is XLM-R XL's, which is Megatron's own.

@@ -68,7 +68,7 @@ def table_names(sizes: ModelSizes) -> list[str]:
 
 
 def to_megatron(weights: Mapping[str, Tensor], sizes: ModelSizes, padded_words: int) -> dict[str, Tensor]:
-    """Convert fairseq's weights to those of an unsplit :class:`LangSampBertModel`.
+    """Convert fairseq's weights to those of an unsplit :class:`~langsamp_plugin.megatron.model.LangSampBertModel`.
 
     Args:
         weights: weights under fairseq's names.

@@ -25,8 +25,12 @@ import numpy as np
 
 RESAMPLES = 10_000
 FEW_LANGUAGES = 6
-MODELS, RUN, LANGUAGES = "models", "this run", "languages"
-"""Subject of a p-value: the models, only this run's two fine-tuned models, or languages if nothing is trained."""
+MODELS = "models"
+"""Subject of a p-value with several seeds."""
+RUN = "this run"
+"""Subject of a p-value with a single seed: this run's two fine-tuned models."""
+LANGUAGES = "languages"
+"""Subject of a p-value if nothing is trained."""
 
 
 class Difference(NamedTuple):

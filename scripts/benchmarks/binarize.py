@@ -2,7 +2,7 @@
 
     python scripts/benchmarks/binarize.py CORPUS --spm sentencepiece.bpe.model
 
-Both sides are timed as whole processes with the same number of workers. The stock side encodes all languages to text
+Both sides are timed as complete processes with the same number of workers. The stock side encodes all languages to text
 in one process and then calls fairseq-preprocess once per language, which is how a multilingual data folder is made.
 Afterwards every .bin and .idx of both sides is compared byte for byte.
 """

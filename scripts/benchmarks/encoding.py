@@ -45,7 +45,7 @@ def main() -> None:
     """Time both, check that the vectors agree, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="Hugging Face folder")
-    parser.add_argument("sentences", type=Path, nargs="+", help="text files, a sentence a line")
+    parser.add_argument("sentences", type=Path, nargs="+", help="text files, one sentence per line")
     parser.add_argument("--limit", type=int, default=2000, help="sentences")
     parser.add_argument("--rounds", type=int, default=2, help="how often; the faster round counts")
     parser.add_argument("--record", help=RECORD_HELP)

@@ -4,9 +4,9 @@
 
 Two models are drawn from one distribution: a score per language (sd 15), the luck of each fine-tuning seed, which moves
 all languages together (sd 0.5, 1.3, 4.2: the paper's for NER, SIB200, Taxi1500), noise of language x seed (sd 2), and
-for each language its own true difference (sd 1, mean 0: a claim about languages beyond those at hand). A false alarm is
-p < 0.05; power is the same with a true gain of 1 point. Next to it what a two-level bootstrap and a bootstrap over
-languages say.
+for each language its own true difference (sd 1, mean 0: a claim about languages beyond the measured ones). A false
+alarm is p < 0.05; power is the same with a true gain of 1 point. Next to it what a two-level bootstrap and a bootstrap
+over languages say.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 
 Ways: plain makes all logits; blocks is this plugin's, fused the same with its softmax compiled (--compile); torch-N is
 torch.nn.functional.linear_cross_entropy with N rows a chunk, torch-default with its defaults; cce is cut_cross_entropy,
-where that package and a GPU are there. Each runs in a process of its own. Extra memory is the peak above inputs,
+if that package and a GPU are available. Each runs in a separate process. Extra memory is the peak above inputs,
 weights and their gradients. The difference is the largest of the three gradients from plain's, relative to the largest
 entry.
 """
@@ -48,7 +48,7 @@ def loss_of(way: str) -> Callable[..., Any]:
 
 
 def measure(way: str, tokens: int, words: int, options: argparse.Namespace) -> None:
-    """Print JSON. Runs in a process of its own."""
+    """Print JSON. Runs in a separate process."""
     import torch
 
     from langsamp_plugin.modules import head_loss

@@ -5,7 +5,7 @@
 
 Both sides train the same XLM-R, with the same weights, batches and AdamW, without dropout, so that losses can be
 compared. The stock side is what transformers' run_mlm example does: labels are given to the model, which makes logits
-at all positions. A side runs in a process of its own. Extra memory is the peak of an update above weights, gradients
+at all positions. Each side runs in a separate process. Extra memory is the peak of an update above weights, gradients
 and the optimizer's state, which both have. The first update is not timed.
 """
 
@@ -63,7 +63,7 @@ def make_batch(side: str, number: int, options: argparse.Namespace) -> dict[str,
 
 
 def measure(side: str, options: argparse.Namespace) -> None:
-    """Train some updates and hand the figures over. Runs in a process of its own."""
+    """Train some updates and hand the figures over. Runs in a separate process."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,7 +3,7 @@
     python scripts/benchmarks/loading.py                       # 610 languages, 61 and 6.1 million sentences
     python scripts/benchmarks/loading.py --sentences 6100000   # smaller
 
-Each side runs in a process of its own, on the same data folder: the time and resident memory from the finished imports
+Each side runs in a separate process, on the same data folder: the time and resident memory from the finished imports
 and dictionary to the first batch; then tokens a second into padded and masked batches, on one core. The text is random
 ids of sentences of 5 to 15 tokens, as loading and masking do not depend on what they mean.
 """
@@ -48,7 +48,7 @@ def generate(folder: Path, sentences: int) -> None:
 
 
 def measure(side: str, folder: str, batches: int) -> None:
-    """Load, take batches, print JSON. Runs in a process of its own."""
+    """Load, take batches, print JSON. Runs in a separate process."""
     import torch
 
     torch.set_num_threads(1)
@@ -126,8 +126,8 @@ def main() -> None:
                 })  # fmt: skip
     ours, stock = (results[args.sentences, side] for side in ("ours", "stock"))
     print(
-        f"ratio at {args.sentences:,}: first batch {stock['seconds'] / ours['seconds']:.1f}, "
-        f"memory {stock['memory'] / ours['memory']:.1f}, throughput {ours['rate'] / stock['rate']:.1f}"
+        f"ratio at {args.sentences:,}: first batch {stock['seconds'] / ours['seconds']:.1f}, memory "
+        f"{stock['memory'] / ours['memory']:.1f}, throughput {ours['rate'] / stock['rate']:.1f}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What all benchmarks share: sides in processes of their own, and a table that is printed and recorded row by row."""
+"""Shared parts of all benchmarks: sides in separate processes, and a table that is printed and recorded row by row."""
 
 import csv
 import json
@@ -47,7 +47,7 @@ def give_result(**values: Any) -> None:
 
 
 def run_side(*arguments: object, **options: Any) -> dict[str, Any]:
-    """Run a Python script in a process of its own.
+    """Run a Python script in a separate process.
 
     Args:
         *arguments: the script and its arguments.

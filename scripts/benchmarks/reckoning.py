@@ -1,10 +1,10 @@
-"""What `langsamp evaluate --dry-run` reckons against what the same evaluation takes: seconds and disk of each task.
+"""Compares the estimate of `langsamp evaluate --dry-run` with the actual seconds and disk of each task.
 
     python scripts/benchmarks/reckoning.py MODEL --data eval --tasks sr_tatoeba,sib200 [--langs ...] [--limit N]
 
 With --reckon-only nothing is run: MODEL may then be a folder with nothing but a configuration and a tokenizer, such as
-that of a size whose weights are not at hand. --cpu-time compares processor seconds, for a machine that others use, too;
-give it one thread (OMP_NUM_THREADS=1).
+that of a size whose weights are not available. --cpu-time compares processor seconds, for a machine that others use,
+too; give it one thread (OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def bandwidth() -> float:
 
 
 def attach_timers(model: Any, trainer: Any, cuda: bool) -> dict[str, float]:
-    """Time parts of the plugin's step; on a GPU the waiting this needs makes the whole a little slower."""
+    """Time parts of the plugin's step; on a GPU the waiting this needs makes the step slightly slower."""
     import torch
 
     from langsamp_plugin.models import encoder
@@ -64,7 +64,7 @@ def flops(words: int, shape: tuple[int, int], masked: float) -> dict[str, float]
 
 
 def show_profile(result: dict[str, Any], words: int, shape: tuple[int, int]) -> None:
-    """Print where the time goes, beside what arithmetic or memory would need at the least."""
+    """Print where the time goes, next to the minimum for arithmetic or memory."""
     work = flops(words, shape, result["masked"])
     peak, rate, count = result["peak_flops"], result["bandwidth"], result["parameters"]
     floors = {

@@ -37,7 +37,7 @@ PEAKS = {"A100": 312e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12
 
 
 def measure(side: str, folder: str, data: str, options: argparse.Namespace) -> None:
-    """Train on the batches and print JSON. Runs in a process of its own."""
+    """Train on the batches and print JSON. Runs in a separate process."""
     import torch
 
     words = options.words[0]
@@ -126,7 +126,7 @@ def padded(data: Path, words: int, folder: Path) -> Path:
 
 
 def child(step: str, folder: Path, data: Path, options: argparse.Namespace, words: int, shape: str) -> dict[str, Any]:
-    """Run a step in a process of its own and return what it found; see :func:`run_side`."""
+    """Run a step in a separate process and return what it found; see :func:`run_side`."""
     return run_side(
         __file__, data, "--child", step, "--folder", folder, "--words", words, "--shapes", shape,
         "--precision", options.precision, "--updates", options.updates, "--head-loss", options.head_loss,

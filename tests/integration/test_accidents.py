@@ -16,7 +16,7 @@ SLOW = {
     "analyze embeddings": ("disk full late", "mount point as --out", "SIGTERM", "twice at once"),
 }
 """Commands whose runs take seconds, and their accidents here: the script runs the others, too. SIGTERM and SIGKILL in a
-training have tests of their own in test_signals.py and test_faults.py."""
+training have separate tests in test_signals.py and test_faults.py."""
 TABLE = "LANGSAMP_ACCIDENTS"
 """Environment variable: a file that gets every cell as a line of JSON."""
 ROUNDS = "LANGSAMP_ROUNDS"

@@ -1,7 +1,7 @@
 """A data folder and a checkpoint as earlier code wrote them: today's code reads and continues them.
 
-``fixtures/earlier_formats`` was made by ``langsamp binarize --tables data --valid-lines 6`` of sentences that a
-program put together, and 3 updates of fairseq-train with the options below.
+``fixtures/earlier_formats`` was made by ``langsamp binarize --tables data --valid-lines 6`` of sentences that a program
+composed, and 3 updates of fairseq-train with the options below.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Training that is hit while it runs goes on as if nothing had happened."""
+"""Training that is hit while it runs continues as if nothing had happened."""
 
 import os
 import shutil
@@ -67,7 +67,7 @@ def test_a_damaged_last_checkpoint(demo, whole, tmp_path):
 
 
 def test_a_shard_that_is_cut_off_under_a_running_job(demo, whole, tmp_path):
-    """It names the file; what was saved before is whole, and with the shard in order again the run goes on."""
+    """It names the file; earlier checkpoints are complete, and with the shard restored the run resumes."""
     data = tmp_path / "data-bin"
     shutil.copytree(demo / "data-bin", data)
     # 200 updates, so that the run is still there when the file is cut.

@@ -11,8 +11,8 @@ from langsamp_plugin.checkpoint.loading import load_checkpoint
 HALF = ("--fp16", "--memory-efficient-fp16")
 # fairseq makes a tensor on the GPU after an overflow, whatever it trains on.
 ON_CPU = (
-    "import torch, sys; torch.Tensor.cuda = lambda self, *_, **__: self; "
-    "from fairseq_cli.train import cli_main; cli_main()"
+    "import torch, sys; torch.Tensor.cuda = lambda self, *_, **__: self; from fairseq_cli.train import cli_main; "
+    "cli_main()"
 )
 
 
@@ -34,7 +34,7 @@ def test_a_run_that_overflows_recovers(demo, tmp_path):
     assert all(torch.isfinite(weight).all() for weight in state["model"].values() if weight.is_floating_point())
     table = state["model"]["encoder.lang_embedding.weight"]  # fairseq stores it as float32
     assert torch.equal(table.half().float(), table), "it was trained in fp16"
-    # It goes on from there, with the scale that it had found.
+    # It resumes from there, with the scale that it had found.
     output = train(demo / "data-bin", tmp_path, 24, *HALF, "--fp16-init-scale", 2**24)
     assert "Loaded checkpoint" in output and "gradient overflow detected" not in output
 
@@ -134,7 +134,7 @@ def test_without_master_weights_a_resumed_run_ends_elsewhere(demo, tmp_path):
 
 
 def test_a_run_changes_its_precision(demo, tmp_path):
-    """From float32 to masters in one tensor, to one for each weight, to float32: each goes on with weights and
+    """From float32 to masters in one tensor, to one for each weight, to float32: each resumes with weights and
     moments."""
     plain = ("--optimizer", "fused_adamw")
     for updates, flags, before in ((4, plain, ""), (6, FLAT, FLAT_ON_CPU), (8, MASTERS, ""), (10, plain, "")):

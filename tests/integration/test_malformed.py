@@ -73,7 +73,7 @@ def test_malformed(langsamp, case):
     said = [line for line in lines if line.startswith("langsamp: ")]
     assert status in (1, 2) and said == lines[-1:], output
     assert "Traceback" not in output and "code ran" not in output, output
-    assert not said[0].startswith("langsamp: unexpected "), "the line of an error that nobody foresaw"
+    assert not said[0].startswith("langsamp: unexpected "), "the line of an unforeseen error"
     assert said[0].isprintable() and re.search(case.names, said[0]), f"{case.names!r} is not in: {said[0]}"
     assert {name: after.get(name) for name in before} == before, "an input was changed"
     left = [name.removeprefix("outer/work/") for name in after if name not in before]

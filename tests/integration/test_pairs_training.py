@@ -18,7 +18,7 @@ ALIGN = ("--align-share", 0.5, "--align-pairs", 8, "--align-warmup", 4)
 
 @pytest.fixture(scope="module")
 def data(demo, tmp_path_factory):
-    """The demo's data with pairs beside its blocks."""
+    """The demo's data with pairs in addition to blocks."""
     folder = tmp_path_factory.mktemp("pairs")
     shutil.copytree(demo / "data-bin", folder / "data-bin")
     write_pairs("django", folder / "pairs", langs=[path.stem for path in (demo / "corpus" / "train").glob("*.txt")])

@@ -1,4 +1,4 @@
-"""``--phases``: exact counts per phase and language, and a run that is stopped anywhere goes on bit for bit."""
+"""``--phases``: exact counts per phase and language, and a run that is stopped anywhere resumes bit for bit."""
 
 import csv
 import json
@@ -71,7 +71,7 @@ def test_counts_are_exact_and_text_is_not_repeated_early(demo, phases, tmp_path)
         seen.update(
             (str(dataset.languages[n].tag), block, turn) for n, block, turn in zip(*(p.tolist() for p in place))
         )
-    assert max(seen.values()) == 1, "no pass over a block comes twice, across phases either"
+    assert max(seen.values()) == 1, "no pass over a block repeats, across phases either"
     by_language = {}
     for tag, _, turn in seen:
         by_language.setdefault(tag, []).append(turn)

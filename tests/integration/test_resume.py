@@ -36,7 +36,7 @@ def test_resume_at_any_update_equals_an_uninterrupted_run(demo, tmp_path):
 
 
 def test_same_seed_same_weights(demo, tmp_path):
-    """In processes of their own: each orders its sets in another way."""
+    """In separate processes, each of which orders its sets differently."""
     for name in ("one", "two"):
         command = train_command(demo / "data-bin", tmp_path / name, 5)
         run(Path(sys.executable).with_name("fairseq-train"), *command[1:])
@@ -60,7 +60,7 @@ def test_half_precision(demo, tmp_path):
 
 
 def test_two_folders_in_turns_resume_at_the_end_of_an_epoch(demo, tmp_path):
-    """What is saved there has the finished folder's fingerprint, and the run goes on with the other's."""
+    """The save has the finished folder's fingerprint, and the run continues with the other's."""
     parts = []
     for number, tags in enumerate((LANGS[:3], LANGS[3:])):
         folder = tmp_path / f"part{number}"

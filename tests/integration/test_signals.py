@@ -118,13 +118,13 @@ def test_sigterm(demo, tmp_path, situation):
     if situation in ("validation", "save"):
         assert updates_of(save) == 2, "no further update"
         assert output.count("PAUSE") <= 3 and not (save / "validation").exists()
-    # It goes on from there.
+    # It resumes from there.
     again = train_command(demo / "data-bin", save, updates_of(save) + 1, *SLOW, "--disable-validation")
     assert "Loaded checkpoint" in run(*again) and updates_of(save) == max(done, default=0) + 1
 
 
 def ended_under_torchrun(process, log):
-    """torchrun ends with a status of its own after a signal."""
+    """torchrun ends with a different status after a signal."""
     process.wait(timeout=120)
     return log.read_text(errors="replace")
 

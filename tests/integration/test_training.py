@@ -193,7 +193,7 @@ def test_sampling_is_saved(demo, tmp_path):
     assert sum(float(row["probability"]) for row in rows.values()) == pytest.approx(1, abs=1e-6)
     repeats = {tag: float(row["repeats"]) for tag, row in rows.items()}
     lines = {tag: int(row["sentences"]) for tag, row in rows.items()}
-    # p ~ lines ** 0.3 means repeats ~ lines ** -0.7, up to the rounding of draws to whole blocks.
+    # p ~ lines ** 0.3 means repeats ~ lines ** -0.7, up to the rounding of draws to complete blocks.
     base = repeats["rus_Cyrl"] * lines["rus_Cyrl"] ** 0.7
     for tag, row in rows.items():
         assert repeats[tag] * lines[tag] ** 0.7 == pytest.approx(base, rel=1.5 / int(row["draws"]) + 0.02), tag

@@ -117,7 +117,7 @@ def test_nothing_is_done_twice_and_nothing_stale_is_used(eval_data, exported, tm
 
     second = again()
     assert not calls and [result.scores for result in second] == [result.scores for result in first]
-    # A language more is encoded and tested with the model that is there.
+    # One more language is encoded and tested with the existing model.
     more = again(langs=["deu_Latn", "rus_Cyrl"])
     assert "tuned" not in calls and len(calls) >= 1 and set(more[1].scores) == {"deu_Latn", "rus_Cyrl"}
     assert more[1].scores["deu_Latn"] == first[1].scores["deu_Latn"]

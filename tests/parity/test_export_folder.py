@@ -38,7 +38,7 @@ def test_what_somebody_else_has_there_is_kept(trained, exported, tmp_path, chang
     shutil.copytree(exported, tmp_path / "hf")
     change(tmp_path / "hf")
     before = files(tmp_path / "hf")
-    # The folder is looked at first: the checkpoint that is not there is not what is said.
+    # The folder is checked first: the missing checkpoint is not reported.
     with pytest.raises(ValueError, match="hf .* is not replaced: choose another --out, or add --overwrite"):
         export(tmp_path / "absent.pt", tmp_path / "hf")
     assert files(tmp_path / "hf") == before

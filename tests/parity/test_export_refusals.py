@@ -97,7 +97,7 @@ def reordered(trained, demo, tmp_path):
 
 def test_rows_follow_a_dictionary_in_another_order(reordered, exported, demo, tmp_path):
     checkpoint, dictionary = reordered
-    # Where the dictionary is not at hand, the hash that the checkpoint carries keeps rows from being guessed.
+    # Without the dictionary, the hash in the checkpoint prevents guessing rows.
     with pytest.raises(ValueError, match="was trained with another dictionary .* --dict FILE"):
         export(checkpoint, tmp_path / "hf", spm=demo / "spm.model")
     with pytest.raises(ValueError, match="is not the dictionary that .* was trained with"):

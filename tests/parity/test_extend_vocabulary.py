@@ -160,7 +160,7 @@ def test_pieces_are_appended_behind_the_old_ones(demo, tmp_path):
 
 
 def test_tables_are_added(demo, trained, tmp_path):
-    """Rows of codes that are there stay, the others are drawn; an inventory that would lose a row is refused."""
+    """Rows of existing codes are kept, others are drawn; an inventory that would lose a row is refused."""
     init_checkpoint(trained, tmp_path / "start.pt", inventory=NewInventory("glot500"))
     before, after = load_checkpoint(trained)["model"], load_checkpoint(tmp_path / "start.pt")["model"]
     codes = decode_codes(after["encoder.lang_embedding.codes"])

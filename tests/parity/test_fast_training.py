@@ -1,4 +1,4 @@
-"""Every fast path of a training step against its slow one, in a whole model."""
+"""Every fast path of a training step against its slow one, in a complete model."""
 
 import argparse
 import copy
@@ -154,6 +154,6 @@ def test_fast_parts_resume(demo, tmp_path):
         torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"] for name in ("whole", "parts")
     )
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    # fairseq's own Adam goes on from there, without --reset-optimizer.
+    # fairseq's own Adam resumes from there, without --reset-optimizer.
     output = run(*train_command(demo / "data-bin", tmp_path / "parts", 10, "--encoder-layers", 1))
     assert "Loaded checkpoint" in output and "num_updates 10" in output.replace("=", " ")

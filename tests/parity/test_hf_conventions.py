@@ -172,7 +172,7 @@ def test_from_a_hub(model, batch, folder, tmp_path):
                 (copied / file.name).unlink()
         loaded = LangSampForMaskedLM.from_pretrained("some/model", cache_dir=tmp_path / "cache", local_files_only=True)
         assert same(loaded, model, batch)
-    # As `langsamp export` writes it: the tables in a file beside the model.
+    # As `langsamp export` writes it: the tables in a file next to the model.
     for file in folder.iterdir():
         (copied / file.name).write_bytes(file.read_bytes())
     weights = load_file(folder / "model.safetensors")

@@ -40,7 +40,7 @@ def assert_predicts(model, tokens, expected):
 
 def test_logits_are_fairseqs(exported, trained, tokens, expected, tmp_path):
     assert_predicts(LangSampForMaskedLM.from_pretrained(exported), tokens, expected)
-    # A exported with a folded head is no other model: here the tag comes from the tables.
+    # A with a folded head is the same model: here the tag comes from the tables.
     export(trained, tmp_path / "folded", fold=["deu_Latn"])
     assert_predicts(LangSampForMaskedLM.from_pretrained(tmp_path / "folded"), tokens, expected)
 

@@ -92,8 +92,8 @@ def test_tokenizer_gives_the_training_ids(demo, exported):
     flat, sizes = tokenizer.encode(lines)
     expected = [[0, *part] for part in map(np.ndarray.tolist, np.split(flat, np.cumsum(sizes)[:-1]))]
     different = [line for line, ids, want in zip(lines, fast(lines)["input_ids"], expected) if ids != want]
-    # One line in a thousand may differ: the tokenizers library normalises grapheme by grapheme, SentencePiece the whole
-    # line, which matters for a few combining sequences (stock XLM-R has the same).
+    # One line in a thousand may differ: the tokenizers library normalises grapheme by grapheme, SentencePiece the
+    # complete line, which matters for a few combining sequences (stock XLM-R has the same).
     assert len(lines) > 4000 and len(different) <= len(lines) / 1000, different[:3]
 
 

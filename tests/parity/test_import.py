@@ -46,7 +46,7 @@ def test_there_and_back_is_bitwise(trained, tmp_path, fold):
         done.verification.rows[3].what,
     ]
     assert ("logits for deu_Latn" in done.verification.format()) == (len(fold) == 1)
-    # And the files beside it are those of a published XLM-R.
+    # And the files next to it are those of a published XLM-R.
     assert {path.name for path in (tmp_path / "back").iterdir()} == {"model.pt", "dict.txt", "sentencepiece.bpe.model"}
     export(tmp_path / "back" / "model.pt", tmp_path / "again")
     export(trained, tmp_path / "plain")
@@ -151,7 +151,7 @@ def test_layer_norm_before_the_blocks(demo, tmp_path):
     back = tmp_path / "back" / "model.pt"
     output = run("langsamp", "import", tmp_path / "hf", "--out", back, "--verify")
     assert_same_weights(checkpoint, back)
-    # Training goes on from it with the flags that it names.
+    # Training continues from it with the flags that it names.
     flags = output.split("train with ")[1].splitlines()[0].split()
     assert flags[:2] == ["--arch", "langsamp_roberta_xl"]
     run(*train_command(demo / "data-bin", tmp_path / "on", 1, *flags, "--finetune-from-model", back))

@@ -63,7 +63,7 @@ def test_fairseq_to_megatron_and_back_is_bitwise(trained, tmp_path):
 
 
 def test_two_slices_become_one_again(trained, imported, tmp_path):
-    """Two tensor-parallel ranks load, each its slice, and save; the parts are put together bit for bit."""
+    """Two tensor-parallel ranks load, each its slice, and save; the parts are joined bit for bit."""
     run_ranks(2, save_in_slices, str(imported), str(tmp_path / "two" / "iter_0000005"), tensor_parallel=2)
     assert len(list((tmp_path / "two" / "iter_0000005").glob("*.distcp"))) > 1
     stored = open_stored(tmp_path / "two" / "iter_0000005")

@@ -54,7 +54,7 @@ def test_it_trains_and_resumes_and_the_result_is_exported(demo, trained, start, 
 
 @pytest.fixture
 def megatron_lm(demo, start, monkeypatch):
-    """Stand-ins for what the example asks of Megatron-LM, which is no package: its flags and its configuration."""
+    """Stand-ins for what the example uses of Megatron-LM, which is not a package: its flags and its configuration."""
     args = Namespace(
         langsamp_start=str(start), data_path=[str(demo / "data-bin")], seq_length=32, seed=3, mask_prob=0.15,
         multilang_sampling="alpha", multilang_sampling_alpha=1.0, multilang_sampling_scale=30.0, tag_dropout=0.0,

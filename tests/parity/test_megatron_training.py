@@ -81,7 +81,7 @@ def test_two_ranks_equal_one(demo, trained, start, one_rank, tmp_path, split):
     changes = {"micro_batch": 4}
     if split == "tensor":
         changes = {"tensor_parallel": 2, "sequence_parallel": True}
-        # Its rows are odd, as one rank may have them: two pad them anew.
+        # Its rows are odd, as one rank may have them: two pad them again.
         start = tmp_path / "odd"
         words = len(load_checkpoint(trained)["model"]["encoder.sentence_encoder.embed_tokens.weight"])
         import_to_megatron(trained, start, multiple=words | 1)
@@ -106,7 +106,7 @@ def test_a_killed_run_resumes_with_another_number_of_ranks(demo, start, one_rank
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
     process.join()
-    # Megatron-Core's queue has a process of its own, which must not outlive the training.
+    # Megatron-Core's queue has a separate process, which must not outlive the training.
     deadline = time.monotonic() + 60
     while any(Path(f"/proc/{child}").exists() for child in children):
         assert children and time.monotonic() < deadline, children

@@ -84,7 +84,7 @@ print((one * other).sum(1).min() > 0.99999, one[0] @ one[1] > one[0] @ one[2])
 
 
 def test_a_longer_vocabulary(encoder, imported, demo, udhr, tmp_path):
-    """Old pieces keep ids and features, new ones are used, and training goes on."""
+    """Old pieces keep ids and features, new ones are used, and training continues."""
     model = encoder / "sentencepiece.bpe.model"
     few = ("--vocab-size", 3000, "--langs", "ady_Cyrl,amh_Ethi,cat_Latn,div_Thaa,hin_Deva,kan_Knda")
     run("langsamp", "tokenizer", "extend", model, udhr, *few, "--out", tmp_path / "new.model")

@@ -143,7 +143,7 @@ def test_tables_are_appended_to(demo, tmp_path):
 
 
 def test_languages_are_added_to_a_folder(demo, tmp_path):
-    """Those that are there keep their ids, and another vocabulary is refused."""
+    """Existing languages keep their ids, and another vocabulary is refused."""
     from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
     for langs in (["rus_Cyrl"], ["deu_Latn", "rus_Cyrl"]):

@@ -60,7 +60,7 @@ def test_goes_on_after_the_last_finished_piece(demo, tmp_path, monkeypatch, smal
 
 
 def test_killed_with_its_workers(demo, tmp_path, monkeypatch):
-    """SIGKILL in the middle: no process stays behind, no half file is taken for a whole one, the same command ends
+    """SIGKILL in the middle: no process stays behind, no partial file counts as complete, the same command ends
     it."""
     (tmp_path / "corpus").mkdir()
     for tag in ("hin_Deva", "rus_Cyrl"):

@@ -91,7 +91,7 @@ def test_a_language_that_the_model_takes_for_another(tmp_path, lid):
 
 
 def test_labels_that_name_no_language_are_unknown(tmp_path, monkeypatch):
-    """Models have classes for noise, and labels of their own: neither becomes the name of a file."""
+    """Models have classes for noise and non-standard labels: neither becomes the name of a file."""
     import fasttext
 
     class Model:
@@ -160,7 +160,7 @@ def test_same_output_for_any_number_of_workers_and_after_a_kill(tmp_path, lid, m
     monkeypatch.setattr(parts, "judge", killed)
     with pytest.raises(KeyboardInterrupt):
         write_corpus(src, tmp_path / "three", rules=rules, dedup=True)
-    assert not list((tmp_path / "three").glob("*.txt")), "half a corpus must not look whole"
+    assert not list((tmp_path / "three").glob("*.txt")), "half a corpus must not look complete"
     again = []
     monkeypatch.setattr(parts, "judge", lambda lines, tag, rules: again.append(tag) or real(lines, tag, rules))
     assert write_corpus(src, tmp_path / "three", rules=rules, dedup=True) == one

@@ -65,7 +65,7 @@ def test_an_edit_that_size_and_time_do_not_tell(demo, corpus, touch, monkeypatch
     if touch == "edited":
         edited_unseen(path)
     else:
-        path.chmod(0o600)  # as another owner, or a new place, it is no edit
+        path.chmod(0o600)  # like a new owner or place, this is not an edit
         monkeypatch.setattr(binarizer, "_encode_piece", None)  # nothing is done again
     make_data(corpus, demo / "spm.model", data)
     assert ((data / "deu_Latn" / "train.bin").read_bytes() == before) == (touch == "moved")
@@ -84,7 +84,7 @@ def test_languages_that_a_corpus_has_no_longer(corpus):
     out = corpus.parent / "out"
     assert not write_corpus(corpus, out).earlier
     (corpus / "deu_Latn.txt").unlink()
-    (out / "fra_Latn.txt").write_text("of somebody else\n")
+    (out / "fra_Latn.txt").write_text("of another program\n")
     assert not write_corpus(corpus, out, langs=["rus_Cyrl"]).earlier  # a part of the languages on purpose
     written = write_corpus(corpus, out)
     assert written.earlier == ["deu_Latn"] and "deu_Latn" not in (out / "counts.tsv").read_text()

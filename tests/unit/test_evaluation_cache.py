@@ -1,4 +1,4 @@
-"""What is computed once, what is computed anew, what a result says of its origin, and what stays on the disk."""
+"""What is computed once, what again, what a result records about its origin, and what stays on disk."""
 
 import json
 import platform
@@ -62,7 +62,7 @@ def test_the_origin_is_that_of_the_computation(inputs, encoded, tuned, monkeypat
     second = evaluate(model, data, out, tasks, langs=["deu_Latn"], **TUNED)
     assert not encoded and not tuned
     assert [result.provenance for result in second] == [result.provenance for result in first]
-    # What the second computes besides has its own origin, and the result names both.
+    # The values that the second run adds have their own origin, and the result names both.
     more = evaluate(model, data, out, tasks, langs=["rus_Cyrl"], **TUNED)
     assert len(encoded) == 1
     for task, result in zip(tasks, more):
@@ -96,7 +96,7 @@ def test_what_a_value_depends_on(inputs, encoded, tuned, monkeypatch):
 
 
 def test_an_exported_checkpoint_depends_on_what_its_tokenizer_holds(tmp_path, monkeypatch):
-    """By contents, not by name: of --spm, and of what lies in the data folder."""
+    """By contents, not by name: of --spm, and of the data folder's files."""
     made = []
     monkeypatch.setattr(
         export, "export", lambda model, target, spm=None: made.append(target) or target.mkdir(parents=True)

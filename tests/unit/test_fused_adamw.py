@@ -1,4 +1,4 @@
-"""The fused optimizer against a loop by hand, torch, and fairseq's own; checkpoints go both ways."""
+"""The fused optimizer against a loop by hand, torch, and fairseq's own; checkpoints convert in both directions."""
 
 import copy
 import math

@@ -76,7 +76,7 @@ def test_fused_blocks_equal_the_eager_ones(dtype, monkeypatch):
         found = masked_lm_loss(features, weight, bias, target, "blocks", fused=fused)
         results.append((found.losses_N, *torch.autograd.grad(found.total * 8, (features, weight, bias))))
     assert all(difference(one, other) < TOLERANCE[dtype] for one, other in zip(*results))
-    if dtype == torch.float32:  # once, as it compiles anew
+    if dtype == torch.float32:  # once, because it compiles again
         wrong = lambda logits, target: fused_softmax.sums(logits * 1.01, target)  # noqa: E731
         monkeypatch.setattr(fused_softmax, "compiled", lambda function: wrong if function is sums else function)
         found = masked_lm_loss(features, weight, bias, target, "blocks", fused=True)

@@ -9,9 +9,9 @@ import pytest
 import langsamp_plugin
 
 NAME = "langsamp_plugin"
-# The way of the data: a module may import those of its own layer and of the layers above it in this list. Training
-# comes after checkpoint, because it checks and mends checkpoint files; criterion and task hear from it when a run shall
-# end.
+# The path of the data: a module may import modules of its layer and of the layers above it in this list. Training
+# comes after checkpoint, because it checks and repairs checkpoint files; criterion and task learn from it when a run
+# must end.
 LAYERS = [
     (
         "code_tables",
@@ -113,7 +113,7 @@ def against_the_order(imports):
 
 
 def needing(package, imports):
-    """What of PLAIN imports a package, by itself or by way of other modules."""
+    """The modules of PLAIN that import a package, directly or through other modules."""
     graph = resolved(imports)
     found = []
     for start in graph:

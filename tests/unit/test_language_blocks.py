@@ -45,7 +45,7 @@ def test_every_token_is_in_one_block(sizes_of, block_size):
 @settings(deadline=None, max_examples=50)
 @given(LANGUAGES, st.integers(1, 130), st.floats(0, 1), st.integers(0, 99), st.integers(1, 4), st.data())
 def test_every_token_once_a_pass(sizes_of, block_size, alpha, seed, workers, data):
-    """Epoch after epoch, over any number of workers, until the language drawn least was seen whole."""
+    """Epoch after epoch, over any number of workers, until the language drawn least was seen completely."""
     languages = [language(tag, sizes, block_size) for tag, sizes in zip(TAGS, sizes_of)]
     languages = [blocks for blocks in languages if len(blocks)]
     if not languages:

@@ -82,7 +82,7 @@ def test_a_fork_that_lives_on_does_not_hold_it(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make namespaces")
 def test_containers_with_equal_process_numbers(holder, tmp_path):
-    """Both are process 1 of a namespace of their own, on hosts of one name."""
+    """Both are process 1 of separate namespaces, on hosts with equal names."""
     holder(prefix=("unshare", "--pid", "--fork", "--kill-child", "--uts"))
     code = HOLDER.replace("time.sleep(60)", "")
     command = ["unshare", "--pid", "--fork", "--kill-child", "--uts", sys.executable, "-c", code, tmp_path / ".lock"]

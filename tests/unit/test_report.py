@@ -202,7 +202,7 @@ def test_results_of_equal_settings_merge(tmp_path):
     quick = result("hf", [[0, 0]] * 4, settings={"lr": 1e-5, "limit": 10}).save(tmp_path)
     assert quick != path and path.read_bytes() == before
     assert {one.model for one in load_results([tmp_path])} == {"hf [limit None]", "hf [limit 10]"}
-    # Jobs with folders of their own join in the report.
+    # Jobs with separate folders are merged in the report.
     result("hf", [[1], [2], [3], [4]], seeds=[1]).save(tmp_path / "a")
     result("hf", [[5], [6], [7], [8]], seeds=[2]).save(tmp_path / "b")
     (one,) = load_results([tmp_path / "a", tmp_path / "b"])

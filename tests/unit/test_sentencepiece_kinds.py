@@ -86,7 +86,7 @@ def test_others_are_reproduced(demo, tmp_path, options):
 
 
 def test_marks_are_kept(demo, tmp_path):
-    """Letters and marks at random, in every order; the control is the normaliser that transformers makes by itself."""
+    """Letters and marks at random, in every order; the control is transformers' own normaliser."""
     from transformers import AutoTokenizer, XLMRobertaTokenizerFast
 
     tokenizer = Tokenizer(demo / "spm.model")

@@ -1,4 +1,4 @@
-"""Source languages by embedding, against numpy, and both ways through the evaluation."""
+"""Source languages by embedding, against numpy, and with both sources through the evaluation."""
 
 import numpy as np
 import pytest
@@ -82,7 +82,7 @@ def test_both_ways_through_the_evaluation(eval_data, exported, tmp_path):
     assert any("eng_Latn is not a target" in note for note in notes)
     assert "the nearest source of 0 % of the targets is English itself" in notes
     assert "eng_Latn" not in english.scores and "eng_Latn" not in nearest.scores
-    # Parts are no results: a report of the folder has the two ways only.
+    # Parts are not results: a report of the folder has only the two sources.
     assert [result.model for result in load_results([tmp_path])] == ["english", "nearest"]
     assert load_result(tmp_path / "nearest" / "sib200.json").source == "the nearest language"
     lines = (tmp_path / "sources.tsv").read_text().splitlines()

@@ -73,7 +73,7 @@ def damage(prefix, how):
     elif how == "empty idx":
         index.write_bytes(b"")
     elif how == "text idx":
-        index.write_text("this is no index at all, whatever it is")
+        index.write_text("this is not an index")
     elif how == "dtype":
         data = bytearray(index.read_bytes())
         data[17] = 77

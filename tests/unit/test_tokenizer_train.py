@@ -1,4 +1,4 @@
-"""What `langsamp tokenizer train` says about too little text, and to a model that is there."""
+"""What `langsamp tokenizer train` says about too little text, and about an existing model."""
 
 import shutil
 
