@@ -14,6 +14,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "docs/*.md",
     "examples/*/README.md",
+    "examples/*/report.md",
     "examples/*/*/report.md",
 )
 

@@ -5,5 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [ ! -x .venv/bin/python ] || export PATH="$PWD/.venv/bin:$PATH"
 python scripts/docs_pages.py
-NO_MKDOCS_2_WARNING=1 PYTHONPATH=scripts python -m mkdocs build --quiet --strict
+NO_MKDOCS_2_WARNING=1 PYTHONPATH=scripts python -m mkdocs build --strict
 echo "build/site/index.html: open it in a browser"
