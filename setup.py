@@ -32,6 +32,10 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    project_urls={
+        "Paper": "https://aclanthology.org/2025.acl-long.88",
+        "The authors' code": "https://github.com/cisnlp/LangSAMP",
+    },
     keywords="multilingual pretraining, masked language model, XLM-R, fairseq, low-resource languages",
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -170,7 +170,7 @@ def more_words(folder):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (evil_metadata, "carries objects that could run code, and was not loaded: it asks for builtins.print"),
+        (evil_metadata, "carries objects that could run code, and was not loaded: it refers to builtins.print"),
         (evil_place, "which is not in the folder"),
         (cut_metadata, ".metadata is damaged"),
         (cut_tensors, "was cut off"),
@@ -188,7 +188,7 @@ def more_words(folder):
         (huge_tensor, "is larger than all files together"),
         (negative_size, "lm_head.dense.weight has no size or no dtype"),
         (no_parts, "is damaged"),
-        (a_part_elsewhere, "is not what .metadata announces"),
+        (a_part_elsewhere, "does not match .metadata"),
         (a_place_too_many, "it has a location of 'stranger', but no description"),
         (no_metadata, "is damaged: 'dict' object has no attribute"),
     ],

@@ -22,9 +22,11 @@ def test_a_broken_weight_is_named(tmp_path, value):
     folder = save_encoder(tmp_path / "model")
     change_weights(folder, WEIGHT, lambda weight: weight[3].fill_(value))
     save_topics(save_verses(tmp_path / "data"))
-    with pytest.raises(ValueError, match=rf"model must have finite weights, but {WEIGHT} has NaN or infinity in it"):
+    with pytest.raises(ValueError, match=rf"model must have finite weights, but {WEIGHT} contains NaN or infinity"):
         evaluate(folder, tmp_path / "data", tmp_path / "out", ["sr_bible"])
-    with pytest.raises(ValueError, match=rf"model must have finite weights, but \w+\.{WEIGHT} has NaN or infinity"):
+    with pytest.raises(
+        ValueError, match=rf"model must have finite weights, but \w+\.{WEIGHT} contains NaN or infinity"
+    ):
         evaluate(folder, tmp_path / "data", tmp_path / "out", ["sib200"], epochs=1, seeds=(1,))
     assert not list((tmp_path / "out").glob("model/*.json"))
 
@@ -33,7 +35,9 @@ def test_features_that_overflow_are_named_with_their_block(tmp_path):
     folder = save_encoder(tmp_path / "model")
     change_weights(folder, "encoder.layer.1.output.LayerNorm.weight", lambda weight: weight.fill_(3e38))
     load_encoder(folder)  # the weights themselves are finite
-    with pytest.raises(ValueError, match=r"model must give finite features, but block 2 gives NaN or infinity for"):
+    with pytest.raises(
+        ValueError, match=r"model must produce finite features, but block 2 produces NaN or infinity for"
+    ):
         evaluate(folder, save_verses(tmp_path / "data"), tmp_path / "out", ["sr_bible"])
 
 
@@ -47,7 +51,7 @@ def test_logits_that_are_not_finite(tmp_path):
     model = new_model(str(save_encoder(tmp_path)), "classification", ["a", "b"], 1)
     model.classifier.out_proj.bias.data[0] = float("inf")
     encoded = Encoded([Example([0, 5, 2], [0], 0)], 0, {})
-    with pytest.raises(ValueError, match="the head of the fine-tuned model gives NaN or infinity"):
+    with pytest.raises(ValueError, match="the head of the fine-tuned model produces NaN or infinity"):
         predict(model, encoded, ["a", "b"], "classification", 1, Compute("cpu"))
 
 
@@ -59,5 +63,5 @@ def test_vectors_that_cannot_be_compared(value, side):
     assert retrieval_scores(**vectors)["top1"] == 100.0
     vectors[side][7, 2] = value
     for score in (lambda: retrieval_scores(**vectors), lambda: pair_scores(*vectors.values())):
-        with pytest.raises(ValueError, match=f"the {side} must be finite vectors, but row 7 has NaN or infinity"):
+        with pytest.raises(ValueError, match=f"the {side} must be finite vectors, but row 7 contains NaN or infinity"):
             score()

@@ -97,7 +97,7 @@ def test_only_shared_languages_are_compared():
     cells = report.summary[0].cells
     assert cells["all"].languages == 3 and cells["all"].mean == pytest.approx((81 + 62 + 25) / 3)
     notes = "\n".join(report_notes(report))
-    assert "1 languages only base_line has are not in the summary: ace_Arab" in notes
+    assert "1 languages scored only for base_line are not in the summary: ace_Arab" in notes
     assert "partial: ace_Arab not scored, its test file is empty" in notes
     assert "| ace_Arab | tail | 204 | 11.0 | - |" in report_markdown(report)
 
@@ -119,7 +119,7 @@ def test_what_does_not_compare_is_said():
     assert "\u26a0 SIB200: the models were run with different settings" in notes
     assert "scored on different data" in notes
     assert not report_notes(Report([ONE, TWO]))
-    with pytest.raises(ValueError, match="2 results of base_line on sib200: evaluate with --name"):
+    with pytest.raises(ValueError, match="base_line must have one result on sib200, but has 2"):
         Report([ONE, ONE])
 
 

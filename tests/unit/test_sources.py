@@ -84,7 +84,7 @@ def test_damage_is_named(tmp_path, lines, kind):
     content = path.read_bytes()
     for damaged in (content[: len(content) // 2], content[:-3]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=rf"hin_Deva.{kind}.*(cut off|not JSON)"):
+        with pytest.raises(ValueError, match=rf"hin_Deva.{kind}.*(cut off|does not load|not JSON)"):
             write_corpus(tmp_path / "src", tmp_path / "out")
         assert not list((tmp_path / "out").rglob("*.txt")) and not list((tmp_path / "out").rglob("*.tmp"))
 

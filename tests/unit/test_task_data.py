@@ -75,7 +75,7 @@ def test_tatoeba(tmp_path):
     assert set(pairs) == {GERMAN, LangScript("srp", "Latn")} and unusable == {"fra": "tatoeba.fra-eng.fra is missing"}
     write(tmp_path / "tatoeba.deu-eng.deu", "eins\n")
     pairs, unusable, _ = read_tatoeba(tmp_path)
-    assert "tatoeba.deu-eng.deu has 1 lines, but tatoeba.deu-eng.eng 3" in unusable["deu_Latn"]
+    assert "tatoeba.deu-eng.deu must have as many lines as tatoeba.deu-eng.eng (3), but has 1" in unusable["deu_Latn"]
 
 
 def test_of_two_files_for_one_language_none_wins_silently(tmp_path):
@@ -158,7 +158,7 @@ def test_a_header_that_is_not_understood_is_refused(tmp_path, header):
 
 def test_a_column_too_many_is_refused(tmp_path):
     for text in ("1\ta\tthe text\tmore\n", "id\tlabel\ttext\n1\ta\tthe\ttext\n"):
-        with pytest.raises(ValueError, match=r"test\.tsv, line \d: 4 columns"):
+        with pytest.raises(ValueError, match=r"test\.tsv, line \d: must have no more columns .* has 4"):
             read_classified(write(tmp_path / "test.tsv", text))
 
 

@@ -13,7 +13,7 @@ def test_pieces_for_the_text_and_a_model_that_is_there(demo, tmp_path):
     assert size < 2000 * 250, "1,000 pieces are as many as it feeds, whatever the other languages have"
     command = ("langsamp", "tokenizer", "train", tmp_path / "text", "--langs", "rus_Cyrl", "--out", model)
     output = run(*command, "--vocab-size", 1300)
-    assert f"pieces are many for {size / 1e6:.1f} MB of text: --vocab-size 1000 trains" in output
+    assert f"pieces are many for {size / 1e6:.1f} MB of text: --vocab-size 1000 gives" in output
     before = model.read_bytes()
     output = run(*command, "--vocab-size", 900, expect=2)
     assert f"--out {model} exists: choose another name, or replace it with --overwrite" in output
