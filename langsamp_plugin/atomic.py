@@ -184,14 +184,14 @@ def _check_replaceable(path: Path, given: PathLike, marker: str, overwrite: Opti
     if manifest is None:
         raise ValueError(
             f"{given} was not written by this command (it has no {MANIFEST}), so it is not replaced: choose another "
-            "--out, or say --overwrite"
+            "--out, or add --overwrite"
         )
     foreign = manifest.foreign(path)
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise ValueError(
             f"{given} has files that were added or changed since it was written ({', '.join(foreign[:3])}{more}), so "
-            "it is not replaced: choose another --out, or say --overwrite"
+            "it is not replaced: choose another --out, or add --overwrite"
         )
 
 
@@ -200,7 +200,7 @@ def _settle(folder: Path) -> None:
     usual = folder.stat().st_mode & 0o666
     for file in folder.rglob("*"):
         if file.is_file() and not file.is_symlink():
-            if file.stat().st_nlink == 1:  # of a link to somebody's data the permissions are theirs
+            if file.stat().st_nlink == 1:  # permissions of hard-linked data belong to its owner
                 os.chmod(file, file.stat().st_mode | usual)
             with open(file, "rb") as stream:
                 os.fsync(stream.fileno())

@@ -1,4 +1,4 @@
-"""Files that a command may replace: its own, told by how they begin, and nobody else's."""
+"""Files that a command may replace: its own output, recognised by its beginning."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def begins_with(path: PathLike, text: str) -> bool:
 
 
 def refuse_foreign(paths: Iterable[PathLike], overwrite: bool, *, own: bool = False) -> None:
-    """Raise ``ValueError`` where a file would be replaced that the command did not write.
+    """Raise ``ValueError`` if a file that the command did not write would be replaced.
 
     Args:
-        paths: what it writes; an empty file may be replaced.
-        overwrite: replace them all the same.
-        own: these are known to be of an earlier run.
+        paths: the files to write; an empty file may be replaced.
+        overwrite: replace them anyway.
+        own: the files are known to be from an earlier run.
     """
     if overwrite or own:
         return
     for path in map(Path, paths):
         if path.is_file() and path.stat().st_size:
             raise ValueError(
-                f"{path} was not written by this command, so it is not replaced: choose another --out, or say "
+                f"{path} was not written by this command, so it is not replaced: choose another --out, or add "
                 "--overwrite"
             )

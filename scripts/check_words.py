@@ -35,7 +35,7 @@ RULES = {
     r"\bparted by\b": "separated by",
     r"\bput together\b": "merged, joined",
     r"\bmend(s|ed|ing)?\b": "fix, correct",
-    r"(?<!-)\breckon(s|ed|ing)?\b(?!\.py|[_-])": "estimate",
+    r"(?<!-)\breckon(s|ed|ing)?\b(?!\.\w|[_-])": "estimate",
     r"\b(lies|lie) (in|on|at|below|beside|between|where)\b": "is",
     r"\bwhole\b(?![ -](number|word|grapheme|clause))": "complete, all of",
     r"\botherwise than\b": "differently from",

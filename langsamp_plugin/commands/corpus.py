@@ -33,7 +33,11 @@ THRESHOLD = typer.Option(
 )
 THRESHOLDS = typer.Option(None, help="TSV of LANGUAGE and its threshold.")
 SCRIPT_SHARE = typer.Option(
-    0.0, min=0, max=1, callback=finite, help="Minimum share of a line's letters in the tag's script; 0 disables the check."
+    0.0,
+    min=0,
+    max=1,
+    callback=finite,
+    help="Minimum share of a line's letters in the tag's script; 0 disables the check.",
 )
 WRONG = typer.Option(
     "move", help="How to treat a line in another language or script: move (to its tag), und (to und_<Script>), drop."
@@ -63,7 +67,9 @@ def corpus(
         help="Folder with a file or folder per tag: .txt, .jsonl (also .gz, .xz, .bz2, .zst), .parquet, .arrow; or "
         '"django", a demo corpus in 89 language-scripts.',
     ),
-    out: Path = typer.Option(..., help="Folder to write: one file per tag; for the demo corpus train/, valid/ and aligned/."),
+    out: Path = typer.Option(
+        ..., help="Folder to write: one file per tag; for the demo corpus train/, valid/ and aligned/."
+    ),
     column: str = COLUMN,
     split: str = SPLIT,
     dedup: bool = typer.Option(False, "--dedup", help="Drop lines equal to an earlier one of their language."),

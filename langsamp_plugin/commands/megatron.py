@@ -21,14 +21,14 @@ SPM = typer.Option(None, help="SentencePiece model; by default the one next to t
 @megatron_app.command(name="import")
 @replaces("langsamp.json")
 def import_(
-    source: Path = typer.Argument(
-        ..., help="Hugging Face folder, or fairseq checkpoint: LangSAMP, roberta or xlmr."
-    ),
+    source: Path = typer.Argument(..., help="Hugging Face folder, or fairseq checkpoint: LangSAMP, roberta or xlmr."),
     out: Path = typer.Option(..., help="Folder to write, for --load of Megatron."),
     spm: Optional[Path] = SPM,
     dictionary: Optional[Path] = DICT,
     pad_to: int = typer.Option(128, min=1, help="The vocabulary is padded to a multiple of this times the ranks."),
-    tensor_parallel: int = typer.Option(1, min=1, help="Tensor-parallel ranks to pad for; any number of ranks can load the result."),
+    tensor_parallel: int = typer.Option(
+        1, min=1, help="Tensor-parallel ranks to pad for; any number of ranks can load the result."
+    ),
     allow_pickle: bool = typer.Option(False, "--allow-pickle", help="Read weights that exist only as a pickle."),
     overwrite: bool = OVERWRITE,
     verify: bool = VERIFY,

@@ -31,8 +31,8 @@ from langsamp_plugin.modules.tag_embedding import TagEmbedding, decode_codes
 Ids = tuple[Optional[Tensor], Optional[Tensor]]
 ABSENT = object()
 OWN = ("lang_ids", "script_ids", "tag", "language", "script", "num_items_in_batch", "skip_logits")
-"""Keyword-only arguments of ``forward`` that stock classes lack. The Trainer drops columns that are not arguments, so it
-keeps the columns that a collator reads."""
+"""Keyword-only arguments of ``forward`` that stock classes lack. The Trainer drops columns that are not arguments, so
+it keeps the columns that a collator reads."""
 
 
 # torch 2.6 cannot tell an export from a compilation; logits are made at once in both there.

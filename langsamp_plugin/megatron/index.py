@@ -61,9 +61,7 @@ def index_data(data: PathLike, out: PathLike, overwrite: bool = False) -> IndexR
     """
     data, out = Path(data), Path(out)
     if data.resolve() == out.resolve():
-        raise ValueError(
-            f"--out must differ from the data folder, but both are {out}: the indexes have the same names"
-        )
+        raise ValueError(f"--out must differ from the data folder, but both are {out}: the indexes have the same names")
     count = sentences = tokens = 0
     # Of contents nothing is to be known: the .bin files, all of the text, are the data's own.
     with atomic_folder(out, MARKER, overwrite, contents=False) as folder:
@@ -134,8 +132,7 @@ def check_megatron_index(prefix: PathLike) -> int:
         _, version, code, n, documents = HEADER.unpack(header)
         if version != 1 or code not in SIZES or documents != n + 1 or size != HEADER.size + 12 * n + 8 * documents:
             raise ValueError(
-                f"{index} must be a Megatron index of {n:,} sentences, but is in fairseq's format or damaged: "
-                f"{remedy}"
+                f"{index} must be a Megatron index of {n:,} sentences, but is in fairseq's format or damaged: {remedy}"
             )
         end = 0
         if n:

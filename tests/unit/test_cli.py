@@ -206,7 +206,7 @@ for command in {list(REPLACING)}:
     lines = done.stderr.splitlines()
     assert lines[1::2] == ["2"] * 2 * len(REPLACING), done.stderr
     for (command, marker), foreign, other in zip(REPLACING.items(), lines[::4], lines[2::4]):
-        assert f"of_another_kind exists and has no {marker} in it, so it is not replaced" in foreign, command
+        assert f"of_another_kind exists and does not contain {marker}, so it is not replaced" in foreign, command
         assert "was not written by this command (it has no .written.json), so it is not replaced" in other, command
 
 
