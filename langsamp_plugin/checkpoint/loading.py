@@ -52,7 +52,8 @@ def allow_fairseq_checkpoints() -> None:
         from omegaconf.nodes import AnyNode
 
         allowed += [distributed._TensorPlaceholder, DictConfig, ListConfig, ContainerMetadata, Metadata, AnyNode]
-        allowed += [int, list, dict, collections.defaultdict, Any]
+        # By name, as typing.Any has no __name__ on Python 3.9, of which torch would make one.
+        allowed += [int, list, dict, collections.defaultdict, (Any, "typing.Any")]
     torch.serialization.add_safe_globals(allowed)
 
 
