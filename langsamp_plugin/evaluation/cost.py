@@ -17,7 +17,7 @@ MEASURED = 8_000_000
 """Parameters whose update is timed: more than fit into a processor's cache."""
 WORDS = 1000
 """Rows of the timed model, whose embeddings cost nothing."""
-READING = 200e6
+READING = 100e6
 """Bytes of weights that are hashed, read and checked in a second."""
 
 
@@ -99,7 +99,8 @@ def measured_speed(folder: Path, size: ModelSize, compute: Compute, seconds: flo
     config.num_hidden_layers, config.vocab_size = 1, WORDS
     model = AutoModel.from_config(config).float().to(device)
     work = size.blocks / size.layers
-    many_BT, few_BT = (torch.randint(5, WORDS, (count, 32), device=device) for count in (64, 16))
+    # Batches of short sentences, as retrieval encodes them, and one of fine-tuning.
+    many_BT, few_BT = (torch.randint(5, WORDS, shape, device=device) for shape in ((128, 16), (16, 32)))
     words = torch.nn.Embedding(MEASURED // 64, 64, device=device)
     optimizer = torch.optim.AdamW(words.parameters(), lr=1e-5)
 
