@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Optional
 
 import griffe
@@ -24,11 +25,11 @@ class Roles(griffe.Extension):
         while waiting:
             obj = waiting.pop()
             if obj.docstring is not None:
-                obj.docstring.value = ROLE.sub(lambda match, obj=obj: _link(match, obj), obj.docstring.value)
+                obj.docstring.value = ROLE.sub(partial(_link, obj), obj.docstring.value)
             waiting += [member for member in obj.members.values() if not member.is_alias]
 
 
-def _link(match: re.Match[str], obj: Any) -> str:
+def _link(obj: Any, match: re.Match[str]) -> str:
     short, name = match.groups()
     text = name.rpartition(".")[2] if short else name
     target = _find(name, obj)
