@@ -16,6 +16,7 @@ langsamp corpus "$corpus" --out "$out/corpus" --dedup --workers "$workers"
 langsamp check "$out/corpus" --out "$out/check.tsv" --workers "$workers"
 [ -f "$out/extended.model" ] || langsamp tokenizer extend "$model/sentencepiece.bpe.model" "$out/corpus" \
     --vocab-size "$pieces" --out "$out/extended.model"
-[ -f "$out/start/model.pt" ] || langsamp init "$model" --spm "$out/extended.model" --out "$out/start/model.pt" --verify
+[ -f "$out/start/model.pt" ] || langsamp init "$model" --spm "$out/extended.model" --corpus "$out/corpus" \
+    --out "$out/start/model.pt" --verify
 langsamp binarize "$out/corpus" --spm "$out/extended.model" --out "$out/data-bin" --tables glot500 --workers "$workers"
 echo "next: train from $out/start/model.pt on $out/data-bin, section 3 of $(dirname "$0")/README.md"

@@ -9,7 +9,7 @@ import typer
 
 from langsamp_plugin.commands.app import TABLES, app, replaces, split_list, writes_file
 
-DEFAULT_INIT = "parts"
+DEFAULT_INIT = "auto"
 """Copy of the constant in convert.vocabulary_rows, which would import torch."""
 
 ALLOW_PICKLE = typer.Option(
@@ -51,9 +51,10 @@ def init(
     new_pieces: str = typer.Option(
         DEFAULT_INIT,
         help="How rows of new pieces start: neighbours (mean of old pieces used alike in --corpus), parts (mean of the "
-        "old pieces it splits into), mean (of all), random (drawn with their mean and covariance), normal, N(0, 0.02).",
+        "old pieces it splits into), mean (of all), random (drawn with their mean and covariance), normal, N(0, 0.02). "
+        "auto is neighbours with --corpus, the best of them, else parts.",
     ),
-    corpus: Optional[Path] = typer.Option(None, help="Folder of <tag>.txt for --new-pieces neighbours."),
+    corpus: Optional[Path] = typer.Option(None, help="Folder of <tag>.txt: neighbours learns from it."),
     tables: str = TABLES,
     new_rows: str = typer.Option("random", help="How rows of new codes start: random, or the mean of the old rows."),
     donors: str = typer.Option(

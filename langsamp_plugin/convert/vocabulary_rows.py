@@ -29,7 +29,9 @@ HEAD_WEIGHT, HEAD_BIAS = f"{HEAD}weight", f"{HEAD}bias"
 NUM_SPECIAL = 4  # <s>, <pad>, </s>, <unk>; <mask> is the last row
 
 INITS = ("neighbours", "parts", "mean", "random", "normal")
-DEFAULT_INIT = "parts"
+DEFAULT_INIT = "auto"
+"""``neighbours`` where there is text to learn from, else :data:`WITHOUT_TEXT`: see scripts/new_pieces.py."""
+WITHOUT_TEXT = "parts"
 
 
 class Extension(NamedTuple):
@@ -50,8 +52,8 @@ class Extension(NamedTuple):
 
 def check_init(init: str, corpus: Optional[PathLike]) -> None:
     """Raise ``ValueError`` unless the initialisation is known and has what it needs."""
-    if init not in INITS:
-        raise ValueError(f"--new-pieces must be one of {', '.join(INITS)}, but is {init!r}")
+    if init not in (DEFAULT_INIT, *INITS):
+        raise ValueError(f"--new-pieces must be {DEFAULT_INIT} or one of {', '.join(INITS)}, but is {init!r}")
     if init == "neighbours" and corpus is None:
         raise ValueError(
             "--new-pieces neighbours learns the similarity of pieces from text: name it with --corpus FOLDER"
@@ -89,6 +91,8 @@ def extend_vocabulary(
         ValueError: the checkpoint's vocabulary is not that of ``old``, or ``init`` is unknown.
     """
     check_init(init, corpus)
+    if init == DEFAULT_INIT:
+        init = "neighbours" if corpus is not None else WITHOUT_TEXT
     weights: dict[str, Tensor] = dict(state["model"])
     rows = len(weights[EMBEDDING])
     if rows != old.vocab_size:

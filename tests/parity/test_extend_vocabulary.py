@@ -120,7 +120,7 @@ def test_neighbours(demo, trained, bigger, extended, tmp_path):
         assert [share for _, share in found] == sorted((share for _, share in found), reverse=True)
         assert all(4 <= number < old.vocab_size - 1 for number, _ in found)
     vocabulary = NewVocabulary(bigger, demo / "spm.model", new_pieces="neighbours")
-    with_corpus = vocabulary._replace(corpus=demo / "corpus" / "valid")
+    with_corpus = NewVocabulary(bigger, demo / "spm.model", corpus=demo / "corpus" / "valid")  # the default with text
     init_checkpoint(trained, tmp_path / "start.pt", vocabulary=with_corpus)
     before, after, parts = (
         load_checkpoint(path)["model"][EMBEDDING] for path in (trained, tmp_path / "start.pt", extended[0])
@@ -180,7 +180,7 @@ def test_wrong_input(demo, trained, bigger, tmp_path):
         ValueError, match=r"11 pieces that .* lacks.* 2,002 word embeddings, the model makes 2,602 tokens"
     ):
         init_checkpoint(trained, tmp_path / "x.pt", vocabulary=NewVocabulary(demo / "spm.model", bigger))
-    with pytest.raises(ValueError, match="must be one of neighbours, parts, mean"):
+    with pytest.raises(ValueError, match="must be auto or one of neighbours, parts, mean"):
         init_checkpoint(trained, tmp_path / "x.pt", vocabulary=NewVocabulary(bigger, new_pieces="zero"))
     assert not (tmp_path / "x.pt").exists()
 
