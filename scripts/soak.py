@@ -33,7 +33,7 @@ PRECISIONS = {
 def command(data: str, folder: Path, updates: int, precision: str, device: str, alpha: str) -> list[str]:
     """Return the training command."""
     return [
-        str(Path(sys.executable).parent / "fairseq-train"), data, "--user-dir", str(ROOT / "langsamp_plugin"),
+        sys.executable, "-m", "fairseq_cli.train", data, "--user-dir", str(ROOT / "langsamp_plugin"),
         "--multilang-sampling-alpha", alpha, "--task", "langsamp_masked_lm", "--criterion", "langsamp_masked_lm",
         "--arch", "langsamp_roberta_tiny",
         "--encoder-layers", "2", "--encoder-embed-dim", "64", "--encoder-ffn-embed-dim", "128", "--tokens-per-sample",

@@ -1,14 +1,23 @@
 """Patches to fairseq's trainer for long runs.
 
 They make checkpoints survive crashes, handle SIGTERM, add remedies to errors, keep half precision exact across
-restarts, and average weights.
+restarts, average weights, and run ``--bf16`` without a TPU.
 """
 
-from langsamp_plugin.training import durable_checkpoints, ending, last_words, master_weights, moving_average, not_finite
+from langsamp_plugin.training import (
+    bfloat16,
+    durable_checkpoints,
+    ending,
+    last_words,
+    master_weights,
+    moving_average,
+    not_finite,
+)
 
 
 def install() -> None:
     """Apply all patches to fairseq. Idempotent."""
+    bfloat16.install()
     durable_checkpoints.install()
     ending.install()
     not_finite.install()

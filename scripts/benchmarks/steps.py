@@ -57,7 +57,9 @@ def open_fairseq(arguments: list[str]) -> tuple[Any, Any]:
     if "--user-dir" in arguments:
         utils.import_user_module(argparse.Namespace(user_dir=arguments[arguments.index("--user-dir") + 1]))
     parser = fairseq_options.get_training_parser()
-    cfg = convert_namespace_to_omegaconf(fairseq_options.parse_args_and_arch(parser, input_args=arguments))
+    namespace = fairseq_options.parse_args_and_arch(parser, input_args=arguments)
+    namespace.tpu = False  # which fairseq sets with --bf16
+    cfg = convert_namespace_to_omegaconf(namespace)
     return cfg, tasks.setup_task(cfg.task)
 
 

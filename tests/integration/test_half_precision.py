@@ -151,3 +151,11 @@ def test_a_run_changes_its_precision(demo, tmp_path):
     output = train(demo / "data-bin", tmp_path, 12, *HALF, expect=1)
     assert "the checkpoint's optimizer is FairseqAdam, but this run's is MemoryEfficientFP16Optimizer" in output
     assert "--reset-optimizer" in output.strip().splitlines()[-1]
+
+
+def test_bfloat16_needs_no_tpu(demo, tmp_path):
+    run(*train_command(demo / "data-bin", tmp_path, 6, "--bf16"))
+    state = load_checkpoint(tmp_path / "checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["num_updates"] == 6
+    table = state["model"]["encoder.lang_embedding.weight"]  # fairseq stores it as float32
+    assert torch.equal(table.bfloat16().float(), table), "it was trained in bf16"
