@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="folder of <tag>.txt; Django's messages by default")
     parser.add_argument("--new", default=NEW, help="languages to extend the vocabulary for")
     parser.add_argument("--old", default="", help="languages of the model that is extended; by default all others")
-    parser.add_argument("--pieces", type=int, default=6000, help="of the old vocabulary; half as many are trained anew")
+    parser.add_argument("--pieces", type=int, default=6000, help="of the old vocabulary; half as many are new")
     parser.add_argument("--base-updates", type=int, default=1500)
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--seeds", default="1,2,3")
