@@ -57,7 +57,7 @@ def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator
     with writing(path, any_error=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers_once(path.parent)
-        beside, descriptor = create_temporary(path)
+        fresh, descriptor = create_temporary(path)
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         with writing(path), open(descriptor, mode, **text) as stream:
@@ -67,9 +67,9 @@ def atomic_write(path: PathLike, mode: str = "w", sync: bool = True) -> Iterator
                 os.fsync(stream.fileno())
             # Before closing the file, which releases its lock: it would then count as a leftover.
             with writing(path, any_error=True):
-                os.replace(beside, path)
+                os.replace(fresh, path)
     finally:
-        beside.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -145,23 +145,23 @@ def atomic_folder(
     """
     with replaceable_folder(path, marker, overwrite) as path:
         stay = must_stay(path)
-        beside, old = (temporary_name(path / path.name if stay else path, kind) for kind in ("tmp", "old"))
+        fresh, old = (temporary_name(path / path.name if stay else path, kind) for kind in ("tmp", "old"))
         try:
             with writing(path):
-                beside.mkdir()
-                yield beside
+                fresh.mkdir()
+                yield fresh
                 if overwrite is not None or stay:
-                    Manifest.of(beside, contents).save(beside)
-                _settle(beside)
+                    Manifest.of(fresh, contents).save(fresh)
+                _settle(fresh)
             with writing(path, any_error=True):
                 if stay:
-                    _refill(path, beside, old)
+                    _refill(path, fresh, old)
                 else:
-                    _swap(path, beside, old)
+                    _swap(path, fresh, old)
         except StorageError as error:  # about a file inside: users do not know the hidden name
-            raise StorageError(error.number, error.path.replace(str(beside), str(path)), error.detail) from error
+            raise StorageError(error.number, error.path.replace(str(fresh), str(path)), error.detail) from error
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(fresh, ignore_errors=True)
             if path.exists():
                 shutil.rmtree(old, ignore_errors=True)
 
@@ -206,28 +206,28 @@ def _settle(folder: Path) -> None:
                 os.fsync(stream.fileno())
 
 
-def _swap(path: Path, beside: Path, old: Path) -> None:
+def _swap(path: Path, fresh: Path, old: Path) -> None:
     """Rename the old folder away and the new one into its place; on failure keep the old one."""
     if path.exists():
         os.replace(path, old)
     try:
-        os.replace(beside, path)
+        os.replace(fresh, path)
     except OSError:
         if old.exists():
             os.replace(old, path)
         raise
 
 
-def _refill(path: Path, beside: Path, old: Path) -> None:
-    """Move the files of ``beside``, a folder inside ``path``, up into ``path`` and remove all other files.
+def _refill(path: Path, fresh: Path, old: Path) -> None:
+    """Move the files of ``fresh``, a folder inside ``path``, up into ``path`` and remove all other files.
 
     A kill between two moves leaves files of both. The manifest is moved first and marks the folder as unfinished, so
     the next run may replace it.
     """
-    new = os.listdir(beside)
-    before = [name for name in os.listdir(path) if name not in (LOCK, beside.name)]
+    new = os.listdir(fresh)
+    before = [name for name in os.listdir(path) if name not in (LOCK, fresh.name)]
     previous = Manifest.load(path)
-    Manifest.of(beside).joined(previous).save(path)
+    Manifest.of(fresh).joined(previous).save(path)
     before = [name for name in before if name != MANIFEST]
     old.mkdir()
     moved: list[str] = []
@@ -235,11 +235,11 @@ def _refill(path: Path, beside: Path, old: Path) -> None:
         for name in before:
             os.replace(path / name, old / name)
         for name in sorted(new, key=lambda name: name == MANIFEST):
-            os.replace(beside / name, path / name)
+            os.replace(fresh / name, path / name)
             moved.append(name)
     except OSError:
         for name in moved:
-            os.replace(path / name, beside / name)
+            os.replace(path / name, fresh / name)
         for name in os.listdir(old):
             os.replace(old / name, path / name)
         if previous is not None:

@@ -147,17 +147,17 @@ def is_held(path: Path) -> bool:
 def _take(path: Path) -> Optional[_Held | Owner]:
     """Try once; return the acquired lock or its owner, ``None`` if the file does not name one."""
     mine = Owner.current()
-    beside, descriptor = create_temporary(path)
+    unfinished, descriptor = create_temporary(path)
     try:
         os.write(descriptor, json.dumps(mine._asdict()).encode())
         now = os.fstat(descriptor).st_mtime  # by the file server's clock, like the other file's
-        if _link(beside, path):
+        if _link(unfinished, path):
             return _Held(descriptor, mine.token)
     except BaseException:
         os.close(descriptor)
         raise
     finally:
-        beside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     os.close(descriptor)
     try:
         other = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -172,10 +172,10 @@ def _take(path: Path) -> Optional[_Held | Owner]:
         os.close(other)
 
 
-def _link(beside: Path, path: Path) -> bool:
+def _link(unfinished: Path, path: Path) -> bool:
     """Link a file to a second name unless that name exists."""
     try:
-        os.link(beside, path)
+        os.link(unfinished, path)
     except FileExistsError:
         return False
     except OSError as error:
@@ -186,7 +186,7 @@ def _link(beside: Path, path: Path) -> bool:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         except FileExistsError:
             return False
-        os.replace(beside, path)
+        os.replace(unfinished, path)
     return True
 
 

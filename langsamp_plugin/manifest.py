@@ -42,15 +42,15 @@ class Manifest(NamedTuple):
 
     def save(self, folder: Path) -> None:
         """Write the list into a folder atomically."""
-        beside, descriptor = create_temporary(folder / MANIFEST)
+        fresh, descriptor = create_temporary(folder / MANIFEST)
         try:
             with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
                 json.dump({"unfinished": self.unfinished, "files": self.files}, stream, indent=1)
                 stream.write("\n")
                 stream.flush()
-                os.replace(beside, folder / MANIFEST)
+                os.replace(fresh, folder / MANIFEST)
         finally:
-            beside.unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
 
     def joined(self, other: Optional[Manifest]) -> Manifest:
         """Return an unfinished list with the files of both."""

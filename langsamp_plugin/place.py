@@ -148,13 +148,13 @@ def making(folder: Path) -> Iterator[None]:
 def try_place(folder: Path, path: Path) -> None:
     """Write a test file into a folder and remove it."""
     with writing(path, any_error=True):
-        beside, descriptor = create_temporary(folder / "try")
+        unfinished, descriptor = create_temporary(folder / "try")
         try:
             os.write(descriptor, bytes(4096))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-            beside.unlink(missing_ok=True)
+            unfinished.unlink(missing_ok=True)
 
 
 def check_room(folder: Path, path: PathLike, needed: int) -> None:

@@ -51,11 +51,11 @@ def create_temporary(path: Path) -> tuple[Path, int]:
         Its name, and its descriptor, open for writing and reading.
     """
     while True:
-        beside = temporary_name(path)
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        unfinished = temporary_name(path)
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            if try_flock(descriptor) is not False and _is(descriptor, beside):
-                return beside, descriptor
+            if try_flock(descriptor) is not False and _is(descriptor, unfinished):
+                return unfinished, descriptor
         except BaseException:
             os.close(descriptor)
             raise

@@ -13,36 +13,24 @@ import json
 import logging
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from logged_command import call
 
 import langsamp_plugin
 from langsamp_plugin.convert.init import NewVocabulary, init_checkpoint
 from langsamp_plugin.convert.vocabulary_rows import INITS
 
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
 NEW = "tur_Latn,fin_Latn,hun_Latn,sqi_Latn,ukr_Cyrl,kaz_Cyrl,mar_Deva,ckb_Arab,kat_Geor,ell_Grek"
 """Of Django's languages: relatives of others and none, scripts that the old ones have, and two that they have not."""
 MODEL = ("--arch", "langsamp_roberta_tiny", "--encoder-layers", 3, "--encoder-embed-dim", 128,
          "--encoder-ffn-embed-dim", 512)  # fmt: skip
 BATCH, LENGTH = 16, 64
 LR, WARMUP = 5e-4, 20
-
-
-def call(log: Path, *command: object) -> None:
-    """Run a command of the environment, its output going to a file."""
-    with open(log, "a", encoding="utf-8") as stream:
-        done = subprocess.run(
-            [str(BIN / str(command[0])), *map(str, command[1:])], stdout=stream, stderr=subprocess.STDOUT
-        )
-    if done.returncode:
-        raise SystemExit(f"{command[0]} failed: see the end of {log}; the same command resumes")
 
 
 def prepare(out: Path, args: argparse.Namespace) -> None:

@@ -14,16 +14,14 @@ import csv
 import importlib.util
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+from logged_command import call
 from planted_errors import plant
 
 from langsamp_plugin.corpus.text import corpus_files, read_lines
 
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
 SHARE, DROPOUT = 0.2, 0.2
 WAYS = {
     "no wrong lines": ("right", 0.0),
@@ -32,16 +30,6 @@ WAYS = {
     "cleaned": ("cleaned", 0.0),
 }
 """Which text is trained on, and the share of tags that is hidden."""
-
-
-def call(log: Path, *command: object) -> None:
-    """Run a command of the environment, its output going to a file."""
-    with open(log, "a", encoding="utf-8") as stream:
-        done = subprocess.run(
-            [str(BIN / str(command[0])), *map(str, command[1:])], stdout=stream, stderr=subprocess.STDOUT
-        )
-    if done.returncode:
-        raise SystemExit(f"{command[0]} failed: see the end of {log}; the same command resumes")
 
 
 def write_wrong(source: Path, out: Path) -> None:

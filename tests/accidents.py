@@ -1,19 +1,14 @@
 """Commands under accidents to their --out: what is run, and what is found afterwards."""
 
-import hashlib
 import os
-import random
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import contextmanager
 
 from accident_commands import COMMANDS
-from accident_outputs import Cell, contents, differs, hidden
+from accident_outputs import Cell, differs, hidden
 from accident_server import fill
-
-from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 
 class Scene:
@@ -244,58 +239,3 @@ def run_cell(bench, name, accident, known, folder, disk):
         shutil.rmtree(folder, ignore_errors=True)
     last = done.last.replace(str(folder), "").replace(str(bench.work), "")
     return Cell(done.status, last, left, following, scene.faults)
-
-
-VARIANTS = {
-    "fairseq-train": ((), ("--lr", "1e-2")),
-    "export": ((), ("--half", "float16")),
-    "binarize": ((), ("--valid-lines", "0")),
-}
-"""Options that two runs of a race differ in, so that what is found tells which one wrote it."""
-
-
-def outcome(out):
-    """Return what a run's options show in: weights or tokens, by hash, and the names of all files."""
-    if (out / "checkpoint_last.pt").is_file():
-        weights = load_checkpoint(out / "checkpoint_last.pt")["model"]
-        return {name: hashlib.blake2b(tensor.numpy().tobytes()).hexdigest() for name, tensor in weights.items()}
-    return {
-        name: value if name.endswith((".safetensors", ".bin", ".idx")) else None
-        for name, value in contents(out).items()
-    }
-
-
-def race(bench, name, folder, rounds):
-    """Let two runs with different options into one place, again and again.
-
-    Returns:
-        How often the one was told of the other, and how often they ran one after the other.
-    """
-    chance = random.Random(3)
-    known = []
-    for number, more in enumerate(VARIANTS[name]):
-        done = bench.run(name, folder / f"alone{number}", *more)
-        assert done.status == 0, done.output[-2000:]
-        known.append(outcome(folder / f"alone{number}"))
-    assert known[0] != known[1], "the options show in nothing"
-    found = {"told": 0, "one after the other": 0}
-    for number in range(rounds):
-        place = folder / f"round{number}"
-        place.mkdir()
-        order = chance.sample((0, 1), 2)
-        started = []
-        for which in order:
-            started.append(bench.start(name, place / "out", *VARIANTS[name][which]))
-            time.sleep(chance.uniform(0, 0.03))
-        done = [bench.wait(one) for one in started]
-        winners = [which for which, run in zip(order, done) if run.status == 0]
-        assert winners, [run.output[-800:] for run in done]
-        for place_of_other, run in enumerate(done):
-            if run.status != 0:
-                first = started[1 - place_of_other][1]
-                assert run.status == 1 and f"is being written by process {first} on " in run.last, run.output[-800:]
-        assert outcome(place / "out") in [known[which] for which in winners], f"round {number}: a mixture"
-        assert not hidden(place) and os.listdir(place) == ["out"]
-        found["told" if len(winners) == 1 else "one after the other"] += 1
-        shutil.rmtree(place)
-    return found

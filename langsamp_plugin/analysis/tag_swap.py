@@ -37,7 +37,7 @@ def swapped_rows(tags: Sequence[LangScript], rows: np.ndarray, seed: int = 0) ->
         data that differ in language, in script, or in both.
 
     Raises:
-        ValueError: the data has only one language or one script, so there is no wrong one.
+        ValueError: the data has only one language or one script, and no wrong one can be drawn.
     """
     languages, scripts = np.unique(rows[:, 0]), np.unique(rows[:, 1])
     if len(languages) < 2 or len(scripts) < 2:

@@ -191,13 +191,13 @@ def init_checkpoint(
     new = Tokenizer(vocabulary.spm) if vocabulary.spm is not None else None
     source = find_folder(source)
     old: Optional[Tokenizer]
-    beside: Optional[Tokenizer] = None
+    to_write: Optional[Tokenizer] = None
     if source.is_dir():
         imported, old = read_folder(
             source, out, spm=vocabulary.old_spm, allow_pickle=allow_pickle, drop_added=drop_added, seed=seed
         )
-        state, notes, beside = imported.state, imported.notes, new or old
-        check_beside(out.parent, beside)
+        state, notes, to_write = imported.state, imported.notes, new or old
+        check_beside(out.parent, to_write)
     else:
         state, old = _read_checkpoint(source, vocabulary)
     tables = chosen_inventory(inventory.tables, state)
@@ -206,8 +206,8 @@ def init_checkpoint(
     extension = found = None
     if new is not None and old is not None:
         state, extension, found = _with_vocabulary(state, old, new, vocabulary, verify=verify, seed=seed)
-    if beside is not None:
-        write_beside(out.parent, beside)
+    if to_write is not None:
+        write_beside(out.parent, to_write)
     save_checkpoint(state, out)
     return InitResult(notes, found, extension)
 

@@ -124,9 +124,9 @@ class SeedRun:
         self.cache.json("curves", self.key, lambda: self._curve_of(tuned))
         if self.weights.is_dir():
             shutil.rmtree(self.weights)
-        with atomic_folder(self.weights, MARKER) as beside:
-            tuned.model.save_pretrained(beside)
-            self.tokenizer.save_pretrained(beside)
+        with atomic_folder(self.weights, MARKER) as unfinished:
+            tuned.model.save_pretrained(unfinished)
+            self.tokenizer.save_pretrained(unfinished)
         return tuned
 
     def _load(self) -> FineTunedModel:

@@ -152,16 +152,16 @@ def link(source: PathLike, target: PathLike) -> None:
 
     Without hard links, the file is copied to a temporary name and renamed.
     """
-    beside = temporary_name(Path(target))
+    unfinished = temporary_name(Path(target))
     try:
-        os.link(source, beside)
+        os.link(source, unfinished)
     except OSError:
         with open(source, "rb") as stream, atomic_write(target, "wb") as copy:
             while part := stream.read(2**24):
                 copy.write(part)
         return
-    os.replace(beside, target)
-    beside.unlink(missing_ok=True)  # renaming onto a link to the same file has no effect
+    os.replace(unfinished, target)
+    unfinished.unlink(missing_ok=True)  # renaming onto a link to the same file has no effect
 
 
 def repair_last_checkpoint(save_dir: PathLike, suffix: str = "") -> Optional[Path]:

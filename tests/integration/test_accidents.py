@@ -9,7 +9,8 @@ import os
 import pytest
 from accident_commands import COMMANDS, Bench
 from accident_outputs import reference
-from accidents import ACCIDENTS, VARIANTS, Disk, mounted, race, run_cell
+from accident_race import VARIANTS, race
+from accidents import ACCIDENTS, Disk, mounted, run_cell
 
 SLOW = {
     "fairseq-train": ("disk full late", "link as --out", "SIGINT", "twice at once"),

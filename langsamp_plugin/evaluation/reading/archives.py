@@ -37,8 +37,8 @@ def task_folder(task: Task, data: PathLike, unpacked: PathLike) -> Path:
     target = Path(unpacked) / f"{task.name}-{stat.st_size}-{stat.st_mtime_ns}"
     if not target.is_dir():
         try:
-            with atomic_folder(target, marker=task.name) as beside, tarfile.open(archives[0]) as archive:
-                archive.extractall(beside, filter=_files_and_folders_only)
+            with atomic_folder(target, marker=task.name) as unfinished, tarfile.open(archives[0]) as archive:
+                archive.extractall(unfinished, filter=_files_and_folders_only)
         except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
