@@ -4,6 +4,7 @@ A server listens on a socket. Whoever wants a command sends its words, folder an
 streams, and gets its status. ``run_warm`` starts the server of this process when it is first needed.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -12,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -53,6 +55,23 @@ def be(command, folder, environment):
     runpy.run_path(arguments[0], run_name="__main__")
 
 
+def end(message):
+    """Be a command and end with its status, without destructors of C++: their threads were not forked."""
+    status = 0
+    try:
+        be(**message)
+    except SystemExit as found:
+        status = found.code
+        if not isinstance(status, (int, type(None))):
+            print(status, file=sys.stderr)
+            status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status or 0)
+
+
 def answer(connection):
     """Run one command and send its status."""
     message, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
@@ -62,7 +81,7 @@ def answer(connection):
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
-        raise SystemExit(be(**json.loads(message)))
+        end(json.loads(message))
     for stream in streams:
         os.close(stream)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
