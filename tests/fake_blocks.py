@@ -22,7 +22,7 @@ class FakeLanguage:
         return np.full(3 + block % 3, 10 + block, dtype=np.int64)
 
 
-def make_dataset(counts=(20, 7, 33), draws=(20, 15, 30), train=True, tag_dropout=0.0, seed=1):
+def make_dataset(counts=(20, 7, 33), draws=(20, 15, 30), train=True, tag_dropout=0.0, seed=1, shuffle_tags=False):
     sampler = BlockSampler(np.array(counts), np.array(draws), key(np.arange(len(counts))), seed) if train else None
     ids = list(range(len(counts)))
     return BlockDataset(
@@ -35,6 +35,7 @@ def make_dataset(counts=(20, 7, 33), draws=(20, 15, 30), train=True, tag_dropout
         seed=seed,
         sampler=sampler,
         tag_dropout=tag_dropout,
+        shuffle_tags=shuffle_tags,
     )
 
 

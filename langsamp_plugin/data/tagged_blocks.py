@@ -15,7 +15,7 @@ from langsamp_plugin.data.sampling import BlockSampler
 from langsamp_plugin.lang_script import UNKNOWN_ID
 
 # Stream identifiers of the counter-based random numbers; 1 and 2 belong to the sampler.
-MASK_STREAM, TAG_DROPOUT_STREAM = 3, 4
+MASK_STREAM, TAG_DROPOUT_STREAM, TAG_SHUFFLE_STREAM = 3, 4, 7
 
 
 class Block(NamedTuple):
@@ -65,6 +65,7 @@ class TaggedBlocks:
         sampler: the order of an epoch; ``None`` uses every block once, language by language (validation).
         num_folders: number of data folders that epochs alternate between, to count the visits of this one.
         tag_dropout: probability that a block's tag is replaced by the unknown one.
+        shuffle_tags: give each block the rows of a language drawn at random; ``tag_ids`` are still its own.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class TaggedBlocks:
         sampler: Optional[BlockSampler] = None,
         num_folders: int = 1,
         tag_dropout: float = 0.0,
+        shuffle_tags: bool = False,
     ):
         assert all(len(language) for language in languages)
         self.languages = list(languages)
@@ -93,6 +95,7 @@ class TaggedBlocks:
         self.sampler = sampler
         self.num_folders = num_folders
         self.tag_dropout = tag_dropout
+        self.shuffle_tags = shuffle_tags
         self._ends = np.cumsum([len(language) for language in languages], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -133,7 +136,10 @@ class TaggedBlocks:
         language = np.array([block.language for block in blocks], dtype=np.int64)
         keys = np.array([block.key for block in blocks], dtype=np.uint64)
         source, target = mask_batch(tokens, key(keys, MASK_STREAM), self.masking)
-        lang_ids, script_ids = drop_tags(self.lang_ids[language], self.script_ids[language], keys, self.tag_dropout)
+        tagged = language
+        if self.shuffle_tags:
+            tagged = (to_unit(key(keys, TAG_SHUFFLE_STREAM)) * len(self.languages)).astype(np.int64)
+        lang_ids, script_ids = drop_tags(self.lang_ids[tagged], self.script_ids[tagged], keys, self.tag_dropout)
         return MaskedBatch(source, target, lengths, lang_ids, script_ids, self.tag_ids[language])
 
 

@@ -54,6 +54,11 @@ class LangSampRobertaModel(RobertaModel):
             "which `langsamp import` prints (default: 1e-5)",
         )
         parser.add_argument(
+            "--freeze-encoder",
+            action="store_true",
+            help="train only the masked-LM head and the tables: gives a head to an encoder that has none",
+        )
+        parser.add_argument(
             "--checkpoint-activations",
             action="store_true",
             help="store only the input of each transformer block and recompute the block in the backward pass: less "
@@ -81,6 +86,8 @@ class LangSampRobertaModel(RobertaModel):
             OmegaConf.set_struct(args, False)
         langsamp_roberta_architecture(args)
         encoder = LangSampRobertaEncoder(args, task.source_dictionary, getattr(task, "tables", None))
+        if args.freeze_encoder:  # and with it the head's projection, which is tied to the word embeddings
+            encoder.sentence_encoder.requires_grad_(False)
         if OmegaConf.is_config(args):
             OmegaConf.set_struct(args, True)
         return cls(args, encoder)
@@ -137,6 +144,7 @@ def langsamp_roberta_architecture(args: Any) -> None:
     args.layer_norm_eps = safe_getattr(args, "layer_norm_eps", None) or 1e-5
     args.compile = safe_getattr(args, "compile", False)
     args.checkpoint_activations = safe_getattr(args, "checkpoint_activations", False)
+    args.freeze_encoder = safe_getattr(args, "freeze_encoder", False)
     base_architecture(args)
 
 

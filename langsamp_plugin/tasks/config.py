@@ -67,6 +67,17 @@ class LangSampMaskedLMConfig(AlignmentConfig):
     tag_dropout: float = field(
         default=0.0, metadata={"help": "probability that a training sample's tag is replaced by the unknown one"}
     )
+    shuffle_tags: bool = field(
+        default=False,
+        metadata={
+            "help": "control: each sample has the tag of a language drawn at random, so that the tables have the same "
+            "parameters and no information"
+        },
+    )
+    tables_lr_scale: float = field(
+        default=1.0,
+        metadata={"help": "learning rate of the two tables as a multiple of --lr; continued pretraining may need 10"},
+    )
     phases: Optional[str] = field(
         default=None,
         metadata={

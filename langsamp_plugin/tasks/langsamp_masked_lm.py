@@ -36,6 +36,7 @@ from langsamp_plugin.tasks.datasets import (
 from langsamp_plugin.tasks.held_out_pairs import alignment_stats, report_alignment
 from langsamp_plugin.tasks.split_loader import SplitLoader, is_first_worker
 from langsamp_plugin.training import ending
+from langsamp_plugin.training.table_rate import scaled_step, tag_tables
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
 
 logger = logging.getLogger(__name__)
@@ -207,6 +208,11 @@ class LangSampMaskedLMTask(FairseqTask):
             sample["pairs"]["weight"] = alignment_weight(self.cfg, update_num)
         return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)
 
+    def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
+        """Perform an update, in which the tables have a learning rate of their own."""
+        with scaled_step(optimizer, tag_tables(model), self.cfg.tables_lr_scale):
+            super().optimizer_step(optimizer, model, update_num)
+
     def begin_valid_epoch(self, epoch: int, model: Any) -> None:
         """Reset the sums of a validation."""
         super().begin_valid_epoch(epoch, model)
@@ -283,3 +289,5 @@ def _check_flags(cfg: LangSampMaskedLMConfig) -> None:
         )
     if not 0.0 <= cfg.tag_dropout <= 1.0:
         raise ValueError(f"--tag-dropout must be between 0 and 1, but is {cfg.tag_dropout}")
+    if not (math.isfinite(cfg.tables_lr_scale) and cfg.tables_lr_scale >= 0):
+        raise ValueError(f"--tables-lr-scale must be at least 0, but is {cfg.tables_lr_scale}: 1 is --lr, 10 is usual")

@@ -138,6 +138,7 @@ class SplitLoader:
             sampler=sampler,
             num_folders=num_folders,
             tag_dropout=self.cfg.tag_dropout if sampler is not None else 0.0,
+            shuffle_tags=self.cfg.shuffle_tags,
         )
 
     def _phase_dataset(self, split: str, epoch: int, combine: bool) -> BlockDataset:

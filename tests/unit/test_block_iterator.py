@@ -123,6 +123,21 @@ def test_tag_dropout_is_a_function_of_the_block():
     assert again == ids[1][7]
 
 
+def test_shuffled_tags_say_nothing_about_the_text():
+    """Each language's blocks have every language's rows alike; text, masks and the tags of the report do not change."""
+    plain, shuffled = (make_dataset((300, 300, 300), (300, 300, 300), shuffle_tags=on) for on in (False, True))
+    one, other = (d.collater(d.__getitems__(range(900))) for d in (plain, shuffled))
+    for name in ("target", "tag_ids"):
+        assert torch.equal(one[name], other[name])
+    assert torch.equal(one["net_input"]["src_tokens"], other["net_input"]["src_tokens"])
+    assert torch.equal(one["tag_ids"] + 5, one["net_input"]["lang_ids"]), "the control: they are told apart"
+    ids = other["net_input"]["lang_ids"]
+    assert torch.equal(other["net_input"]["script_ids"] - ids, torch.full((900,), 3)), "rows of one language"
+    shares = torch.stack([(ids[other["tag_ids"] == own] - 5).bincount(minlength=3) for own in range(3)]) / 300
+    assert ((shares - 1 / 3).abs() < 0.1).all()
+    assert shuffled.collater(shuffled.__getitems__([7]))["net_input"]["lang_ids"] == ids[7], "a function of the block"
+
+
 def test_batch_sizes():
     for max_tokens, max_sentences, multiple, expected in [
         (None, 12, 8, 8),

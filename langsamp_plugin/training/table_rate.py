@@ -1,0 +1,47 @@
+"""A learning rate of their own for the two tables.
+
+A row of a table is trained by the few blocks of its language, the backbone by all of them. At the low rates of
+continued pretraining the rows hardly leave their initial values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from langsamp_plugin.modules.tag_embedding import TagEmbedding
+from langsamp_plugin.training.master_weights import masters
+
+
+def tag_tables(model: nn.Module) -> list[Tensor]:
+    """Return the weights of the tables of a model, which may be wrapped for several workers."""
+    return [module.weight for module in model.modules() if isinstance(module, TagEmbedding)]
+
+
+@contextmanager
+def scaled_step(optimizer: Any, weights: Sequence[Tensor], factor: float) -> Iterator[None]:
+    """Multiply by ``factor`` what the optimizer's step within adds to some weights.
+
+    It equals a learning rate ``factor`` times as high for each optimizer whose step is proportional to the rate, such
+    as Adam and AdamW. Unlike a second parameter group it needs nothing of the optimizer, works with the single flat
+    tensor of master weights in half precision, and leaves the optimizer's state in the checkpoint as it is.
+
+    Args:
+        optimizer: fairseq's.
+        weights: parameters of the model.
+        factor: 1 changes nothing.
+    """
+    if factor == 1.0 or not weights:
+        yield
+        return
+    copies = {id(weight): copy for weight, copy in masters(optimizer)}
+    held = [copies.get(id(weight), weight.data) for weight in weights]
+    before = [values.clone() for values in held]
+    yield
+    for weight, values, start in zip(weights, held, before):
+        values.copy_(torch.lerp(start, values, factor))
+        weight.data.copy_(values)

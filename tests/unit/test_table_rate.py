@@ -1,0 +1,91 @@
+"""A learning rate of the tables against torch's parameter groups, and a frozen encoder."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from fairseq.optim.adam import FairseqAdam
+from fairseq.optim.fp16_optimizer import FP16Optimizer
+from small_optimizer import config, gradients, parameters, run
+from small_step import build, make_batch
+from support import Task
+
+from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
+from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW
+from langsamp_plugin.training.table_rate import scaled_step, tag_tables
+
+
+class Scaled:
+    """An optimizer whose second parameter has another rate."""
+
+    def __init__(self, optimizer, params, factor):
+        self.optimizer, self.params, self.factor = optimizer, params, factor
+
+    def step(self):
+        with scaled_step(self.optimizer, self.params[1:], self.factor):
+            self.optimizer.step()
+
+    def __getattr__(self, name):
+        return getattr(self.optimizer, name)
+
+
+def by_groups(factor, decay):
+    """Return the weights after five steps of torch's AdamW with two groups."""
+    params = parameters()
+    groups = [{"params": params[:1]}, {"params": params[1:], "lr": 1e-2 * factor}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.98), eps=1e-12, weight_decay=decay)
+    for step in range(5):
+        for param, gradient in zip(params, gradients(step)):
+            param.grad = gradient
+        optimizer.step()
+    return params
+
+
+@pytest.mark.parametrize("kind", [FairseqAdam, FairseqFusedAdamW])
+@pytest.mark.parametrize("factor", [10.0, 0.5, 0.0])
+def test_it_is_a_second_group(kind, factor):
+    params = parameters()
+    optimizer = kind(config(weight_decay=0.1, adam_eps=1e-12), params)
+    run(Scaled(optimizer, params, factor), params, 5, factors=(1.0, 1.0), clip=0.0)
+    for one, other in zip(params, by_groups(factor, 0.1)):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(params[1], by_groups(1.0, 0.1)[1], atol=1e-3), "the control: the factor matters"
+
+
+def test_masters_have_it_in_half_precision():
+    """The float32 copies, which the next update starts from, and the weights, which are their rounded values."""
+    weights = parameters(torch.bfloat16)
+    common = SimpleNamespace(bf16=True, fp16_no_flatten_grads=True, fp16_scale_window=1)
+    settings = SimpleNamespace(common=common, optimizer=config(adam_eps=1e-12))
+    masters = [torch.nn.Parameter(weight.data.float()) for weight in weights]
+    reference = [master.detach().clone() for master in masters]
+    optimizer = FP16Optimizer(settings, weights, FairseqAdam(config(adam_eps=1e-12), masters), masters)
+    for param, gradient in zip(weights, gradients(0)):
+        param.grad = gradient.bfloat16()
+    optimizer._needs_sync = True
+    with scaled_step(optimizer, weights[1:], 10.0):
+        optimizer.step()
+    moved = [(master.detach() - start).abs().mean() for master, start in zip(masters, reference)]
+    assert 8 < moved[1] / moved[0] < 12
+    assert all(torch.equal(weight, master.bfloat16()) for weight, master in zip(weights, masters))
+
+
+def test_the_tables_of_a_model_are_found():
+    model = build()
+    assert [len(weight) for weight in tag_tables(torch.nn.Sequential(model))] == [4, 3]
+    assert tag_tables(build(embed_tags="none")) == []
+
+
+@pytest.mark.parametrize("kind", ["blocks", "plain"])
+def test_a_frozen_encoder_trains_its_head_and_the_tables(kind):
+    found = {}
+    for frozen in (True, False):
+        model = build(freeze_encoder=frozen, dropout=0.0, attention_dropout=0.0)
+        loss, _, _ = LangSampMaskedLMCriterion(Task(words=300), kind)(model, make_batch())
+        loss.backward()
+        found[frozen] = {name: weight.grad for name, weight in model.named_parameters() if weight.requires_grad}
+    names = {"lang_embedding.weight", "script_embedding.weight", "lm_head.bias"}
+    names |= {f"lm_head.{part}.{kind}" for part in ("dense", "layer_norm") for kind in ("weight", "bias")}
+    assert set(found[True]) == {f"encoder.{name}" for name in names} < set(found[False])
+    for name, gradient in found[True].items():
+        torch.testing.assert_close(gradient, found[False][name], rtol=1e-4, atol=1e-6)
