@@ -7,6 +7,7 @@ Fine-tuning would move a small model so far that what it learned in pretraining 
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,20 @@ import numpy as np
 
 from langsamp_plugin.evaluation.encoding import depth, keep_blocks, load_encoder, mean_pooled
 from langsamp_plugin.evaluation.reading.classified import read_classified
-from langsamp_plugin.evaluation.reading.labelled import Labelled, find_labelled
+from langsamp_plugin.evaluation.reading.labelled import find_labelled
 from langsamp_plugin.evaluation.reading.names import ENGLISH
-from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.progress import progress
+
+
+def fitted(vectors: np.ndarray, labels: list[str]) -> Any:
+    """Return a logistic regression trained on float32 ``(n, C)``, which it centres, and n labels."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000)).fit(
+        vectors - vectors.mean(0), labels
+    )
 
 
 def classify(train: tuple[np.ndarray, list[str]], tests: dict[str, tuple[np.ndarray, list[str]]]) -> dict[str, float]:
@@ -27,15 +38,9 @@ def classify(train: tuple[np.ndarray, list[str]], tests: dict[str, tuple[np.ndar
         train, tests: float32 ``(n, C)`` and n labels; every set is centred separately, so that what only tells the
             language from English is not in the way.
     """
-    from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import f1_score
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    vectors, labels = train
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000)).fit(
-        vectors - vectors.mean(0), labels
-    )
+    model = fitted(*train)
     return {
         tag: 100.0 * float(f1_score(truth, model.predict(x - x.mean(0)), average="macro", zero_division=0))
         for tag, (x, truth) in tests.items()
@@ -50,51 +55,74 @@ def majority(labels: list[str]) -> float:
     return 100.0 * float(f1_score(labels, [most] * len(labels), average="macro", zero_division=0))
 
 
-def score(model: Any, tokenizer: Any, folder: Path, limit: int, langs: list[str]) -> dict[str, Any]:
-    """Score one task: ``zero_shot`` and ``own`` (tag -> macro F1), and ``chance``."""
-    layer = round(depth(model) * 8 / 12)
+class Features:
+    """Frozen features of a model, two thirds up; each file is encoded once.
 
-    def read(path: Path, tag: LangScript, split: str) -> Labelled:
-        return read_classified(path).evenly(0 if tag == ENGLISH and split == "train" else limit)
+    Args:
+        folder: of the model, as Hugging Face has it; it is loaded when first needed.
+    """
 
-    def encode(rows: Labelled) -> tuple[np.ndarray, list[str]]:
-        return mean_pooled(rows.texts, model, tokenizer, [layer], 160, bar.update)[0][0], rows.labels
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._found: dict[tuple[Path, int], tuple[np.ndarray, list[str]]] = {}
 
-    files = {
-        tag: splits
+    @cached_property
+    def encoder(self) -> tuple[Any, Any, int]:
+        """Model, tokenizer and layer."""
+        model, tokenizer = load_encoder(self.folder)
+        layer = round(depth(model) * 8 / 12)
+        keep_blocks(model, layer)
+        return model, tokenizer, layer
+
+    def of(self, path: Path, limit: int) -> tuple[np.ndarray, list[str]]:
+        """Return vectors, float32 ``(n, C)``, and labels of at most ``limit`` sentences of a file; 0 takes all."""
+        if (path, limit) not in self._found:
+            model, tokenizer, layer = self.encoder
+            rows = read_classified(path).evenly(limit)
+            self._found[path, limit] = mean_pooled(rows.texts, model, tokenizer, [layer], 160)[0][0], rows.labels
+        return self._found[path, limit]
+
+
+def task_files(folder: Path, langs: list[str]) -> dict[str, dict[str, Path]]:
+    """Return tag -> split -> file of a task, of some languages and English; no languages take all."""
+    return {
+        str(tag): splits
         for tag, splits in find_labelled(folder)[0].items()
         if not langs or tag == ENGLISH or str(tag) in langs
     }
-    sets = {
-        tag: {split: read(path, tag, split) for split, path in splits.items() if split != "dev"}
-        for tag, splits in files.items()
-    }
-    total = sum(len(rows.texts) for splits in sets.values() for rows in splits.values())
-    with progress(total=total, desc=folder.name, unit="sentence") as bar:
-        encoded = {str(tag): {split: encode(rows) for split, rows in splits.items()} for tag, splits in sets.items()}
-    tests = {tag: splits["test"] for tag, splits in encoded.items() if "test" in splits}
-    own = {tag: splits["train"] for tag, splits in encoded.items() if "train" in splits and "test" in splits}
-    return {
-        "zero_shot": classify(encoded[str(ENGLISH)]["train"], tests),
-        "own": {tag: classify(train, {tag: tests[tag]})[tag] for tag, train in own.items()},
+
+
+def score(features: Features, folder: Path, limit: int, langs: list[str], own: bool) -> dict[str, Any]:
+    """Score one task: ``zero_shot`` and with ``own`` that (tag -> macro F1), and ``chance``."""
+    files = task_files(folder, langs)
+    english = features.of(files[str(ENGLISH)]["train"], 0)
+    tests, trained = {}, {}
+    for tag, splits in progress(files.items(), desc=folder.name, unit="language"):
+        if "test" in splits:
+            tests[tag] = features.of(splits["test"], limit)
+        if own and {"train", "test"} <= splits.keys():
+            trained[tag] = features.of(splits["train"], 0 if tag == str(ENGLISH) else limit)
+    found = {
+        "zero_shot": classify(english, tests),
+        "own": {tag: classify(train, {tag: tests[tag]})[tag] for tag, train in trained.items()},
         "chance": float(np.mean([majority(labels) for _, labels in tests.values()])),
-        "layer": layer,
+        "layer": features.encoder[2],
     }
+    return found if own else {name: value for name, value in found.items() if name != "own"}
 
 
-def frozen_scores(folder: Path, data: Path, limit: int, langs: list[str]) -> dict[str, Any]:
+def frozen_scores(features: Features, data: Path, limit: int, langs: list[str], own: bool = True) -> dict[str, Any]:
     """Score a model on the available classification tasks.
 
     Args:
-        folder: of the model, as Hugging Face has it.
+        features: of the model.
         data: folder with sib200/ and taxi1500/, or one of them.
         limit: sentences of each file but English's; 0 takes all.
         langs: tags to score in addition to English; empty takes all.
+        own: also train on each language's own sentences.
     """
-    model, tokenizer = load_encoder(folder)
-    keep_blocks(model, round(depth(model) * 8 / 12))
     return {
-        task: score(model, tokenizer, data / task, limit, langs)
+        task: score(features, data / task, limit, langs, own)
         for task in ("sib200", "taxi1500")
         if (data / task).is_dir()
     }

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from frozen import frozen_scores
+from frozen import Features, frozen_scores
 from outcome import name_parts
 
 from langsamp_plugin.analysis.embeddings import analyze_embeddings
@@ -104,7 +104,7 @@ def measure(out: Path, name: str, tasks: list[str], limit: int, langs: list[str]
         out / "frozen" / f"{name}.json",
         f"frozen features of {name}",
         settings,
-        lambda: frozen_scores(folder, out / "eval", limit, langs),
+        lambda: frozen_scores(Features(folder), out / "eval", limit, langs),
     )
 
 
@@ -113,7 +113,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the --out of run.sh, with models/ and eval/ in it")
     parser.add_argument("--limit", type=int, default=0, help="sentences of each evaluation file; 0 takes all")
-    parser.add_argument("--finetune", action="store_true", help="fine-tune on Taxi1500 and SIB-200, too")
     parser.add_argument(
         "--langs",
         default="",
@@ -122,8 +121,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
     out: Path = options.run
-    tasks = ["sr_bible", "sr_tatoeba", *(["taxi1500", "sib200"] if options.finetune else [])]
-    tasks = [task for task in tasks if (out / "eval" / task).is_dir()]
+    tasks = [task for task in ("sr_bible", "sr_tatoeba") if (out / "eval" / task).is_dir()]
     names = sorted(path.parent.name for path in (out / "models").glob("*/done"))
     for name in sorted(names, key=lambda name: (not name.startswith("vanilla"), name)):
         measure(out, name, tasks, options.limit, [lang for lang in options.langs.split(",") if lang])

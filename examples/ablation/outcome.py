@@ -64,13 +64,26 @@ class Run:
         """Scores of ``langsamp evaluate``."""
 
         def read(name: str) -> Any:
-            path = self.folder / "results" / name / f"{task}.json"
-            if not path.is_file():
-                return None
-            return {tag: float(np.mean(scores[metric])) for tag, scores in read_json(path)["scores"].items()}
+            scores = self.stored("results", name, task).get("scores", {})
+            return {tag: float(np.mean(values[metric])) for tag, values in scores.items()} or None
 
         return self.each(read)
 
-    def frozen(self, task: str, way: str) -> Scores:
-        """Macro F1 of frozen features."""
-        return self.each(lambda name: read_json(self.folder / "frozen" / f"{name}.json").get(task, {}).get(way) or None)
+    def layers(self, task: str, metric: str) -> dict[int, Scores]:
+        """Scores of ``langsamp evaluate`` at each layer."""
+        found: dict[int, Scores] = {}
+        for model, seeds in self.each(lambda name: self.stored("results", name, task) or None).items():
+            for seed, result in seeds.items():
+                for layer, by_tag in result["by_layer"].items():
+                    of_layer = found.setdefault(int(layer), {}).setdefault(model, {})
+                    of_layer[seed] = {tag: float(np.mean(scores[metric])) for tag, scores in by_tag.items()}
+        return found
+
+    def stored(self, kind: str, name: str, file: str = "") -> dict[str, Any]:
+        """Return what was measured of a model, or an empty one if it was not."""
+        path = self.folder / kind / name / f"{file}.json" if file else self.folder / kind / f"{name}.json"
+        return read_json(path) if path.is_file() else {}
+
+    def frozen(self, task: str, way: str, kind: str = "frozen") -> Scores:
+        """F1 of frozen features."""
+        return self.each(lambda name: self.stored(kind, name).get(task, {}).get(way) or None)

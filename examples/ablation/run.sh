@@ -3,16 +3,23 @@
 #
 #   bash examples/ablation/run.sh --size smoke     minutes on a CPU: eight languages, does it all work?
 #   bash examples/ablation/run.sh --size small     two cores, hours: every language of the corpus, two seeds
+#   bash examples/ablation/run.sh --size encoder --start XLMR-FOLDER
+#                                                  two cores, a night: continues from a published encoder, seven arms
 #   bash examples/ablation/run.sh --size gpu --start XLMR-FOLDER
-#                                                  one large GPU: continues from a published encoder, in bf16
+#                                                  one large GPU, bf16: the same with every language and more updates
 #
 #   --corpus DIR|ARCHIVE   text: what `langsamp corpus` reads, or a .tar.xz of it (default: ../shared/data, or else the
 #                          Django package's catalogues)
 #   --eval DIR             a folder per task, as `langsamp evaluate` takes it (default: where the corpus comes from)
+#   --pairs DIR|ARCHIVE    encoder, gpu: parallel text, as `langsamp pairs` reads it (default: where the corpus comes from)
 #   --out DIR              default runs/ablation-SIZE; run again, it skips finished work and resumes where it was killed
 #   --seeds 1,2            seeds of the trainings
-#   --updates N            other lengths of the trainings
+#   --updates N            other lengths of the trainings; encoder, gpu: several, such as 100,300
 #   --langs TAGS           only these of the corpus
+#   --arms "vanilla both"  encoder, gpu: only these of vanilla, both, shuffled, lang, script, even, pairs
+#   --head-updates N       encoder, gpu: updates of the head before all arms
+#   --limit N              sentences per evaluation file
+#   --jobs N               trainings at the same time (default: one per core)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -22,31 +29,40 @@ usage() {
     exit 2
 }
 
-size="" corpus="" eval="" out="" seeds="" updates="" langs="" start=""
+size="" corpus="" eval="" pairs="" out="" seeds="" updates="" langs="" start="" arms="" head_updates="" limit="" jobs=""
 while [ $# -gt 0 ]; do
     case $1 in
-        -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0" ; exit 0 ;;
-        --size | --corpus | --eval | --out | --seeds | --updates | --langs | --start)
+        -h | --help) sed -n '2,25s/^# \{0,1\}//p' "$0" ; exit 0 ;;
+        --size | --corpus | --eval | --pairs | --out | --seeds | --updates | --langs | --start | --arms | --head-updates | --limit | --jobs)
             [ $# -ge 2 ] || usage "$1 needs a value"
-            printf -v "${1#--}" %s "$2"
+            name=${1#--}
+            printf -v "${name//-/_}" %s "$2"
             shift 2 ;;
         *) usage "unknown option $1" ;;
     esac
 done
 
 # Sizes: pieces of the tokenizer, model, batch x tokens, learning rate and its warm-up, held-out lines per language,
-# sentences per evaluation file (0: all).
+# sentences per evaluation file (0: all). From an encoder: updates and learning rate of the head, and how many times as
+# high the tables' is.
+alpha=0.3 optimizer=adam
 case $size in
     smoke) pieces=2000 arch=(langsamp_roberta_tiny --encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128)
-        batch=16 tokens=32 lr=2e-3 warmup=10 valid=10 limit=30 updates=${updates:-60} seeds=${seeds:-1} ;;
+        batch=16 tokens=32 lr=2e-3 warmup=10 valid=10 limit=${limit:-30} updates=${updates:-60} seeds=${seeds:-1} ;;
     small) pieces=16000 arch=(langsamp_roberta_tiny)
-        batch=32 tokens=64 lr=7e-4 warmup=200 valid=20 limit=100 updates=${updates:-1000} seeds=${seeds:-1,2} ;;
-    gpu) pieces=100000 arch=(langsamp_roberta)
-        batch=64 tokens=512 lr=1e-4 warmup=100 valid=50 limit=0 updates=${updates:-3000} seeds=${seeds:-1} ;;
-    *) usage "--size must be smoke, small or gpu" ;;
+        batch=32 tokens=64 lr=7e-4 warmup=200 valid=20 limit=${limit:-100} updates=${updates:-1000} seeds=${seeds:-1,2} ;;
+    encoder) batch=16 tokens=64 update_freq=1 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-250} scale=10 save=50
+        valid=20 limit=${limit:-40} lengths=${updates:-100,300} seeds=${seeds:-1,2,3} ;;
+    gpu) batch=256 tokens=128 update_freq=4 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-100} scale=10 save=500
+        valid=50 limit=${limit:-200} lengths=${updates:-500,2000} seeds=${seeds:-1} arms=${arms:-vanilla both shuffled} jobs=1 ;;
+    *) usage "--size must be smoke, small, encoder or gpu" ;;
 esac
-[ "$size" = gpu ] && [ ! -f "$start/config.json" ] && usage "--size gpu needs --start, an XLM-R folder"
-[ "$size" != gpu ] && [ -n "$start" ] && usage "--start belongs to --size gpu"
+from_encoder=""
+case $size in
+    encoder | gpu) from_encoder=yes alpha=0.5 optimizer=fused_adamw
+        [ -f "$start/config.json" ] || usage "--size $size needs --start, an XLM-R folder" ;;
+    *) [ -z "$start$arms$pairs" ] || usage "--start, --arms and --pairs belong to --size encoder and gpu" ;;
+esac
 
 bash "$root/scripts/install.sh"
 export PATH="$root/.venv/bin:$PATH" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
@@ -59,12 +75,15 @@ if [ -z "$corpus" ]; then
     [ "$size" = smoke ] && langs=${langs:-$common}
     if [ -f "$shared/corpus/corpus.tar.xz" ]; then
         corpus=$shared/corpus/corpus.tar.xz eval=${eval:-$shared/eval}
+        [ -n "$from_encoder" ] && pairs=${pairs:-$shared/udhr/udhr.tar.xz}
     else
         corpus=django
     fi
 fi
 
+# Seeds, lengths and arms of an encoder's study may be added later.
 settings="size=$size corpus=$corpus eval=$eval seeds=$seeds updates=$updates langs=$langs start=$start"
+[ -n "$from_encoder" ] && settings="size=$size corpus=$corpus eval=$eval pairs=$pairs langs=$langs start=$start limit=$limit head=$head_updates"
 [ -f "$out/settings" ] && [ "$(cat "$out/settings")" != "$settings" ] &&
     usage "$out was made with other settings ($(cat "$out/settings")); remove it or choose another --out"
 echo "$settings" > "$out/settings"
@@ -76,6 +95,39 @@ step() { # step "what it does" FILE-IT-MAKES command...
     echo "== $what"
     "$@" || { echo "run.sh: failed: $what; fix it and run the same command again" >&2 ; exit 1 ; }
     [ -e "$made" ] || touch "$made"
+}
+
+# --- trainings, also several at the same time ----------------------------------------------------------------------------
+folder=$out more=(--cpu)
+train() { # train NAME TABLES SEED more...
+    local name=$1 tables=$2 seed=$3
+    shift 3
+    [ -f "$folder/models/$name/done" ] && return
+    mkdir -p "$folder/models/$name"
+    echo "== training $name; its log: $folder/models/$name/train.log"
+    fairseq-train "$out/data-bin" --user-dir "$root/langsamp_plugin" --task langsamp_masked_lm --criterion langsamp_masked_lm \
+        --arch "${arch[@]}" --embed-tags "$tables" --seed "$seed" --tokens-per-sample "$tokens" --batch-size "$batch" \
+        --multilang-sampling-alpha "$alpha" --optimizer "$optimizer" --adam-betas '(0.9,0.98)' --clip-norm 1.0 --num-workers 0 \
+        --save-interval 100000 --validate-interval 100000 --save-interval-updates "${save:-$(((updates + 1) / 2))}" --keep-interval-updates 1 \
+        --no-epoch-checkpoints --log-format simple --log-interval 50 --save-dir "$folder/models/$name" \
+        "${more[@]}" "$@" >> "$folder/models/$name/train.log" 2>&1 &&
+        touch "$folder/models/$name/done" ||
+        { tail -n 3 "$folder/models/$name/train.log" >&2 ; echo "run.sh: training $name failed; run the same command again to resume" >&2 ; return 1 ; }
+}
+# Models this small train fastest one a core; on a GPU one after the other.
+jobs=${jobs:-$(($(nproc) < 4 ? $(nproc) : 4))}
+[ "$size" = gpu ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(($(nproc) / jobs))}
+running=()
+trap 'kill "${running[@]}" 2>/dev/null || true' EXIT
+wait_for_room() { # wait_for_room N: until fewer than N trainings run
+    while [ ${#running[@]} -ge "$1" ] && [ ${#running[@]} -gt 0 ]; do
+        local left=() process
+        for process in "${running[@]}"; do
+            if kill -0 "$process" 2>/dev/null; then left+=("$process") ; else wait "$process" ; fi
+        done
+        running=("${left[@]+"${left[@]}"}")
+        [ ${#running[@]} -lt "$1" ] || sleep 2
+    done
 }
 
 # --- text, tokenizer, data -------------------------------------------------------------------------------------------
@@ -91,68 +143,23 @@ else
     step "corpus" "$out/.corpus" tar -xf "$corpus" -C "$out"
     text=$out/corpus
 fi
-for task in sr_bible sr_tatoeba taxi1500 sib200; do
+for task in sr_bible sr_tatoeba taxi1500 sib200 ner pos; do
     if [ -f "$eval/$task/$task.tar.xz" ]; then
         step "evaluation data of $task" "$out/eval/$task" tar -xf "$eval/$task/$task.tar.xz" -C "$out/eval"
     elif [ -d "$eval/$task" ]; then
         ln -sfn "$(realpath "$eval/$task")" "$out/eval/$task"
     fi
 done
-more=()
-if [ -n "$start" ]; then
-    # What the real encoder is: its sizes go into the architecture, its weights into the backbone.
-    read -ra sizes <<< "$(python - "$start/config.json" <<'PY'
-import json, sys
-config = json.load(open(sys.argv[1]))
-print("--encoder-layers", config["num_hidden_layers"], "--encoder-embed-dim", config["hidden_size"],
-      "--encoder-ffn-embed-dim", config["intermediate_size"], "--encoder-attention-heads", config["num_attention_heads"],
-      "--layer-norm-eps", config.get("layer_norm_eps", 1e-12))
-PY
-)"
-    arch+=("${sizes[@]}")
-    step "tokenizer" "$out/spm.model" langsamp tokenizer extend "$start/sentencepiece.bpe.model" "$text" \
-        --vocab-size "$pieces" --out "$out/spm.model" --langs "$langs"
-    step "starting checkpoint" "$out/start/model.pt" langsamp init "$start" --spm "$out/spm.model" --out "$out/start/model.pt" --verify
-    more=(--finetune-from-model "$out/start/model.pt" --bf16)
-else
-    step "tokenizer" "$out/spm.model" langsamp tokenizer train "$text" --vocab-size "$pieces" --out "$out/spm.model" --langs "$langs"
-    more=(--cpu)
+if [ -n "$from_encoder" ]; then
+    source "$here/encoder.sh"
+    exit
 fi
+step "tokenizer" "$out/spm.model" langsamp tokenizer train "$text" --vocab-size "$pieces" --out "$out/spm.model" --langs "$langs"
 step "binarizing" "$out/data-bin/dict.txt" langsamp binarize "$text" "${held_out[@]}" --spm "$out/spm.model" \
     --out "$out/data-bin" --workers "$(nproc)" --langs "$langs"
 
 # --- four models a seed, and one that is not trained ------------------------------------------------------------------
-train() { # train NAME TABLES SEED more...
-    local name=$1 tables=$2 seed=$3
-    shift 3
-    [ -f "$out/models/$name/done" ] && return
-    mkdir -p "$out/models/$name"
-    echo "== training $name; its log: $out/models/$name/train.log"
-    fairseq-train "$out/data-bin" --user-dir "$root/langsamp_plugin" --task langsamp_masked_lm --criterion langsamp_masked_lm \
-        --arch "${arch[@]}" --embed-tags "$tables" --seed "$seed" --tokens-per-sample "$tokens" --batch-size "$batch" \
-        --multilang-sampling-alpha 0.3 --optimizer adam --adam-betas '(0.9,0.98)' --clip-norm 1.0 --num-workers 0 \
-        --save-interval 100000 --validate-interval 100000 --save-interval-updates $(((updates + 1) / 2)) --keep-interval-updates 1 \
-        --no-epoch-checkpoints --log-format simple --log-interval 50 --save-dir "$out/models/$name" \
-        "${more[@]}" "$@" >> "$out/models/$name/train.log" 2>&1 &&
-        touch "$out/models/$name/done" ||
-        { tail -n 3 "$out/models/$name/train.log" >&2 ; echo "run.sh: training $name failed; run the same command again to resume" >&2 ; return 1 ; }
-}
 schedule=(--lr "$lr" --lr-scheduler polynomial_decay --warmup-updates "$warmup" --total-num-update "$updates" --max-update "$updates")
-# Models this small train fastest one a core; on a GPU one after the other.
-jobs=1
-[ "$size" = gpu ] || { jobs=$(($(nproc) < 4 ? $(nproc) : 4)) ; export OMP_NUM_THREADS=$(($(nproc) / jobs)) ; }
-running=()
-trap 'kill "${running[@]}" 2>/dev/null || true' EXIT
-wait_for_room() { # wait_for_room N: until fewer than N trainings run
-    while [ ${#running[@]} -ge "$1" ] && [ ${#running[@]} -gt 0 ]; do
-        local left=() process
-        for process in "${running[@]}"; do
-            if kill -0 "$process" 2>/dev/null; then left+=("$process") ; else wait "$process" ; fi
-        done
-        running=("${left[@]+"${left[@]}"}")
-        [ ${#running[@]} -lt "$1" ] || sleep 2
-    done
-}
 for seed in ${seeds//,/ }; do
     for pair in vanilla:none lang:lang script:script both:both; do
         wait_for_room "$jobs"
@@ -165,7 +172,6 @@ wait_for_room 1
 train untrained both "${seeds%%,*}" --lr 0 --lr-scheduler fixed --max-update 1
 
 # --- export, evaluation, analysis, report ----------------------------------------------------------------------------
-finetune=()
-if [ "$size" = gpu ]; then finetune=(--finetune) ; else export OMP_NUM_THREADS=$(nproc) ; fi
-python "$here/measure.py" "$out" --limit "$limit" --langs "$([ "$size" = smoke ] && echo "$langs")" "${finetune[@]+"${finetune[@]}"}"
+export OMP_NUM_THREADS=$(nproc)
+python "$here/measure.py" "$out" --limit "$limit" --langs "$([ "$size" = smoke ] && echo "$langs")"
 python "$here/report.py" "$out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,12 +68,12 @@ def group_table(run: Run, scores: Scores, digits: int, chance: str = "") -> list
     return lines
 
 
-def tag_table(run: Run) -> list[str]:
+def tag_table(run: Run, models: Sequence[str] = MODELS, titles: Mapping[str, str] = TITLES) -> list[str]:
     """Return what a wrong tag costs."""
     found = run.each(lambda name: read_json(path) if (path := run.folder / "tags" / f"{name}.json").is_file() else None)
     swaps = list(next(iter(next(iter(found.values())).values()))["macro"])
     lines = ["| | " + " | ".join(swaps) + " |", "| --- |" + " ---: |" * len(swaps)]
-    for model in MODELS:
+    for model in models:
         if model in found:
             seeds = found[model].values()
             cells = [
@@ -81,7 +81,7 @@ def tag_table(run: Run) -> list[str]:
                 for number, swap in enumerate(swaps)
             ]
             lines.append(
-                f"| {TITLES[model]} | "
+                f"| {titles[model]} | "
                 + " | ".join([cells[0], *(f"+{cell}".replace("+-", "-") for cell in cells[1:])])
                 + " |"
             )

@@ -209,7 +209,7 @@ class LangSampMaskedLMTask(FairseqTask):
         return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)
 
     def optimizer_step(self, optimizer: Any, model: Any, update_num: int) -> None:
-        """Perform an update, in which the tables have a learning rate of their own."""
+        """Perform an update, in which the tables have their own learning rate."""
         with scaled_step(optimizer, tag_tables(model), self.cfg.tables_lr_scale):
             super().optimizer_step(optimizer, model, update_num)
 

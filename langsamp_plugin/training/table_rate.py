@@ -1,4 +1,4 @@
-"""A learning rate of their own for the two tables.
+"""A separate learning rate for the two tables.
 
 A row of a table is trained by the few blocks of its language, the backbone by all of them. At the low rates of
 continued pretraining the rows hardly leave their initial values.

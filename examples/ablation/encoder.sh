@@ -1,0 +1,99 @@
+# Sourced by run.sh for the sizes encoder and gpu: what LangSAMP does to a real encoder.
+#
+# One folder per length of training, updates-N, each as the other sizes have it: models/, hf/, results/, ... In untouched/
+# is the encoder itself with the head that all arms start from. What is decided before any result: encoder.md.
+
+ARMS_FIRST="vanilla both shuffled" ARMS_THEN="lang script even pairs"
+declare -A arm=(
+    [vanilla]="--embed-tags none"
+    [lang]="--embed-tags lang --tables-lr-scale $scale"
+    [script]="--embed-tags script --tables-lr-scale $scale"
+    [both]="--embed-tags both --tables-lr-scale $scale"
+    [even]="--embed-tags both"
+    [pairs]="--embed-tags both --tables-lr-scale $scale --align-share 0.25 --align-pairs $batch"
+    [shuffled]="--embed-tags both --tables-lr-scale $scale --shuffle-tags"
+)
+
+# --- languages, vocabulary, data ---------------------------------------------------------------------------------------
+everything=()
+[ "$size" = gpu ] && everything=(--all)
+step "languages" "$out/languages.tsv" python "$here/languages.py" "$text" "$out/eval" "$out" --langs "$langs" "${everything[@]+"${everything[@]}"}"
+langs=$(tail -n +2 "$out/languages.tsv" | cut -f 1 | paste -sd, -)
+spm=()
+if [ "$size" = encoder ]; then
+    # Pieces that no text here has are dropped: the model computes the same, with a third of the embedding.
+    step "vocabulary" "$out/spm.model" langsamp tokenizer trim "$start/sentencepiece.bpe.model" "$out/texts" --out "$out/spm.model"
+    spm=(--spm "$out/spm.model")
+else
+    step "vocabulary" "$out/spm.model" cp "$start/sentencepiece.bpe.model" "$out/spm.model"
+fi
+step "starting checkpoint" "$out/start/model.pt" langsamp init "$start" "${spm[@]+"${spm[@]}"}" --out "$out/start/model.pt" --verify
+with_pairs=()
+if [ -n "$pairs" ]; then
+    exclude=()
+    case $pairs in
+        *.tar.*) mkdir -p "$out/pairs-source"
+            step "unpacking parallel text" "$out/.pairs" tar -xf "$pairs" -C "$out/pairs-source" --strip-components 1
+            pairs=$out/pairs-source ;;
+    esac
+    for task in sr_bible sr_tatoeba; do [ -d "$out/eval/$task" ] && exclude+=(--exclude "$out/eval/$task") ; done
+    step "parallel text" "$out/pairs/counts.tsv" langsamp pairs "$pairs" --out "$out/pairs" --langs "$langs" "${exclude[@]+"${exclude[@]}"}"
+    with_pairs=(--pairs "$out/pairs")
+fi
+# Pairs in the data folder change nothing for the arms without them.
+step "binarizing" "$out/.binarized" langsamp binarize "$text" "${held_out[@]}" --spm "$out/spm.model" \
+    --out "$out/data-bin" --workers "$(nproc)" --langs "$langs" "${with_pairs[@]+"${with_pairs[@]}"}"
+
+# --- the head, trained on the untouched encoder --------------------------------------------------------------------------
+read -ra sizes <<< "$(python - "$start/config.json" <<'PY'
+import json, sys
+config = json.load(open(sys.argv[1]))
+print("--encoder-layers", config["num_hidden_layers"], "--encoder-embed-dim", config["hidden_size"],
+      "--encoder-ffn-embed-dim", config["intermediate_size"], "--encoder-attention-heads", config["num_attention_heads"],
+      "--layer-norm-eps", config.get("layer_norm_eps", 1e-12), "--max-positions", config["max_position_embeddings"] - 2)
+PY
+)"
+arch=(langsamp_roberta "${sizes[@]}")
+more=(--update-freq "$update_freq")
+[ "$size" = gpu ] && more+=(--bf16 --num-workers 4) || more+=(--cpu)
+
+folder=$out/untouched updates=$head_updates
+train untouched none 1 --finetune-from-model "$out/start/model.pt" --freeze-encoder --dropout 0 --attention-dropout 0 \
+    --lr "$head_lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" --max-update "$updates" \
+    --validate-after-updates "$updates"
+
+measure=(--data "$out/eval" --limit "$limit" --langs "$langs")
+python "$here/measure_encoder.py" "$out/untouched" untouched "${measure[@]}"
+
+# --- arms, most telling ones first -----------------------------------------------------------------------------------------
+one() { # one ARM SEED: train and measure
+    local words
+    read -ra words <<< "${arm[$1]#--embed-tags }"
+    train "$1-$2" "${words[0]}" "$2" --finetune-from-model "$out/untouched/models/untouched/checkpoint_last.pt" \
+        --lr "$lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" \
+        --max-update "$updates" --validate-after-updates "$updates" "${words[@]:1}" &&
+        python "$here/measure_encoder.py" "$folder" "$1-$2" "${measure[@]}"
+}
+printf 'lengths=%s\nseeds=%s\narms=%s\n' "$lengths" "$seeds" "$arms" > "$out/plan"
+for seed in ${seeds//,/ }; do
+    for turn in "$ARMS_FIRST" "$ARMS_THEN"; do
+        for updates in ${lengths//,/ }; do
+            folder=$out/updates-$updates
+            for name in $turn; do
+                [[ " ${arms:-$name} " = *" $name "* ]] || continue
+                [ "$name" = pairs ] && [ -z "$pairs" ] && continue
+                wait_for_room "$jobs"
+                one "$name" "$seed" &
+                running+=($!)
+            done
+            wait_for_room 1
+            python "$here/report_encoder.py" "$out"
+        done
+    done
+done
+if [ "$size" = gpu ]; then # fine-tuning as the paper does, last, as it takes longest
+    for name in vanilla both; do
+        python "$here/measure_encoder.py" "$folder" "$name-${seeds%%,*}" "${measure[@]}" --finetune
+    done
+    python "$here/report_encoder.py" "$out"
+fi

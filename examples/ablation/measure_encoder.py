@@ -1,0 +1,170 @@
+"""Export, evaluate and analyse one model of an encoder's study; run again, it resumes where it stopped.
+
+    python examples/ablation/measure_encoder.py runs/ablation-encoder/updates-300 both-1 --data EVAL --limit 40
+
+The folder is as measure.py has it, with two more: tagging/ and transfer/. Retrieval is scored at each layer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from frozen import Features, frozen_scores, task_files
+from measure import file_state, unless_there
+from outcome import name_parts
+from tagging import source_of, tagging
+from transfer import source_selection
+
+from langsamp_plugin.analysis.neutrality import ALSO, PAPER, analyze_neutrality
+from langsamp_plugin.analysis.tag_swap import tag_swap
+from langsamp_plugin.checkpoint.fresh_checkpoint import save_checkpoint
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.convert.export import export
+from langsamp_plugin.convert.hf_folder import read_config
+from langsamp_plugin.evaluation.run import evaluate
+
+OPTIMIZER = "last_optimizer_state"
+SWAP_BLOCKS = 4
+"""Blocks per language under each wrong tag."""
+
+
+def drop_optimizer(checkpoint: Path) -> None:
+    """Leave the weights of a finished training, a third of its size."""
+    for other in checkpoint.parent.glob("checkpoint_*.pt"):
+        if other != checkpoint:
+            other.unlink()
+    state = load_checkpoint(checkpoint)
+    if state.pop(OPTIMIZER, None) is not None:
+        save_checkpoint(state, checkpoint)
+
+
+def neutral_languages(folder: Path, langs: list[str]) -> list[str]:
+    """Return the paper's ten languages of those that take part, or, where fewer than three do, the first ten."""
+    spelled = [name for tag in PAPER for name in (tag, *ALSO.get(tag, ()))]
+    there = [tag for tag in langs if (folder / tag / "test.tsv").is_file() or (folder / f"{tag}.txt").is_file()]
+    paper = [tag for tag in spelled if tag in there]
+    return paper if len(paper) >= 3 else there[:10]
+
+
+class Measurements:
+    """The measurements of one model.
+
+    Args:
+        out: folder of one length of training.
+        name: the model, such as ``both-1``.
+        data: folder with one folder per task.
+        limit: sentences per evaluation file; 0 takes all.
+        langs: tags to score.
+    """
+
+    def __init__(self, out: Path, name: str, data: Path, limit: int, langs: list[str]):
+        self.out, self.name, self.data, self.limit, self.langs = out, name, data, limit, langs
+        self.checkpoint = out / "models" / name / "checkpoint_last.pt"
+        self.folder, self.scratch = out / "hf" / name, out / "scratch" / name
+        drop_optimizer(self.checkpoint)
+        self.weights = {"checkpoint": file_state(self.checkpoint)}
+        self.settings = {**self.weights, "limit": limit, "langs": langs}
+        self.features = Features(self.folder)
+
+    def export(self) -> None:
+        """Write the Hugging Face folder."""
+        unless_there(self.folder, f"export of {self.name}", self.weights, lambda: export(self.checkpoint, self.folder))
+
+    def evaluate(self, task: str, **options: Any) -> None:
+        """Score a task of `langsamp evaluate`; what it caches is removed."""
+
+        def run() -> None:
+            evaluate(
+                self.folder,
+                self.data,
+                self.scratch,
+                [task],
+                name=self.name,
+                limit=self.limit,
+                langs=self.langs,
+                **options,
+            )
+            path = self.out / "results" / self.name / f"{task}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (self.scratch / self.name / f"{task}.json").replace(path)
+            shutil.rmtree(self.scratch)
+
+        if (self.data / task).is_dir():
+            path = self.out / "results" / self.name / f"{task}.json"
+            settings = {**self.settings, "data": file_state((self.data / task).resolve())}
+            unless_there(path, f"{task} with {self.name}", settings, run)
+
+    def neutrality(self) -> None:
+        """Measure neutrality with its margin and probe."""
+        folder = self.data / ("sib200" if (self.data / "sib200").is_dir() else "sr_bible")
+        chosen = neutral_languages(folder, self.langs)
+
+        def run() -> None:
+            where = self.out / "neutrality" / self.name
+            analyze_neutrality(self.folder, folder, where, langs=chosen, limit=self.limit, cache_folder=self.scratch)
+            shutil.rmtree(self.scratch)
+
+        if len(chosen) >= 3:
+            path = self.out / "neutrality" / self.name / "neutrality.json"
+            unless_there(path, f"neutrality of {self.name}", {**self.settings, "chosen": chosen}, run)
+
+    def frozen(self) -> None:
+        """Score linear probes, and what the model's own embeddings choose as sources."""
+        langs = self.langs
+        unless_there(
+            self.out / "frozen" / f"{self.name}.json", f"frozen features of {self.name}", self.settings,
+            lambda: frozen_scores(self.features, self.data, self.limit, langs, own=False),
+        )  # fmt: skip
+        unless_there(
+            self.out / "tagging" / f"{self.name}.json", f"tagging with {self.name}", self.settings,
+            lambda: tagging(self.features, self.data, self.limit, langs),
+        )  # fmt: skip
+        if name_parts(self.name)[0] not in ("vanilla", "script", "untouched") and (self.data / "sib200").is_dir():
+            unless_there(
+                self.out / "transfer" / f"{self.name}.json", f"source selection of {self.name}", self.settings,
+                lambda: source_selection(self.features, self.checkpoint, self.data / "sib200", self.limit, langs),
+            )  # fmt: skip
+
+    def tags(self) -> None:
+        """Measure what wrong tags cost."""
+        if name_parts(self.name)[0] not in ("vanilla", "untouched"):
+            unless_there(
+                self.out / "tags" / f"{self.name}.json", f"tag swaps of {self.name}", self.weights,
+                lambda: tag_swap(self.checkpoint, blocks=SWAP_BLOCKS),
+            )  # fmt: skip
+
+
+def main() -> None:
+    """Measure one model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of one length of training, with models/ in it")
+    parser.add_argument("name", help="the model")
+    parser.add_argument("--data", type=Path, required=True, help="folder with one folder per task")
+    parser.add_argument("--limit", type=int, default=0, help="sentences per evaluation file; 0 takes all")
+    parser.add_argument("--langs", default="", help="tags to score")
+    parser.add_argument("--finetune", action="store_true", help="fine-tune on all tasks in place of the probes")
+    options = parser.parse_args()
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
+    measurements = Measurements(
+        options.run, options.name, options.data, options.limit, [lang for lang in options.langs.split(",") if lang]
+    )
+    measurements.export()
+    if options.finetune:
+        for task in ("taxi1500", "sib200", "ner", "pos"):
+            if (options.data / task).is_dir():
+                measurements.evaluate(task, source=source_of(task_files(options.data / task, [])))
+        return
+    layers = range(1 + read_config(measurements.folder)["num_hidden_layers"])
+    for task in ("sr_tatoeba", "sr_bible"):
+        measurements.evaluate(task, layers=list(layers))
+    measurements.frozen()
+    measurements.neutrality()
+    measurements.tags()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""An encoder's study, from a folder of text to the report: `examples/ablation/run.sh --size encoder`."""
+
+import csv
+import json
+
+import pytest
+import torch
+from support import ROOT, run, weights
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / ".venv" / "installed").exists(), reason="run.sh would install .venv first; run bash scripts/test.sh"
+)
+ARMS = ("vanilla", "both", "shuffled", "pairs")
+TAGS = ["deu_Latn", "eng_Latn", "hin_Deva", "rus_Cyrl"]
+
+
+@pytest.fixture(scope="module")
+def study(demo, exported, eval_data, tmp_path_factory):
+    """One seed and length of four arms, from a tiny encoder."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    command = [
+        "bash", ROOT / "examples" / "ablation" / "run.sh", "--size", "encoder", "--start", exported, "--corpus",
+        demo / "corpus" / "train", "--eval", eval_data, "--pairs", "django", "--out", out, "--updates", 4, "--seeds", 1,
+        "--arms", " ".join(ARMS), "--head-updates", 3, "--limit", 20, "--jobs", 1,
+    ]  # fmt: skip
+    return out, command, run(*command, warm_script=True)
+
+
+def test_languages_are_those_of_the_rule(study):
+    out, _, output = study
+    with open(out / "languages.tsv", encoding="utf-8") as stream:
+        assert [row["tag"] for row in csv.DictReader(stream, delimiter="\t")] == TAGS
+    assert "split differently than before: 0 of" in output, "evaluation texts are split as before, too"
+
+
+def test_all_arms_start_from_one_head_and_one_encoder(study):
+    """The head's training changes the head alone; an arm's first weights are its result's but for its updates."""
+    out, _, _ = study
+    start, head = weights(out / "start" / "model.pt"), weights(out / "untouched/models/untouched/checkpoint_last.pt")
+    changed = {name for name in head if not torch.equal(head[name], start[name])}
+    assert changed and all("lm_head" in name and not name.endswith("lm_head.weight") for name in changed)
+    vanilla, both = (weights(out / "updates-4" / "models" / f"{arm}-1" / "checkpoint_last.pt") for arm in ARMS[:2])
+    assert all((both[name] - head[name]).abs().max() < 0.01 for name in head if head[name].is_floating_point())
+    assert not any("lang_embedding" in name for name in vanilla)
+    logs = [(out / "updates-4" / "models" / f"{arm}-1" / "train.log").read_text() for arm in ARMS]
+    assert all("loss" in log for log in logs) and "align_share=0.25" in logs[3].replace(
+        "'align_share': ", "align_share="
+    )
+
+
+def test_every_measurement_is_there(study):
+    out, _, _ = study
+    for arm in ARMS:
+        where = out / "updates-4"
+        found = json.loads((where / "results" / f"{arm}-1" / "sr_bible.json").read_text())
+        assert sorted(found["by_layer"]) == ["0", "1", "2"] and sorted(found["scores"]) == [*TAGS[:1], *TAGS[2:]]
+        assert sorted(json.loads((where / "frozen" / f"{arm}-1.json").read_text())["sib200"]["zero_shot"]) == TAGS
+        tagged = json.loads((where / "tagging" / f"{arm}-1.json").read_text())["pos"]
+        assert tagged["source"] == "eng_Latn" and sorted(tagged["zero_shot"]) == TAGS
+        assert all(0 < score <= 100 for score in tagged["zero_shot"].values())
+        assert (
+            (where / "transfer" / f"{arm}-1.json").exists()
+            == (where / "tags" / f"{arm}-1.json").exists()
+            == (arm != "vanilla")
+        )
+        assert "probe" in json.loads((where / "neutrality" / f"{arm}-1" / "neutrality.json").read_text())["model"]
+    assert not list(out.rglob("scratch/*")), "what was cached is removed"
+    report = (out / "report.md").read_text()
+    assert "Incomplete" not in report and "no test" in report and "| untouched encoder | - |" in report
+    assert {"languages", "known", "updates", "missing"} == set(json.loads((out / "study.json").read_text()))
+
+
+def test_run_again_it_resumes(study):
+    """Finished work is not repeated; an arm is added; a measurement that is gone is made with the same numbers."""
+    out, command, _ = study
+    path = out / "updates-4" / "frozen" / "both-1.json"
+    before = path.read_text()
+    path.unlink()
+    command = [*command]
+    command[command.index(" ".join(ARMS))] = "vanilla both shuffled even"
+    output = run(*command, warm_script=True)
+    assert [line for line in output.splitlines() if line.startswith("== ")] == [
+        "== frozen features of both-1",
+        f"== training even-1; its log: {out}/updates-4/models/even-1/train.log",
+        *(f"== {what} even-1" for what in ("export of", "sr_bible with", "frozen features of", "tagging with",
+                                         "source selection of", "neutrality of", "tag swaps of")),
+    ]  # fmt: skip
+    assert path.read_text() == before
+    assert "even - both, 4 updates" in (out / "report.md").read_text()
+    output = run(*command, "--limit", 10, warm_script=True, expect=2)
+    assert "was made with other settings" in output
