@@ -37,7 +37,13 @@ if [ -n "$pairs" ]; then
             pairs=$out/pairs-source ;;
     esac
     for task in sr_bible sr_tatoeba; do [ -d "$out/eval/$task" ] && exclude+=(--exclude "$out/eval/$task") ; done
-    step "parallel text" "$out/pairs/counts.tsv" langsamp pairs "$pairs" --out "$out/pairs" --langs "$langs" "${exclude[@]+"${exclude[@]}"}"
+    only=(--langs "$langs")
+    if [ -f "$pairs/eng_Latn.txt" ]; then # a file per language, not of all that take part
+        mkdir -p "$out/pairs-chosen"
+        for tag in ${langs//,/ }; do [ ! -f "$pairs/$tag.txt" ] || ln -sfn "$(realpath "$pairs/$tag.txt")" "$out/pairs-chosen/$tag.txt" ; done
+        pairs=$out/pairs-chosen only=()
+    fi
+    step "parallel text" "$out/pairs/counts.tsv" langsamp pairs "$pairs" --out "$out/pairs" "${only[@]+"${only[@]}"}" "${exclude[@]+"${exclude[@]}"}"
     with_pairs=(--pairs "$out/pairs")
 fi
 # Pairs in the data folder change nothing for the arms without them.
