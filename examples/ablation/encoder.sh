@@ -68,38 +68,49 @@ train untouched none 1 --finetune-from-model "$out/start/model.pt" --freeze-enco
     --lr "$head_lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" --max-update "$updates" \
     --validate-after-updates "$updates"
 
-measure=(--data "$out/eval" --limit "$limit" --langs "$langs")
-python "$here/measure_encoder.py" "$out/untouched" untouched "${measure[@]}"
-
-# --- arms, most telling ones first -----------------------------------------------------------------------------------------
-one() { # one ARM SEED: train and measure
+# --- arms, most telling ones first; losses, then retrieval, then what takes longer ----------------------------------------
+measure() { # measure FOLDER NAME more...
+    python "$here/measure_encoder.py" "$1" "$2" --data "$out/eval" --limit "$limit" --langs "$langs" "${@:3}"
+}
+one() { # one ARM SEED: train it
     local words
     read -ra words <<< "${arm[$1]#--embed-tags }"
     train "$1-$2" "${words[0]}" "$2" --finetune-from-model "$out/untouched/models/untouched/checkpoint_last.pt" \
         --lr "$lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" \
-        --max-update "$updates" --validate-after-updates "$updates" "${words[@]:1}" &&
-        python "$here/measure_encoder.py" "$folder" "$1-$2" "${measure[@]}"
+        --max-update "$updates" --validate-after-updates "$updates" "${words[@]:1}"
+}
+for_each() { # for_each "ARMS" command...: in the background, as many at the same time as there is room
+    local name
+    for name in $1; do
+        [[ " ${arms:-$name} " = *" $name "* ]] || continue
+        [ "$name" = pairs ] && [ -z "$pairs" ] && continue
+        wait_for_room "$jobs"
+        case $2 in
+            train) one "$name" "$seed" & ;;
+            *) measure "$folder" "$name-$seed" "${@:3}" & ;;
+        esac
+        running+=($!)
+    done
+    wait_for_room 1
 }
 printf 'lengths=%s\nseeds=%s\narms=%s\n' "$lengths" "$seeds" "$arms" > "$out/plan"
 for seed in ${seeds//,/ }; do
     for turn in "$ARMS_FIRST" "$ARMS_THEN"; do
         for updates in ${lengths//,/ }; do
             folder=$out/updates-$updates
-            for name in $turn; do
-                [[ " ${arms:-$name} " = *" $name "* ]] || continue
-                [ "$name" = pairs ] && [ -z "$pairs" ] && continue
-                wait_for_room "$jobs"
-                one "$name" "$seed" &
-                running+=($!)
-            done
-            wait_for_room 1
+            for_each "$turn" train
+            measure "$out/untouched" untouched --parts retrieval
+            for_each "$turn" measure --parts retrieval
+            python "$here/report_encoder.py" "$out"
+            measure "$out/untouched" untouched
+            for_each "$turn" measure
             python "$here/report_encoder.py" "$out"
         done
     done
 done
 if [ "$size" = gpu ]; then # fine-tuning as the paper does, last, as it takes longest
     for name in vanilla both; do
-        python "$here/measure_encoder.py" "$folder" "$name-${seeds%%,*}" "${measure[@]}" --finetune
+        measure "$folder" "$name-${seeds%%,*}" --parts finetuning
     done
     python "$here/report_encoder.py" "$out"
 fi

@@ -27,6 +27,7 @@ from langsamp_plugin.convert.export import export
 from langsamp_plugin.convert.hf_folder import read_config
 from langsamp_plugin.evaluation.run import evaluate
 
+PARTS = ("retrieval", "probes", "neutrality", "tags", "finetuning")
 OPTIMIZER = "last_optimizer_state"
 SWAP_BLOCKS = 4
 """Blocks per language under each wrong tag."""
@@ -98,6 +99,18 @@ class Measurements:
             settings = {**self.settings, "data": file_state((self.data / task).resolve())}
             unless_there(path, f"{task} with {self.name}", settings, run)
 
+    def retrieval(self) -> None:
+        """Score retrieval at each layer."""
+        layers = list(range(1 + read_config(self.folder)["num_hidden_layers"]))
+        for task in ("sr_tatoeba", "sr_bible"):
+            self.evaluate(task, layers=layers)
+
+    def finetuning(self) -> None:
+        """Fine-tune on all tasks, as the paper does."""
+        for task in ("taxi1500", "sib200", "ner", "pos"):
+            if (self.data / task).is_dir():
+                self.evaluate(task, source=source_of(task_files(self.data / task, [])))
+
     def neutrality(self) -> None:
         """Measure neutrality with its margin and probe."""
         folder = self.data / ("sib200" if (self.data / "sib200").is_dir() else "sr_bible")
@@ -112,7 +125,7 @@ class Measurements:
             path = self.out / "neutrality" / self.name / "neutrality.json"
             unless_there(path, f"neutrality of {self.name}", {**self.settings, "chosen": chosen}, run)
 
-    def frozen(self) -> None:
+    def probes(self) -> None:
         """Score linear probes, and what the model's own embeddings choose as sources."""
         langs = self.langs
         unless_there(
@@ -146,24 +159,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder per task")
     parser.add_argument("--limit", type=int, default=0, help="sentences per evaluation file; 0 takes all")
     parser.add_argument("--langs", default="", help="tags to score")
-    parser.add_argument("--finetune", action="store_true", help="fine-tune on all tasks in place of the probes")
+    parser.add_argument(
+        "--parts", default="retrieval,probes,neutrality,tags", help=f"what to measure, of {', '.join(PARTS)}"
+    )
     options = parser.parse_args()
+    if set(options.parts.split(",")) - set(PARTS):
+        parser.error(f"--parts must be of {','.join(PARTS)}, but is {options.parts}")
     logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
     measurements = Measurements(
         options.run, options.name, options.data, options.limit, [lang for lang in options.langs.split(",") if lang]
     )
     measurements.export()
-    if options.finetune:
-        for task in ("taxi1500", "sib200", "ner", "pos"):
-            if (options.data / task).is_dir():
-                measurements.evaluate(task, source=source_of(task_files(options.data / task, [])))
-        return
-    layers = range(1 + read_config(measurements.folder)["num_hidden_layers"])
-    for task in ("sr_tatoeba", "sr_bible"):
-        measurements.evaluate(task, layers=list(layers))
-    measurements.frozen()
-    measurements.neutrality()
-    measurements.tags()
+    for part in options.parts.split(","):
+        getattr(measurements, part)()
 
 
 if __name__ == "__main__":
