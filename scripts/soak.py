@@ -57,6 +57,8 @@ def kill_once(command: list[str], folder: Path, how: str, chance: random.Random,
         if saving or (how != "while it saves" and time.monotonic() - started > wait):
             process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
             break
+    else:
+        how = "no kill, it had ended"
     status = process.wait()
     return f"{how} after {time.monotonic() - started:.1f} s, status {status}"
 
@@ -107,11 +109,14 @@ def main() -> None:
     print(f"uninterrupted: {options.updates} updates in {seconds:.0f} s", flush=True)
     chance = random.Random(options.seed)
     # A start takes seconds; a run may live as long as is needed to get ahead between two kills.
-    usual = max(12.0, 2 * seconds / options.kills)
+    usual = min(max(12.0, 2 * seconds / options.kills), 0.9 * seconds)
+    hits = 0  # a run may end before it is killed
     for number in range(options.kills):
         how = "while it saves" if number % 3 == 2 else "SIGTERM" if number % 4 == 3 else "SIGKILL"
         words = command(options.data, parts, options.updates, options.precision, options.device, options.alpha)
-        print(f"{number + 1:>3}: {kill_once(words, parts, how, chance, usual)}", flush=True)
+        happened = kill_once(words, parts, how, chance, usual)
+        hits += happened.startswith(how)
+        print(f"{number + 1:>3}: {happened}", flush=True)
     subprocess.run(
         command(options.data, parts, options.updates, options.precision, options.device, options.alpha),
         check=True,
@@ -126,7 +131,7 @@ def main() -> None:
     ]
     left = [name for name in left if name != "sampling.tsv"]
     print(
-        f"{options.kills} kills, {len(found)} differences, {len(left)} files left behind, torch {torch.__version__}, "
+        f"{hits} kills, {len(found)} differences, {len(left)} files left behind, torch {torch.__version__}, "
         f"{os.cpu_count()} cores"
     )
     if found or left:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the wheel and the sdist, installs the wheel into a fresh environment of each Python, and uses it from there:
-# --version, --help of every command, an export with --verify and an evaluation of the tiny model in tests/fixtures.
+# --version, --help of every command, an export and an evaluation of the tiny model in tests/fixtures.
 #   bash scripts/test_wheel.sh python3.10 python3.12
 # Needs these interpreters and 2 GB of disk each; takes minutes, most of them for torch. The newest torch of pip's
 # index is installed; TORCH=torch==2.6.0 asks for another.

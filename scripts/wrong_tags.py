@@ -10,18 +10,16 @@ tags. Run again, it skips what is done and resumes where it was killed. What cam
 """
 
 import argparse
-import csv
 import importlib.util
 import os
 import shutil
 from pathlib import Path
 
-from logged_command import call
+from logged_command import call, train
 from planted_errors import plant
 
 from langsamp_plugin.corpus.text import corpus_files, read_lines
 
-ROOT = Path(__file__).resolve().parent.parent
 SHARE, DROPOUT = 0.2, 0.2
 WAYS = {
     "no wrong lines": ("right", 0.0),
@@ -67,25 +65,14 @@ def prepare(out: Path, langs: str) -> None:
         )  # fmt: skip
 
 
-def train(out: Path, name: str, *, text: str, dropout: float, seed: int, updates: int) -> float:
-    """Train a model unless it is there; return its held-out loss in bits, the mean over languages."""
-    folder = out / "models" / f"{name}-{seed}"
-    result = folder / "validation" / f"{updates}.tsv"
-    folder.mkdir(parents=True, exist_ok=True)
-    if not result.is_file():
-        call(
-            folder / "train.log", "fairseq-train", out / "data" / text, "--user-dir", ROOT / "langsamp_plugin", "--cpu",
-            "--task", "langsamp_masked_lm", "--arch", "langsamp_roberta_tiny", "--criterion", "langsamp_masked_lm",
-            "--tokens-per-sample", 64, "--batch-size", 16, "--multilang-sampling-alpha", 0.7, "--num-workers", 0,
-            "--tag-dropout", dropout, "--optimizer", "adam", "--adam-betas", "(0.9,0.98)", "--lr", "2e-3",
-            "--lr-scheduler", "polynomial_decay", "--warmup-updates", min(100, updates // 2), "--total-num-update",
-            updates, "--max-update", updates, "--seed", seed, "--save-interval-updates", updates,
-            "--validate-interval", 100000, "--save-interval", 100000, "--no-epoch-checkpoints", "--log-format",
-            "simple", "--log-interval", 50, "--save-dir", folder,
-        )  # fmt: skip
-    with open(result, encoding="utf-8") as stream:
-        losses = [float(row["loss_bits"]) for row in csv.DictReader(stream, delimiter="\t") if row["kind"] == "tag"]
-    return sum(losses) / len(losses)
+def mean_loss(out: Path, name: str, *, text: str, dropout: float, seed: int, updates: int) -> float:
+    """Train a model; return its held-out loss in bits, the mean over languages."""
+    losses = train(
+        out / "models" / f"{name}-{seed}", out / "data" / text, updates, seed, "--tag-dropout", dropout,
+        "--batch-size", 16, "--multilang-sampling-alpha", 0.7, "--lr", "2e-3", "--warmup-updates",
+        min(100, updates // 2),
+    )  # fmt: skip
+    return sum(losses.values()) / len(losses)
 
 
 def main() -> None:
@@ -102,7 +89,7 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     losses = {
         way: [
-            train(args.out, way.replace(" ", "-"), text=text, dropout=dropout, seed=seed, updates=args.updates)
+            mean_loss(args.out, way.replace(" ", "-"), text=text, dropout=dropout, seed=seed, updates=args.updates)
             for seed in seeds
         ]
         for way, (text, dropout) in WAYS.items()

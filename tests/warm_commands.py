@@ -6,6 +6,7 @@ streams, and gets its status. ``run_warm`` starts the server of this process whe
 
 import atexit
 import contextlib
+import faulthandler
 import json
 import os
 import select
@@ -28,7 +29,9 @@ PRELOADED = (
 def can_run(command):
     """Return whether a fork does what the command would."""
     name, *arguments = command
-    return name in ("langsamp", "fairseq-train") or (name == "python" and bool(arguments) and arguments[0][:1] != "-")
+    if name == "python" and arguments:
+        return arguments[0] == "-c" or not arguments[0].startswith("-")
+    return name in ("langsamp", "fairseq-train", "fairseq-hydra-train")
 
 
 def be(command, folder, environment):
@@ -48,8 +51,16 @@ def be(command, folder, environment):
         from fairseq_cli.train import cli_main
 
         sys.exit(cli_main())
+    if name == "fairseq-hydra-train":
+        from fairseq_cli.hydra_train import cli_main
+
+        sys.exit(cli_main())
     import runpy
 
+    if arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        exec(arguments[1], {"__name__": "__main__"})
+        return
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).resolve().parent))
     runpy.run_path(arguments[0], run_name="__main__")
@@ -57,6 +68,7 @@ def be(command, folder, environment):
 
 def end(message):
     """Be a command and end with its status, without destructors of C++: their threads were not forked."""
+    faulthandler.enable()
     status = 0
     try:
         be(**message)
@@ -89,12 +101,23 @@ def answer(connection):
         connection.sendall(str(status).encode())
 
 
+def read_options():
+    """Read a training command's flags once: hydra's parser, which fairseq uses, is much faster the second time."""
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    command = ["data", "--task", "masked_lm", "--criterion", "masked_lm", "--arch", "roberta_base", "--optimizer",
+               "adam"]  # fmt: skip
+    convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=command))
+
+
 def serve(path):
     """Import what commands import, then answer until standard input ends."""
     import importlib
 
     for name in PRELOADED:
         importlib.import_module(name)
+    read_options()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(8)
@@ -145,13 +168,19 @@ def run_warm(command, folder, environment):
         return status, output.read()
 
 
+def client(*command):
+    """Return the words of a process that has a command run, for those that start several at once."""
+    start_server()
+    return [sys.executable, __file__, "ask", *map(str, command)]
+
+
 def for_scripts():
     """Return the environment in which a bash script's commands are warm: functions stand before what PATH has."""
     start_server()
     functions = Path(os.environ[SOCKET]).with_name("functions.sh")
     lines = [
         f'{name}() {{ {sys.executable} {__file__} ask {name} "$@" ; }}'
-        for name in ("langsamp", "fairseq-train", "python")
+        for name in ("langsamp", "fairseq-train", "fairseq-hydra-train", "python")
     ]
     functions.write_text("\n".join(lines) + "\n")
     return {**os.environ, "BASH_ENV": str(functions)}

@@ -150,10 +150,15 @@ def analyze_sources(
 @analyze_app.command("tags")
 @writes_own(begin='{\n "checkpoint": ')
 def analyze_tags(
-    checkpoint: Path = typer.Argument(..., help="LangSAMP checkpoint of fairseq."),
+    checkpoint: Path = typer.Argument(
+        ..., help="LangSAMP checkpoint of fairseq, or folder of transformers with tables."
+    ),
     out: Path = typer.Option(..., help="JSON file to write."),
-    data: Optional[Path] = typer.Option(None, help="Data folder; by default the one it was trained on."),
+    data: Optional[Path] = typer.Option(None, help="Data folder; by default the one that a checkpoint was trained on."),
     split: str = typer.Option("valid", help="Split of the data."),
+    tokens_per_sample: int = typer.Option(
+        0, min=0, help="Tokens per block for a folder; 0 takes 512, or what its positions allow."
+    ),
     blocks: int = typer.Option(0, min=0, help="At most N blocks of text per tag; 0 takes all."),
     device: str = typer.Option("", help="cpu, cuda or cuda:N; by default a GPU if there is one."),
     overwrite: bool = OVERWRITE_FILES,
@@ -164,7 +169,7 @@ def analyze_tags(
     """
     from langsamp_plugin.analysis.tag_swap import tag_swap
 
-    result = tag_swap(checkpoint, data, split, blocks=blocks, device=device)
+    result = tag_swap(checkpoint, data, split, blocks=blocks, device=device, tokens_per_sample=tokens_per_sample)
     with atomic_write(out) as stream:
         json.dump({"checkpoint": str(checkpoint), **result}, stream, indent=1)
     right = result["loss"]["right"]

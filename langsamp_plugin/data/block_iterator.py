@@ -17,11 +17,12 @@ from functools import partial
 from typing import Any, Optional
 
 import torch
-from fairseq.data.iterators import BufferedIterator, CountingIterator, EpochBatchIterating
+from fairseq.data.iterators import CountingIterator, EpochBatchIterating
 
 from langsamp_plugin.data.batches import PairedWorkerBatches, PositionBatches, WorkerBatches
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.pair_batches import BlocksWithPairs, PairBatches
+from langsamp_plugin.data.prefetching import PrefetchedBatches
 
 OF_ONE_FOLDER = ("the data", "the sampling")
 """Parts of a fingerprint that may differ between the data folders of one run."""
@@ -194,7 +195,7 @@ class BlockIterator(EpochBatchIterating):
             pin_memory=self.pin_memory,
             worker_init_fn=partial(end_with, os.getpid()),
         )
-        source = BufferedIterator(self.buffer_size, loader) if self.buffer_size > 0 and len(loader) else loader
+        source = PrefetchedBatches(self.buffer_size, loader) if self.buffer_size > 0 and len(loader) else loader
         return EndableIterator(source, len(loader), self.ended)
 
     def end_of_epoch(self) -> bool:

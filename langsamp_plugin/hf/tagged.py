@@ -160,7 +160,7 @@ class TaggedMaskedLM(TaggedFolder):
         tied = tied_input(self, head, labels_BT, named) if blocks and labels_BT is not None else None
         outputs = self.base_model(**named, return_dict=True)
         features_BTC = outputs[0]
-        tags_BC = self._tag_rows(features_BTC, ids)
+        tags_BC = self.tag_rows(features_BTC, ids)
         loss = logits_BTV = None
         if not skip_logits or not blocks:
             logits_BTV = head.predict(features_BTC if tags_BC is None else features_BTC + tags_BC.unsqueeze(1))
@@ -194,11 +194,15 @@ class TaggedMaskedLM(TaggedFolder):
             **inputs: arguments of the backbone.
         """
         features_BTC = self.base_model(**inputs, return_dict=True)[0]
-        tags_BC = self._tag_rows(features_BTC, (lang_ids, script_ids))
+        tags_BC = self.tag_rows(features_BTC, (lang_ids, script_ids))
         return token_losses(find_head(self), features_BTC, tags_BC, labels, None)
 
-    def _tag_rows(self, features_BTC: Tensor, ids: Ids) -> Optional[Tensor]:
-        """Return ``E_lang + E_script`` (B, C) on the device of the features, ``None`` without ids."""
+    def tag_rows(self, features_BTC: Tensor, ids: Ids) -> Optional[Tensor]:
+        """Return ``E_lang + E_script`` (B, C) on the device of the features, ``None`` without ids.
+
+        Raises:
+            ValueError: ids have the wrong shape, or the model has no tables.
+        """
         tables = (self.lang_embedding, self.script_embedding)
         if ids != (None, None) and tables == (None, None):
             raise ValueError(

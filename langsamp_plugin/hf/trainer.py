@@ -89,6 +89,9 @@ class LangSampTrainer(Trainer):
                 total = self.args.max_steps * self._items_per_update
             self.args.num_train_epochs = 1  # of all items, over all epochs
             data.start = 0
+            if data.with_ids:  # analyses use the rows of languages that a model was trained on
+                earlier = getattr(self.model.config, "langsamp_tags", None) or []
+                self.model.config.langsamp_tags = sorted({*earlier, *map(str, data.tags)})
             if resume_from_checkpoint:
                 folder = resume_from_checkpoint
                 if folder is True:

@@ -4,7 +4,8 @@ With 250,000 to 400,000 words the logits of a batch, their log-probabilities and
 tensors of a training step. Here they and everything derived from them exist for one block of masked positions at a
 time. Only the gradient of the projection, which the optimizer needs anyway, has the size of the vocabulary.
 
-Tensor names end in their shape: N masked tokens, C width, V vocabulary, R rows of a block.
+Tensor names end in their shape: N masked tokens, C width, V vocabulary, P vocabulary with padding, R rows of a block,
+W words of a matrix product.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from langsamp_plugin.modules.logit_blocks import block_in_place, fused_block, gradient_in_place, make_logits
+from langsamp_plugin.modules.logit_blocks import (
+    aligned_parts,
+    block_in_place,
+    fused_block,
+    gradient_in_place,
+    make_logits,
+)
 from langsamp_plugin.modules.tied_embedding import TiedGradient
 
 BLOCK_BYTES = {"cpu": 2**27}
@@ -140,13 +147,13 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
         losses, correct, log_sums = [], [], []
         for start in range(0, len(target_N), rows):
             part = slice(start, start + rows)
-            logits_RV = make_logits(features_NC[part], weight_VC, bias_V)
-            block = (fused_block if fused else block_in_place)(logits_RV, target_N[part], early)
+            logits_RP = make_logits(features_NC[part], weight_VC, bias_V)
+            block = (fused_block if fused else block_in_place)(logits_RP, target_N[part], early)
             log_sums.append(block.log_sums_R)
             losses.append(block.log_sums_R - block.right_R)
             correct.append(block.right_R >= block.most_R)
             if gradients is not None:
-                gradients.add(part, block.gradient_RV, block.factor_R)
+                gradients.add(part, block.gradient_RP, block.factor_R)
         losses_N = torch.cat(losses) if losses else features_NC.new_zeros(0, dtype=torch.float32)
         correct_N = torch.cat(correct) if correct else target_N.new_zeros(0, dtype=torch.bool)
         ctx.rows, ctx.tied, ctx.fused = rows, tied, fused
@@ -166,9 +173,9 @@ class _BlockwiseCrossEntropy(torch.autograd.Function):
             gradients = _Gradients(features_NC, weight_VC)
             for start in range(0, len(target_N), ctx.rows):
                 part = slice(start, start + ctx.rows)
-                logits_RV = make_logits(features_NC[part], weight_VC, bias_V)
-                gradient_in_place(logits_RV, target_N[part], log_sums_N[part], scale, ctx.fused)
-                gradients.add(part, logits_RV, None)
+                logits_RP = make_logits(features_NC[part], weight_VC, bias_V)
+                gradient_in_place(logits_RP, target_N[part], log_sums_N[part], scale, ctx.fused)
+                gradients.add(part, logits_RP, None)
             return (*gradients.result(None, ctx.tied), *[None] * 5)
         if gradients.used:
             raise RuntimeError("the blockwise loss supports only one backward pass")
@@ -186,28 +193,35 @@ class _Gradients:
         self.of_bias_V = torch.zeros(len(weight_VC), dtype=torch.float32, device=features_NC.device)
         self.used = False
 
-    def add(self, part: slice, logits_gradient_RV: Tensor, factor_R: Optional[Tensor]) -> None:
+    def add(self, part: slice, logits_gradient_RP: Tensor, factor_R: Optional[Tensor]) -> None:
         """Add a block.
 
         Args:
             part: rows of the block.
-            logits_gradient_RV: gradient of its logits in float32 or half precision, divided by ``factor_R`` if that is
+            logits_gradient_RP: gradient of its logits in float32 or half precision, divided by ``factor_R`` if that is
                 given.
             factor_R: float32.
         """
-        features_RC = self.features_NC[part]
+        features_RC, words = self.features_NC[part], len(self.weight_VC)
         if factor_R is None:
-            self.of_bias_V += logits_gradient_RV.sum(0, dtype=torch.float32)
+            self.of_bias_V += logits_gradient_RP[:, :words].sum(0, dtype=torch.float32)
         else:
             features_RC = features_RC * factor_R[:, None]
-            self.of_bias_V.addmv_(logits_gradient_RV.t(), factor_R)
+            self.of_bias_V.addmv_(logits_gradient_RP[:, :words].t(), factor_R)
+        first = self.of_weight_VC is None
         if self.of_weight_VC is None:
-            self.of_weight_VC = torch.mm(logits_gradient_RV.t(), features_RC).float()
-        elif logits_gradient_RV.dtype == torch.float32:
-            self.of_weight_VC.addmm_(logits_gradient_RV.t(), features_RC)
-        else:
-            self.of_weight_VC += torch.mm(logits_gradient_RV.t(), features_RC)
-        of_features_RC = torch.mm(logits_gradient_RV, self.weight_VC).float()
+            self.of_weight_VC = torch.empty_like(self.weight_VC, dtype=torch.float32)
+        shares = []
+        for product in aligned_parts(words) if logits_gradient_RP.shape[1] > words else [slice(0, words)]:
+            gradient_RW, of_weight_WC = logits_gradient_RP[:, product], self.of_weight_VC[product]
+            if gradient_RW.dtype == torch.float32:
+                of_weight_WC.addmm_(gradient_RW.t(), features_RC, beta=0 if first else 1)
+            elif first:
+                of_weight_WC.copy_(torch.mm(gradient_RW.t(), features_RC))
+            else:
+                of_weight_WC += torch.mm(gradient_RW.t(), features_RC)
+            shares.append(torch.mm(gradient_RW, self.weight_VC[product]).float())
+        of_features_RC = shares[0] if len(shares) == 1 else shares[0] + shares[1]
         self.of_features_NC[part] = of_features_RC if factor_R is None else of_features_RC * factor_R[:, None]
 
     def result(self, scale: Optional[Tensor], tied: Optional[TiedGradient]) -> tuple[Optional[Tensor], ...]:

@@ -56,6 +56,8 @@ def measure(side: str, folder: str, data: str, options: argparse.Namespace) -> N
         if number == options.warm_up:  # parameters and the optimizer's state are there
             if options.cuda:
                 torch.cuda.reset_peak_memory_stats()
+                # fairseq's Trainer resets the peak after each update, to log it.
+                torch.cuda.reset_peak_memory_stats = lambda *_: None
             else:
                 Path("/proc/self/clear_refs").write_text("5")
             if timers is not None:

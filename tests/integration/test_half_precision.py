@@ -1,7 +1,5 @@
 """fp16 on the CPU, by --memory-efficient-fp16: the path with loss scaling, overflows and their end."""
 
-import sys
-
 import pytest
 import torch
 from fairseq import options
@@ -19,7 +17,7 @@ ON_CPU = (
 
 def train(*arguments, before="", **kwargs):
     command = train_command(*arguments)
-    return run(sys.executable, "-c", before + ON_CPU, *command[1:], **kwargs)
+    return run("python", "-c", before + ON_CPU, *command[1:], **kwargs)
 
 
 def losses(output):

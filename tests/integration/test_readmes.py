@@ -114,7 +114,7 @@ def test_commands(name, inputs, tmp_path):
         commands = re.sub(rf"^{re.escape(line)}(?!\S).*$", "", commands, flags=re.MULTILINE)
     code = "".join(blocks(name, "python"))
     environment = sandbox(tmp_path, inputs, commands + code)
-    for what in (["/bin/bash", "-euo", "pipefail", "-c", commands], [sys.executable, "-c", code]):
+    for what in (["/bin/bash", "-euo", "pipefail", "-c", commands], ["python", "-c", code]):
         done = subprocess.run(what, capture_output=True, text=True, cwd=tmp_path, env=environment)
         assert done.returncode == 0, f"{name}:\n{what[-1]}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
 

@@ -132,9 +132,30 @@ def test_rows_of_the_mask_are_summed_by_themselves(dtype):
 def test_rows_of_half_precision_logits_are_aligned_in_memory(dtype):
     features, weight, bias = (torch.randn(shape, dtype=dtype) for shape in ((5, 8), (1001, 8), (1001,)))
     logits = logit_blocks.make_logits(features, weight, bias)
-    assert logits.shape == (5, 1001) and logits.stride() == (1024, 1)
+    assert logits.shape == (5, 1024) and logits.is_contiguous()
     exact = F.linear(features.double(), weight.double(), bias.double())
-    assert torch.allclose(logits.double(), exact, rtol=2**-7, atol=2**-7)
+    assert torch.allclose(logits[:, :1001].double(), exact, rtol=2**-7, atol=2**-7)
+    assert (logits[:, 1001:] == -torch.inf).all(), "padding has no share of the softmax"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_vocabulary_of_any_size_has_the_same_gradient(dtype, fused, monkeypatch):
+    """1,001 words are an aligned product of 960 and one of 41; 40 and 960 words are one product each."""
+    for words in (40, 960, 1001):
+        monkeypatch.setitem(head_loss.BLOCK_BYTES, "cpu", 4 * words * 3)
+        generator = torch.Generator().manual_seed(words)
+        shapes = ((8, 16), (words, 16), (words,))
+        parts = [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for shape in shapes]
+        target = torch.randint(words, (8,), generator=generator)
+        exact = [part.detach().double().requires_grad_() for part in parts]
+        right = F.cross_entropy(F.linear(*exact), target, reduction="sum")
+        found = head_loss.masked_lm_loss(*parts, target, "blocks", fused=fused)
+        assert found.total.item() == pytest.approx(right.item(), rel=1e-2)
+        gradients = zip(torch.autograd.grad(found.total, parts), torch.autograd.grad(right, exact))
+        for gradient, correct in gradients:
+            assert torch.isfinite(gradient).all()
+            assert (gradient.double() - correct).abs().max() < 2e-2 * correct.abs().max()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from langsamp_plugin.analysis import tag_swap as tag_swap_module
+from langsamp_plugin.analysis import held_out
 from langsamp_plugin.analysis.embedding_map import MapPoint, TableMap, draw_map, marks, write_page
 from langsamp_plugin.analysis.embeddings import (
     analyze_embeddings,
@@ -83,9 +83,9 @@ def test_tag_swap_is_the_loss_of_training(demo, trained):
 def test_tag_swap_takes_a_part_and_never_holds_all_logits(trained, monkeypatch):
     """At most N blocks of each tag, on the device that is asked for, and the head's own loss in blocks."""
     kinds, places = [], []
-    real = tag_swap_module.masked_lm_loss
+    real = held_out.masked_lm_loss
     monkeypatch.setattr(
-        tag_swap_module, "masked_lm_loss", lambda x, *rest: kinds.append(rest[-1]) or places.append(x.device.type)
+        held_out, "masked_lm_loss", lambda x, *rest: kinds.append(rest[-1]) or places.append(x.device.type)
         or real(x, *rest),
     )  # fmt: skip
     whole, one = tag_swap(trained, device="cpu"), tag_swap(trained, blocks=1, device="cpu")

@@ -1,3 +1,4 @@
+import gc
 import multiprocessing
 import subprocess
 import sys
@@ -5,11 +6,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from fairseq.data.iterators import BufferedIterator
 from fake_blocks import make_dataset, make_iterator
 from support import VOCAB
 
 from langsamp_plugin.data.batches import PositionBatches, blocks_per_batch
 from langsamp_plugin.data.block_iterator import BlockIterator
+from langsamp_plugin.data.prefetching import PrefetchedBatches
 
 
 def originals(batch):
@@ -178,6 +181,30 @@ def test_loader_processes_outlive_a_signal_to_all_of_a_job(tmp_path):
         worker.terminate()
         worker.join(30)
         assert not worker.is_alive()
+
+
+@pytest.mark.parametrize("stock", [False, True])
+def test_the_thread_that_reads_ahead_ends_before_the_interpreter(stock):
+    """Otherwise it may be inside torch when the interpreter ends, which aborts a finished training."""
+    made = []
+
+    class Loader(list):
+        def __iter__(self):
+            for batch in super().__iter__():
+                made.append(batch)
+                yield batch
+
+    batches = (BufferedIterator if stock else PrefetchedBatches)(2, Loader(range(100)))
+    assert [next(batches), next(batches)] == [0, 1]
+    thread = batches._consumer
+    assert thread.is_alive() and thread.daemon
+    if not stock:
+        assert batches.close.atexit
+    del batches
+    gc.collect()
+    thread.join(0.2)
+    assert thread.is_alive() == stock, "the control: fairseq's own thread waits for ever"
+    assert len(made) <= 8
 
 
 def test_an_epoch_can_end_early():

@@ -1,17 +1,24 @@
 """Data and models with a tokenizer of transformers that is not a SentencePiece model."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 import torch
-from support import run
+import transformers
+from support import QUICK, run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
+from langsamp_plugin.analysis.embeddings import trained_rows
+from langsamp_plugin.analysis.neutrality import analyze_neutrality
+from langsamp_plugin.analysis.source_languages import analyze_sources
+from langsamp_plugin.analysis.tag_swap import tag_swap
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.data.token_buffer import TokenBuffer
 from langsamp_plugin.evaluation.run import evaluate
+from langsamp_plugin.evaluation.tasks import TASKS
 from langsamp_plugin.hf import DataBin, LangSampTrainer, add_tags, load_tagged
 from langsamp_plugin.vocabulary.folder_tokenizer import FolderTokenizer, read_token_ids
 
@@ -61,28 +68,94 @@ def test_ids_are_the_tokenizers(demo, folder, data):
     assert not np.isin(made["labels"][predicted].numpy(), ids.special).any()
 
 
-def test_a_model_trains_and_is_evaluated(demo, folder, data, eval_data, tmp_path):
-    from transformers import TrainingArguments
+KINDS = {
+    "Bert": {},
+    "ModernBert": {"cls_token_id": 0, "sep_token_id": 2, "local_attention": 32},
+    "DebertaV2": {"relative_attention": True, "position_buckets": 32, "pos_att_type": ["p2c", "c2p"]},
+    "EuroBert": {"num_key_value_heads": 2},
+}
 
-    train = DataBin(data, tokens_per_sample=32)
-    config = BertConfig(
+
+@pytest.fixture(scope="module", params=KINDS)
+def tagged(request, data, tmp_path_factory):
+    """A folder that the Trainer left, of each architecture, and the class of its stock model."""
+    name = request.param
+    if not hasattr(transformers, f"{name}ForMaskedLM"):
+        assert transformers.__version__ < "4.58"
+        return pytest.skip(f"transformers {transformers.__version__} has no {name}")
+    train, out = DataBin(data, tokens_per_sample=32), tmp_path_factory.mktemp(name)
+    ids = read_token_ids(data / "tokenizer_ids.json")
+    config = getattr(transformers, f"{name}Config")(
         vocab_size=train.vocab_size + 3, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=300, pad_token_id=read_token_ids(data / "tokenizer_ids.json").pad,
+        intermediate_size=64, max_position_embeddings=300, pad_token_id=ids.pad, **KINDS[name],
     )  # fmt: skip
     torch.manual_seed(0)
-    model = add_tags(BertForMaskedLM(config), train.tables)
-    args = TrainingArguments(str(tmp_path), max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True)
+    stock = getattr(transformers, f"{name}ForMaskedLM")
+    model = add_tags(stock(config), train.tables)
+    args = transformers.TrainingArguments(str(out), max_steps=2, use_cpu=True, report_to=[], disable_tqdm=True)
     before = model.lang_embedding.weight.detach().clone()
     LangSampTrainer(model, args, train_dataset=train).train()
     assert not torch.equal(before, model.lang_embedding.weight)
-    model.save_pretrained(tmp_path / "model")
-    PreTrainedTokenizerFast.from_pretrained(data / "tokenizer").save_pretrained(tmp_path / "model")
-    (result,) = evaluate(tmp_path / "model", eval_data, tmp_path / "results", ["sr_bible"], langs=["deu_Latn"])
-    assert 0 <= result.scores["deu_Latn"]["top10"][0] <= 100 and result.sizes["deu_Latn"] > 10
-    loaded = load_tagged(tmp_path / "model")
+    model.save_pretrained(out / "model")
+    PreTrainedTokenizerFast.from_pretrained(data / "tokenizer").save_pretrained(out / "model")
+    loaded = load_tagged(out / "model")
     assert torch.equal(loaded.script_embedding.weight, model.script_embedding.weight)
     with pytest.raises(ValueError, match=r"must have the vocabulary of the tokenizer, 505 ids, but has 5,000"):
-        train.check_model(BertForMaskedLM(BertConfig(**{**config.to_dict(), "vocab_size": 5000})))
+        train.check_model(stock(config.__class__(**{**config.to_dict(), "vocab_size": 5000})))
+    return out / "model"
+
+
+def test_a_trained_folder_is_evaluated(tagged, eval_data, tmp_path):
+    tasks, quick = ["sr_bible", "sib200", "pos"], {**QUICK, "epochs": 1}
+    for result in evaluate(tagged, eval_data, tmp_path, tasks, langs=["deu_Latn"], **quick):
+        score = result.scores["deu_Latn"][TASKS[result.task].metric][0]
+        assert 0 <= score <= 100 and result.sizes["deu_Latn"] > 10
+
+
+def test_a_trained_folder_is_analysed(tagged, data, eval_data, tmp_path):
+    assert [sorted(map(str, table.codes)) for table in trained_rows(tagged)] == [
+        ["deu", "eng", "hin", "rus", "srp", "zho"], ["Cyrl", "Deva", "Hani", "Latn"]
+    ]  # fmt: skip
+    found = analyze_neutrality(
+        tagged, eval_data / "sr_bible", tmp_path, langs=["eng_Latn", "deu_Latn", "rus_Cyrl"], limit=20
+    )
+    assert found["model"]["layer"] == 1 and -1 <= found["model"]["margin"] <= 1
+    chosen = analyze_sources(tagged, "sib200", eval_data, tmp_path).choices
+    assert {str(choice.target) for choice in chosen} == {"eng_Latn", "deu_Latn", "hin_Deva", "rus_Cyrl"}
+
+
+def test_tags_of_a_trained_folder_are_swapped(tagged, data):
+    """The loss is that of the model itself, called with the ids of each sentence, and with those of others."""
+    found = tag_swap(tagged, data, tokens_per_sample=32)
+    model, valid = load_tagged(tagged).eval(), DataBin(data, "valid", tokens_per_sample=32)
+    totals, counts = {"right": 0.0, "both unknown": 0.0}, 0
+    with torch.no_grad():
+        for first in range(0, len(valid), 50):
+            batch = valid.collate(valid.__getitems__(range(first, min(first + 50, len(valid)))))
+            plain = {name: batch[name] for name in ("input_ids", "attention_mask")}
+            masked = batch["labels"] != -100
+            counts += int(masked.sum())
+            ids = {name: batch[name] for name in ("lang_ids", "script_ids")}
+            for name, given in (("right", ids), ("both unknown", {})):
+                logits = model(**plain, **given).logits[masked]
+                loss = torch.nn.functional.cross_entropy(logits, batch["labels"][masked], reduction="sum")
+                totals[name] += loss.item() / math.log(2)
+    assert found["masked_tokens"] == counts
+    assert {name: total / counts for name, total in totals.items()} == pytest.approx(
+        {name: found["loss"][name] for name in totals}, rel=1e-5
+    )
+    assert len({round(value, 7) for value in found["loss"].values()}) == 5, "each swap has another loss"
+
+
+def test_tags_of_a_folder_need_data_and_tables(data, exported, tagged):
+    """The data and the length of its blocks are not in a folder."""
+    for model, folder, length, message in (
+        (tagged, None, 0, "which names no data: set --data to a data folder"),
+        (exported, data, 0, "must have the vocabulary of the tokenizer"),
+        (tagged, data, 400, "--tokens-per-sample must be at most 298 for"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tag_swap(model, folder, tokens_per_sample=length)
 
 
 def test_what_does_not_fit_is_named(demo, folder, data, tmp_path):

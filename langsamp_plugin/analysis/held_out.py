@@ -1,0 +1,181 @@
+"""Held-out text with the model that reads it: the losses of its masked tokens under any rows of the two tables.
+
+Both classes compute the encoder's states of a batch once, because these do not depend on tags, and then run the head
+for each choice of rows. At most one block of the head's logits is in memory.
+
+Tensor names end in their shape: B blocks of text, T tokens, C width, N masked tokens, S choices of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.modules.head_loss import masked_lm_loss
+from langsamp_plugin.modules.ignored import IGNORED
+
+TASK = "langsamp_masked_lm"
+MAX_TOKENS = 512
+"""Most tokens per block for a folder of transformers, which does not say with how many it was trained."""
+
+
+class CheckpointText:
+    """Held-out text for a checkpoint of fairseq, in the blocks and with the masks of its training.
+
+    Args:
+        checkpoint: a LangSAMP checkpoint.
+        data: the data folder; by default the one that it was trained on.
+        split: the split to use.
+        batch_size: blocks per batch.
+        device: where to compute.
+
+    Attributes:
+        tags: tags of the data, sorted.
+        rows: int64 (tags, 2), their rows in the language and the script table.
+
+    Raises:
+        ModuleNotFoundError: fairseq is not installed.
+        ValueError: the model has no table, or was trained on another task.
+    """
+
+    def __init__(
+        self, checkpoint: PathLike, data: Optional[PathLike], split: str, batch_size: int, device: torch.device
+    ):
+        import langsamp_plugin
+
+        langsamp_plugin.register()
+        from fairseq import checkpoint_utils
+
+        from langsamp_plugin.checkpoint.loading import load_checkpoint
+        from langsamp_plugin.checkpoint.options import training_task
+        from langsamp_plugin.convert.tables_file import load_tables
+
+        load_tables(checkpoint)  # fail early with a clear error
+        task_name = training_task(load_checkpoint(checkpoint))
+        if task_name != TASK:  # fairseq must never build a task that a file names
+            raise ValueError(f"{checkpoint} must say that it was trained with --task {TASK}, but says {task_name}")
+        overrides = {"data": str(data)} if data is not None else {}
+        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
+        task.load_dataset(split)
+        self.encoder, self.pad, self.device = model.to(device).eval().encoder, task.dictionary.pad(), device
+        self.tags, self.rows = task.tags, task.tag_rows
+        self._iterator = task.get_batch_iterator(task.dataset(split), max_sentences=batch_size)
+
+    def batches(self) -> Iterable[dict[str, Any]]:
+        """Return the batches; each has ``tag_ids``, int64 (B,), indices into ``tags``."""
+        return self._iterator.next_epoch_itr()
+
+    def losses(self, batch: dict[str, Any], kept_B: Tensor, choices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the losses in nats, float64 (S, N), and the tag of each token, int64 (N,), both on the CPU.
+
+        Args:
+            batch: one of :meth:`batches`.
+            kept_B: bool, the blocks to use.
+            choices: S times int64 (tags, 2), rows for each tag.
+        """
+        tag_ids_B, target_BT = batch["tag_ids"][kept_B], batch["target"][kept_B]
+        masked_BT = target_BT.ne(self.pad)
+        tags_N = tag_ids_B.unsqueeze(1).expand_as(masked_BT)[masked_BT]
+        target_N = target_BT[masked_BT].to(self.device)
+        features_BTC = self.encoder.extract_features(batch["net_input"]["src_tokens"][kept_B].to(self.device))[0]
+        features_NC, head, losses = features_BTC[masked_BT.to(self.device)], self.encoder.lm_head, []
+        for rows in choices:
+            lang_ids, script_ids = rows[tags_N.to(self.device)].unbind(1)
+            tags_NC = self.encoder.tag_embedding(lang_ids, script_ids)
+            x_NC = features_NC if tags_NC is None else features_NC + tags_NC
+            x_NC = head.layer_norm(head.activation_fn(head.dense(x_NC)))
+            found = masked_lm_loss(x_NC, head.weight, head.bias, target_N, "blocks")
+            losses.append(found.losses_N.double().cpu())
+        return torch.stack(losses), tags_N
+
+
+class FolderText:
+    """Held-out text for a folder of transformers with tables, of any architecture.
+
+    Args:
+        folder: of ``langsamp export`` or of ``save_pretrained``.
+        data, split, batch_size, device: see :class:`CheckpointText`; the data folder must be given.
+        tokens_per_sample: tokens per block; 0 takes :data:`MAX_TOKENS`, or what the model's positions allow.
+
+    Attributes:
+        tags, rows: see :class:`CheckpointText`.
+
+    Raises:
+        ValueError: no data folder is given, or the model has no tables or another vocabulary.
+    """
+
+    def __init__(
+        self, folder: PathLike, data: Optional[PathLike], split: str, batch_size: int, device: torch.device,
+        tokens_per_sample: int = 0,
+    ):  # fmt: skip
+        from langsamp_plugin.evaluation.encoding import load_with
+        from langsamp_plugin.hf import DataBin, load_tagged
+
+        if data is None:
+            raise ValueError(f"{folder} is a folder of transformers, which names no data: set --data to a data folder")
+        self.model = load_with(load_tagged, folder).float().to(device).eval()
+        # RoBERTa's positions start behind the padding id.
+        most = min(MAX_TOKENS, getattr(self.model.config, "max_position_embeddings", MAX_TOKENS + 2) - 2)
+        if tokens_per_sample > most:
+            raise ValueError(f"--tokens-per-sample must be at most {most} for {folder}, but is {tokens_per_sample}")
+        self.data = DataBin(data, split, tokens_per_sample=tokens_per_sample or most, with_ids=False)
+        self.data.check_model(self.model)
+        self.tags, self.batch_size, self.device = self.data.tags, batch_size, device
+        self.rows = np.array([self.data.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
+        own_ids = self.model.tag_ids([str(tag) for tag in self.tags])
+        if not any(map(len, self.model.tables)):
+            raise ValueError(f"{folder} must have tables, but has none: use a model that was trained with them")
+        for column, (table, ids) in enumerate(zip(self.model.tables, own_ids)):
+            if len(table):
+                self.rows[:, column] = ids.cpu().numpy()
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """Return the batches, see :meth:`CheckpointText.batches`."""
+        blocks = self.data.blocks
+        for first in range(0, len(blocks), self.batch_size):
+            positions = range(first, min(first + self.batch_size, len(blocks)))
+            yield self.data.collate(blocks.read(positions, 1), with_tags=True)
+
+    def losses(self, batch: dict[str, Any], kept_B: Tensor, choices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return losses and tags, see :meth:`CheckpointText.losses`."""
+        from langsamp_plugin.hf.heads import find_head
+        from langsamp_plugin.hf.loss import token_losses
+
+        tag_ids_B, labels_BT = batch["tag_ids"][kept_B], batch["labels"][kept_B]
+        masked_BT = labels_BT != IGNORED
+        inputs = {name: batch[name][kept_B].to(self.device) for name in ("input_ids", "attention_mask")}
+        features_BTC = self.model.base_model(**inputs, return_dict=True)[0]
+        losses = []
+        for rows in choices:
+            tags_BC = self.model.tag_rows(features_BTC, tuple(rows[tag_ids_B.to(self.device)].unbind(1)))
+            found = token_losses(find_head(self.model), features_BTC, tags_BC, labels_BT, None)
+            losses.append(found.losses_N.double().cpu())
+        return torch.stack(losses), tag_ids_B.unsqueeze(1).expand_as(masked_BT)[masked_BT]
+
+
+def open_held_out(
+    model: PathLike,
+    data: Optional[PathLike],
+    split: str,
+    batch_size: int,
+    device: torch.device,
+    tokens_per_sample: int = 0,
+) -> Union[CheckpointText, FolderText]:
+    """Return the text for a checkpoint of fairseq or for a folder of transformers.
+
+    Raises:
+        ValueError: ``tokens_per_sample`` is given for a checkpoint, which has its own.
+    """
+    if Path(model).is_dir():
+        return FolderText(model, data, split, batch_size, device, tokens_per_sample)
+    if tokens_per_sample:
+        raise ValueError(
+            f"--tokens-per-sample must be left out for a checkpoint, which has its own, but is {tokens_per_sample}"
+        )
+    return CheckpointText(model, data, split, batch_size, device)
