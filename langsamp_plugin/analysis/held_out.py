@@ -60,7 +60,7 @@ class CheckpointText:
         task_name = training_task(load_checkpoint(checkpoint))
         if task_name != TASK:  # fairseq must never build a task that a file names
             raise ValueError(f"{checkpoint} must say that it was trained with --task {TASK}, but says {task_name}")
-        overrides = {"data": str(data)} if data is not None else {}
+        overrides = {"align_share": 0.0, **({"data": str(data)} if data is not None else {})}  # pairs are not measured
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
         task.load_dataset(split)
         self.encoder, self.pad, self.device = model.to(device).eval().encoder, task.dictionary.pad(), device

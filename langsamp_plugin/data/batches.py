@@ -55,16 +55,16 @@ class PairedWorkerBatches(WorkerBatches):
     Args:
         batches, num_shards, shard_id: as for :class:`WorkerBatches`.
         pairs: the pairs with their schedule.
-        epoch: the epoch, from 1.
-        rounds: number of complete rounds per epoch.
+        rounds_before: number of complete rounds in earlier epochs. Counting over the run keeps the share exact, however
+            short an epoch is, and lets pairs continue where the previous epoch stopped, however long that was.
     """
 
     def __init__(
-        self, batches: PositionBatches, num_shards: int, shard_id: int, *, pairs: PairBatches, epoch: int, rounds: int
+        self, batches: PositionBatches, num_shards: int, shard_id: int, *, pairs: PairBatches, rounds_before: int
     ):
         super().__init__(batches, num_shards, shard_id)
         self.schedule = pairs.schedule
-        self.rounds_before = self.schedule.rounds_before(rounds) * (epoch - 1)
+        self.rounds_before = rounds_before
 
     def __iter__(self) -> Iterator[Request]:  # type: ignore[override]
         blocks_a_round = self.batches.batch_size * self.num_shards
@@ -72,9 +72,9 @@ class PairedWorkerBatches(WorkerBatches):
             first = self.batches.start + step * blocks_a_round
             places = None
             if first + blocks_a_round <= self.batches.stop:
-                places = self.schedule.places(first // blocks_a_round, self.shard_id, self.num_shards)
-            before = self.rounds_before * self.num_shards * self.schedule.pairs
-            yield Request(positions, () if places is None else tuple(before + place for place in places))
+                number = self.rounds_before + first // blocks_a_round
+                places = self.schedule.places(number, self.shard_id, self.num_shards)
+            yield Request(positions, places or ())
 
 
 def blocks_per_batch(

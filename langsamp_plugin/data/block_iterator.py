@@ -95,6 +95,8 @@ class BlockIterator(EpochBatchIterating):
         part_of: returns the number of the data folder, or phase, of an epoch.
         ended: called after each batch; True ends the epoch there.
         pairs: makes the batches of parallel text for some updates; ``None`` for none.
+        rounds_before: returns the number of complete rounds of earlier epochs from an epoch and the blocks per round;
+            by default all epochs are as long as this one.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class BlockIterator(EpochBatchIterating):
         part_of: Optional[Callable[[int], int]] = None,
         ended: Optional[Callable[[], bool]] = None,
         pairs: Optional[PairBatches] = None,
+        rounds_before: Optional[Callable[[int, int], int]] = None,
     ):
         self.dataset = dataset
         self.batch_size = batch_size
@@ -123,6 +126,7 @@ class BlockIterator(EpochBatchIterating):
         self.part_of = part_of or _only_part
         self.ended = ended or _never
         self.pairs = pairs
+        self.rounds_before = rounds_before or (lambda epoch, blocks: (epoch - 1) * (len(dataset) // blocks))
         self.epoch = max(epoch, 1)
         self._current: Optional[CountingIterator] = None
         self._resumed: Optional[CountingIterator] = None
@@ -183,8 +187,7 @@ class BlockIterator(EpochBatchIterating):
                 self.num_shards,
                 self.shard_id,
                 pairs=self.pairs,
-                epoch=self.epoch,
-                rounds=len(self.dataset) // (self.batch_size * self.num_shards),
+                rounds_before=self.rounds_before(self.epoch, self.batch_size * self.num_shards),
             )
         # After a restart the iterator counts from 0 again: fairseq groups rounds by --update-freq, which may change.
         loader = Loader(

@@ -18,8 +18,8 @@ from langsamp_plugin.data.pair_sampling import PairSampler, PairSchedule
 
 CONTRAST, TLM = "contrast", "tlm"
 OBJECTIVES = (CONTRAST, TLM)
-PARTS = 4
-"""Number of batches that group sentences by length; a single batch would be at least two thirds padding."""
+PARTS = 6
+"""Maximum number of batches that group sentences by length; a single batch would be at least two thirds padding."""
 
 
 class Request(NamedTuple):
@@ -94,12 +94,12 @@ class PairBatches:
             rows = [self._cut(sentence, self.max_tokens - 1) for sentence in (*sides[0], *sides[1])]
             of_token = list(languages.T.reshape(-1, 1))
             keys = np.concatenate([key(pair_keys, side) for side in (0, 1)])
-        by_length = np.argsort([len(row) for row in rows], kind="stable")
+        lengths = np.array([len(row) for row in rows])
+        by_length = np.argsort(lengths, kind="stable")
         return {
             "parts": [
                 self._part([rows[row] for row in part], [of_token[row] for row in part], keys[part])
-                for part in np.array_split(by_length, PARTS)
-                if len(part)
+                for part in np.split(by_length, length_cuts(lengths[by_length], PARTS))
             ],
             "order": torch.from_numpy(np.argsort(by_length)),
             "related": torch.tensor(related, dtype=torch.long).reshape(-1, 3),
@@ -183,6 +183,34 @@ class BlocksWithPairs(torch.utils.data.Dataset):
         if places:
             batch["pairs"] = self.pairs.batch(*places)
         return batch
+
+
+def length_cuts(lengths: np.ndarray, parts: int) -> list[int]:
+    """Return where to cut sorted rows so that their batches, each as wide as its longest row, have the least padding.
+
+    Args:
+        lengths: ascending, not empty.
+        parts: maximum number of batches.
+    """
+    values, first = np.unique(lengths, return_index=True)
+    stop = np.append(first[1:], len(lengths))
+    # Tokens of a batch from the i-th to the j-th length; an impossible batch is larger than all others.
+    sizes = np.where(
+        np.tri(len(values), dtype=bool).T, (stop - first[:, None]) * (values + 1), np.iinfo(np.int64).max // 4
+    )
+    least, starts = sizes[0], []
+    for _ in range(min(parts, len(values)) - 1):
+        totals = np.append(0, least[:-1])[:, None] + sizes
+        starts.append(totals.argmin(0))
+        least = totals.min(0)
+    cuts, last = [], len(values) - 1
+    for start in reversed(starts):
+        begin = int(start[last])
+        if begin == 0:
+            break
+        cuts.append(int(first[begin]))
+        last = begin - 1
+    return cuts[::-1]
 
 
 def _text_number(tokens: np.ndarray) -> int:

@@ -19,6 +19,7 @@ from langsamp_plugin.data.pair_data import PAIRS_FOLDER, PAIRS_RECORD, ROW_BITS
 from langsamp_plugin.data.token_buffer import best_dtype, buffer_path, write_index
 from langsamp_plugin.lang_script import LangScript, Tables
 from langsamp_plugin.progress import progress
+from langsamp_plugin.vocabulary.dictionary import dictionary_digest
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 BATCH = 10_000  # sentences encoded at a time
@@ -64,7 +65,10 @@ def binarize_pairs(
                 raise ValueError(
                     f"{pairs / TRAIN} must have messages in two languages, but has none: ids must be equal across files"
                 )
-            finished = {"fingerprint": fingerprint, "types": tokenizer.vocab_size, "splits": splits}
+            finished = {
+                "fingerprint": fingerprint, "types": tokenizer.vocab_size,
+                "dictionary": dictionary_digest(tokenizer.pieces), "splits": splits,
+            }  # fmt: skip
             with atomic_write(folder / PAIRS_RECORD) as stream:
                 json.dump(finished, stream)
     tags = {LangScript.parse(tag) for split in finished["splits"].values() for tag in split["languages"]}

@@ -13,7 +13,7 @@ import os
 import struct
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Optional
 
 import numpy as np
 
@@ -33,6 +33,7 @@ class PairSplit:
         folder: ``<data-bin>/pairs``.
         split: ``train`` or ``valid``.
         types: token ids of the dictionary, ``<mask>`` included.
+        dictionary: its digest; ``None`` compares only the number of token ids.
 
     Attributes:
         languages: the tags with sentences, in the order of ``entries``.
@@ -43,10 +44,11 @@ class PairSplit:
         ValueError: the folder is damaged or was made with another dictionary.
     """
 
-    def __init__(self, folder: PathLike, split: str, types: int):
+    def __init__(self, folder: PathLike, split: str, types: int, dictionary: Optional[str] = None):
         self.folder, self.split = Path(folder), split
         self.types = types
-        record = read_record(self.folder, types)["splits"].get(split, {"languages": [], "messages": 0, "sentences": 0})
+        splits = read_record(self.folder, types, dictionary)["splits"]
+        record = splits.get(split, {"languages": [], "messages": 0, "sentences": 0})
         self.languages = [LangScript.parse(tag) for tag in record["languages"]]
         self.num_messages = int(record["messages"])
         self.buffers = [TokenBuffer(self.folder / str(tag) / split) for tag in self.languages]
@@ -101,7 +103,7 @@ class PairSplit:
         return np.frombuffer(_pread(path, 8 * count, 8 * start), dtype=dtype)
 
 
-def read_record(folder: Path, types: int) -> dict[str, Any]:
+def read_record(folder: Path, types: int, dictionary: Optional[str] = None) -> dict[str, Any]:
     """Read the record that ``langsamp binarize --pairs`` wrote for a folder of pairs.
 
     Raises:
@@ -125,6 +127,11 @@ def read_record(folder: Path, types: int) -> dict[str, Any]:
         raise ValueError(
             f"{folder} was binarized with a vocabulary of {record['types']:,} token ids, but dict.txt has {types:,}: "
             "binarize the pairs again"
+        )
+    if dictionary is not None and record.get("dictionary", dictionary) != dictionary:
+        raise ValueError(
+            f"{folder} was binarized with another vocabulary of {types:,} token ids than dict.txt: binarize the pairs "
+            "again"
         )
     return dict(record)
 

@@ -37,28 +37,41 @@ class AlignmentData(NamedTuple):
         return sorted({*self.train.languages, *self.valid.languages})
 
 
-def open_pairs(cfg: LangSampMaskedLMConfig, data: Path, types: int) -> Optional[AlignmentData]:
+def open_pairs(cfg: LangSampMaskedLMConfig, data: Path, types: int, dictionary: str) -> Optional[AlignmentData]:
     """Open the pairs of a run; ``None`` for a run without pairs.
 
     Args:
         cfg: the flags.
         data: the first data folder.
         types: token ids of the dictionary.
+        dictionary: its digest.
 
     Raises:
         FileNotFoundError: the run needs pairs, but the folder is missing.
-        ValueError: the folder is damaged, was made with another dictionary, or has no training pair.
+        ValueError: the folder is damaged, was made with another dictionary, or has no training pair or no sentence of
+            the pivot.
     """
     if cfg.align_share == 0:
         return None
     folder = Path(cfg.align_data) if cfg.align_data else data / PAIRS_FOLDER
-    found = AlignmentData(PairSplit(folder, "train", types), PairSplit(folder, "valid", types))
+    found = AlignmentData(*(PairSplit(folder, split, types, dictionary) for split in ("train", "valid")))
     if not len(found.train):
         raise ValueError(
             f"{folder} must have training pairs, but has none: make them with `langsamp pairs` and `langsamp binarize "
             "--pairs`"
         )
+    _pivot(found.train, cfg)
     return found
+
+
+def _pivot(split: PairSplit, cfg: LangSampMaskedLMConfig) -> Optional[int]:
+    """Return the index of the pivot among the languages of a split; ``None`` without one."""
+    if not cfg.align_pivot:
+        return None
+    tag = LangScript.from_spelling(cfg.align_pivot)
+    if tag not in split.languages:
+        raise ValueError(f"--align-pivot must be a language of {split.folder}, but is {tag}: name another or none")
+    return split.languages.index(tag)
 
 
 def pair_batches(
@@ -67,14 +80,8 @@ def pair_batches(
     """Return the maker of a run's batches of pairs.
 
     Raises:
-        ValueError: the pivot has no sentence among the pairs, or a code is missing in the tables.
+        ValueError: a code is missing in the tables.
     """
-    pivot = None
-    if cfg.align_pivot:
-        tag = LangScript.from_spelling(cfg.align_pivot)
-        if tag not in split.languages:
-            raise ValueError(f"--align-pivot must be a language of {split.folder}, but is {tag}: name another or none")
-        pivot = split.languages.index(tag)
     sampler = PairSampler(
         counts=split.counts,
         keys=np.array([language_key(tag) for tag in split.languages], dtype=np.uint64),
@@ -82,7 +89,7 @@ def pair_batches(
         seed=cfg.seed,
         message=split.message,
         sentences=split.sentences,
-        pivot=pivot,
+        pivot=_pivot(split, cfg),
     )
     rows = np.array([tables.ids(tag) for tag in split.languages], dtype=np.int64).reshape(-1, 2)
     return PairBatches(

@@ -15,6 +15,7 @@ from fairseq.data import Dictionary
 from fairseq.logging import metrics
 from fairseq.tasks import FairseqTask, register_task
 
+from langsamp_plugin.criterions.pair_loss import align_layer
 from langsamp_plugin.data.batches import blocks_per_batch
 from langsamp_plugin.data.block_dataset import BlockDataset
 from langsamp_plugin.data.block_iterator import BlockIterator
@@ -61,7 +62,8 @@ class LangSampMaskedLMTask(FairseqTask):
         self.dictionary = dictionary
         pieces = dictionary.symbols[dictionary.nspecial :]  # before <mask> is added
         self.mask_idx = dictionary.add_symbol("<mask>")
-        self.pairs = open_pairs(cfg, Path(utils.split_paths(cfg.data)[0]), len(dictionary))
+        digest_of_pieces = dictionary_digest(pieces)
+        self.pairs = open_pairs(cfg, Path(utils.split_paths(cfg.data)[0]), len(dictionary), digest_of_pieces)
         self.splits = SplitLoader(cfg, dictionary, self.pairs.tags if self.pairs is not None else [])
         self.tables, self.tags, self.tag_rows = self.splits.tables, self.splits.tags, self.splits.tag_rows
         self.state.merge_state_dict(
@@ -69,7 +71,7 @@ class LangSampMaskedLMTask(FairseqTask):
                 "languages": list(self.tables.languages),
                 "scripts": list(self.tables.scripts),
                 "tags": [str(tag) for tag in self.tags],
-                "dictionary": dictionary_digest(pieces),
+                "dictionary": digest_of_pieces,
             }
         )
         if self.pairs is not None:
@@ -94,6 +96,16 @@ class LangSampMaskedLMTask(FairseqTask):
         dictionary = Dictionary.load(str(path))
         logger.info("dictionary: %d types", len(dictionary))
         return cls(cfg, dictionary)
+
+    def build_model(self, cfg: Any, from_checkpoint: bool = False) -> Any:
+        """Build the model.
+
+        Raises:
+            ValueError: ``--align-layer`` is deeper than the model.
+        """
+        if self.pairs is not None:
+            align_layer(self.cfg.align_layer, cfg.encoder_layers)
+        return super().build_model(cfg, from_checkpoint)
 
     def load_dataset(self, split: str, epoch: int = 1, combine: bool = False, **kwargs: Any) -> None:
         """Load a split of the data folder or phase of an epoch.
@@ -191,6 +203,7 @@ class LangSampMaskedLMTask(FairseqTask):
             part_of=self.splits.part_of if training else None,
             ended=None if training else (ending.stopping if self._validating else ending.starting_to_stop),
             pairs=pairs,
+            rounds_before=self.splits.rounds_before if training else None,
         )
 
     def train_step(

@@ -61,6 +61,8 @@ class SplitLoader:
         # Fail here, before any model is built, with the name of the code that the tables lack.
         self.tag_rows = np.array([self.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
         self.masking = build_masking(dictionary, cfg)
+        self._combine = False
+        self._lengths: dict[int, int] = {}
 
     def _load_tables(self) -> Tables:
         choice = self.cfg.tables
@@ -87,9 +89,15 @@ class SplitLoader:
             FileNotFoundError: no language has the split.
             ValueError: a file is damaged.
         """
+        if split != self.cfg.train_subset:
+            return self._folder_dataset(split, epoch, combine)
+        self._combine = combine
+        dataset = (self._phase_dataset if self.phases else self._folder_dataset)(split, epoch, combine)
+        self._lengths[self.part_of(epoch)] = len(dataset)
+        return dataset
+
+    def _folder_dataset(self, split: str, epoch: int, combine: bool) -> BlockDataset:
         training = split == self.cfg.train_subset
-        if training and self.phases:
-            return self._phase_dataset(split, epoch, combine)
         turn = (epoch - 1) % len(self.paths)
         languages, missing = self._languages(self.folders[turn], split, combine)
         if not languages:
@@ -193,6 +201,26 @@ class SplitLoader:
     def part_of(self, epoch: int) -> int:
         """Return the number, from 0, of the phase or data folder of an epoch; the last phase is open-ended."""
         return min(epoch, len(self.phases)) - 1 if self.phases else (epoch - 1) % len(self.paths)
+
+    def rounds_before(self, epoch: int, blocks: int) -> int:
+        """Return the number of complete rounds of training in all epochs before one.
+
+        Args:
+            epoch: from 1.
+            blocks: blocks per round of all workers.
+        """
+        return sum(self._length(self.part_of(earlier)) // blocks for earlier in range(1, epoch))
+
+    def _length(self, part: int) -> int:
+        """Return the number of blocks of a phase or data folder in an epoch; a resumed run opens earlier ones."""
+        if part not in self._lengths:
+            split = self.cfg.train_subset
+            if self.phases:
+                draws = self._phase_draws(part, split, self._combine)[2]
+            else:
+                draws = training_draws(self._languages(self.folders[part], split, self._combine)[0], self.cfg)
+            self._lengths[part] = int(draws.sum())
+        return self._lengths[part]
 
     def _save_table(self, table: SplitTable, name: str) -> None:
         if not self.cfg.no_save and is_first_worker():

@@ -1,6 +1,7 @@
 """Training with parallel text: without pairs nothing changes, restarts are exact, two workers are one."""
 
 import csv
+import json
 import re
 import shutil
 
@@ -63,6 +64,29 @@ def test_resumed_run_is_the_uninterrupted_one(data, aligned, tmp_path):
     assert "the parallel text was" in printed
 
 
+def test_resume_in_folders_and_in_phases_of_different_lengths(data, tmp_path):
+    """Stopped in each of them and at a border; pairs count on over the run."""
+    small = tmp_path / "small"
+    small.mkdir()
+    for name in ("dict.txt", "languages.tsv", "scripts.tsv", "deu_Latn", "hin_Deva"):
+        (shutil.copytree if (data / name).is_dir() else shutil.copy)(data / name, small / name)
+    phases = tmp_path / "phases.json"
+    phases.write_text(json.dumps([{"updates": 2}, {"updates": 3, "data": [str(small)]}, {"updates": 4}]))
+    flags = ("--batch-size", 96, "--align-share", 0.4, "--align-pairs", 6, "--disable-validation")
+    for kind, source, more in (("folders", f"{data}:{small}", ()), ("phases", data, ("--phases", phases))):
+        _, expected = train(source, tmp_path / kind, 9, *flags, *more)
+        for updates in (1, 4, 9) if kind == "phases" else (3, 7, 9):
+            _, resumed = train(source, tmp_path / f"{kind}-parts", updates, *flags, *more)
+        assert differences(expected, resumed) == 0
+
+
+def test_tags_are_measured_without_the_pairs(demo, aligned, tmp_path):
+    """Another data folder, which has none, is enough to measure a model that was trained with pairs."""
+    folder, _, _ = aligned
+    command = ("langsamp", "analyze", "tags", folder / "checkpoint_last.pt", "--data", demo / "data-bin")
+    assert "language replaced" in run(*command, "--blocks", 1, "--out", tmp_path / "tags.json")
+
+
 def test_what_is_seen_while_it_trains(data, aligned):
     folder, printed, _ = aligned
     for name in ("align_loss", "align_accuracy", "align_margin", "align_mlm"):
@@ -119,4 +143,5 @@ def test_two_workers_are_one_with_their_pairs(data, tmp_path, backend):
     ids=lambda part: " ".join(map(str, part)) if isinstance(part, tuple) else "",
 )
 def test_what_is_refused(data, tmp_path, flags, said):
-    assert said in run(*train_command(data, tmp_path, 2, *flags), expect=1)
+    printed = run(*train_command(data, tmp_path, 2, *flags), expect=1)
+    assert said in printed and " split of " not in printed, "refused before any text is opened"

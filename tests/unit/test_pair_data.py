@@ -1,6 +1,8 @@
 """Binarized pairs: who says what, leaks, damage; and which pair comes when."""
 
+import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,11 +10,12 @@ import pytest
 from langsamp_plugin.corpus.pairs import id_hash
 from langsamp_plugin.data.batches import PairedWorkerBatches, PositionBatches
 from langsamp_plugin.data.masking import Masking
-from langsamp_plugin.data.pair_batches import PairBatches
+from langsamp_plugin.data.pair_batches import PairBatches, length_cuts
 from langsamp_plugin.data.pair_binarizer import binarize_pairs
 from langsamp_plugin.data.pair_data import PairSplit
 from langsamp_plugin.data.pair_sampling import PairSampler, PairSchedule
 from langsamp_plugin.lang_script import LangScript, Tables
+from langsamp_plugin.vocabulary.dictionary import dictionary_digest
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 TEXTS = {
@@ -49,7 +52,8 @@ def binarized(pairs, demo, tmp_path):
 
 
 def open_split(binarized, demo, split="train"):
-    return PairSplit(binarized / "pairs", split, Tokenizer(demo / "spm.model").vocab_size)
+    tokenizer = Tokenizer(demo / "spm.model")
+    return PairSplit(binarized / "pairs", split, tokenizer.vocab_size, dictionary_digest(tokenizer.pieces))
 
 
 def test_every_sentence_and_who_says_it(binarized, demo):
@@ -105,6 +109,10 @@ def test_a_leak_is_an_error_on_either_side(pairs, demo, tmp_path, side):
     refused("1 lines that are held-out sentences")
 
 
+def _replace(path, pattern, text):
+    path.write_text(re.sub(pattern, text, path.read_text()))
+
+
 @pytest.mark.parametrize(
     "damage, said",
     [
@@ -113,6 +121,7 @@ def test_a_leak_is_an_error_on_either_side(pairs, demo, tmp_path, side):
         (lambda folder: (folder / "eng_Latn" / "train.bin").write_bytes(b""), "cut off or of another run"),
         (lambda folder: (folder / "pairs.json").write_text("[]"), "is damaged"),
         (lambda folder: (folder / "pairs.json").write_text('{"types": 7, "splits": {}}'), "vocabulary of 7"),
+        (lambda folder: _replace(folder / "pairs.json", r'"dictionary": "\w+"', '"dictionary": "7"'), "another vocab"),
     ],
 )
 def test_damage_is_named(binarized, demo, damage, said):
@@ -164,7 +173,7 @@ def test_resumed_rounds_have_the_pairs_of_uninterrupted_ones(binarized, demo):
 
     def requests(start, shard):
         batches = PositionBatches(start, 203, 8)
-        return list(PairedWorkerBatches(batches, 2, shard, pairs=pairs, epoch=2, rounds=203 // 16))
+        return list(PairedWorkerBatches(batches, 2, shard, pairs=pairs, rounds_before=203 // 16))
 
     for shard in range(2):
         everything = requests(0, shard)
@@ -172,6 +181,22 @@ def test_resumed_rounds_have_the_pairs_of_uninterrupted_ones(binarized, demo):
         assert everything[-1].places == ()  # a round that one worker has no block for
     first = make_batches(open_split(binarized, demo)).schedule.rounds_before(203 // 16) * 2 * pairs.schedule.pairs
     assert min(request.places[0] for request in everything if request.places) >= first
+
+
+@pytest.mark.parametrize("lengths", [(40, 20, 70), (24, 25, 31, 16, 16)], ids=str)
+def test_pairs_continue_over_epochs_of_any_length(binarized, demo, lengths):
+    """Folders and phases differ in length, and an epoch can be too short to have any pair by its share alone."""
+    pairs = make_batches(open_split(binarized, demo))
+    for share in (0.5, 0.15):
+        pairs.schedule = PairSchedule(share, 6)
+        places, before = [], 0
+        for length in lengths:
+            for request in PairedWorkerBatches(
+                PositionBatches(0, length, 8), 1, 0, pairs=pairs, rounds_before=before
+            ):  # fmt: skip
+                places += range(*request.places) if request.places else ()
+            before += length // 8
+        assert places == list(range(6 * int(before * share)))
 
 
 def make_batches(split, objective="contrast", max_tokens=32):
@@ -212,6 +237,22 @@ def test_batch_has_both_sides_in_order(binarized, demo, max_tokens):
             if len(sentence) > max_tokens - 1:
                 sentence = [*sentence[: max_tokens - 2], 2]
             assert (tokens, language) == ([0, *sentence], place.languages[side])
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 6])
+def test_rows_are_cut_where_the_least_is_padded(parts):
+    """Against every possible cut."""
+    generator = np.random.default_rng(0)
+    for count in (1, 2, 9, 12):
+        lengths = np.sort(generator.integers(1, 30, count))
+
+        def padded(cuts, lengths=lengths):
+            return sum(len(part) * (1 + part[-1]) for part in np.split(lengths, cuts) if len(part))
+
+        cuts = length_cuts(lengths, parts)
+        assert len(cuts) < parts and all(len(part) for part in np.split(lengths, cuts))
+        every = itertools.combinations_with_replacement(range(count + 1), parts - 1)
+        assert padded(cuts) == min(padded(list(other)) for other in every)
 
 
 def test_tlm_has_both_sentences_in_a_row_with_the_language_of_each_token(binarized, demo):
