@@ -43,6 +43,7 @@ class Message(NamedTuple):
 
 
 Stream = Callable[[], Iterator[Message]]
+_Lines = Callable[[], Iterator[str]]
 
 
 class ParallelText(NamedTuple):
@@ -103,9 +104,10 @@ def find_parallel(source: PathLike, layout: str = "auto", tags: Sequence[str] = 
     if layout == "moses":
         return _moses(path)
     files = unpacked_members(path) if is_archive_folder(path) else _tagged_files(path)
+    by_tag = _by_tag(path, files)
     if layout == "lines":
-        return _aligned_by_line({_strict_tag(path, tag): file for tag, file in files.items()}, layout)
-    streams = {_strict_tag(path, tag): [_with_ids(file, path)] for tag, file in files.items()}
+        return _aligned_by_line(by_tag, layout)
+    streams = {tag: [_with_ids(file, path)] for tag, file in by_tag.items()}
     return _udhr(streams) if layout == "udhr" else ParallelText(layout, streams, [])
 
 
@@ -141,9 +143,20 @@ def _strict_tag(source: Path, name: str) -> LangScript:
         raise ValueError(f"{source}: {error}; rename the file, e.g. to eng_Latn.txt") from error
 
 
-def _tagged_files(folder: Path) -> dict[str, Callable[[], Iterator[str]]]:
+def _by_tag(source: Path, files: dict[str, _Lines]) -> dict[LangScript, _Lines]:
+    """Return the files by tag; two names of one tag are an error."""
+    names: dict[LangScript, str] = {}
+    for name in files:
+        tag = _strict_tag(source, name)
+        if tag in names:
+            raise ValueError(f"{source} must have one file for {tag}, but has {names[tag]} and {name}: remove one")
+        names[tag] = name
+    return {tag: files[name] for tag, name in names.items()}
+
+
+def _tagged_files(folder: Path) -> dict[str, _Lines]:
     """Find ``<tag>.txt`` and files named by a tag alone, as SR-B has them."""
-    found: dict[str, Callable[[], Iterator[str]]] = {}
+    found: dict[str, _Lines] = {}
     for file in _files(folder) if folder.is_dir() else []:
         name = without_compression(file.name)
         if name.endswith(LINES_ENDING):
@@ -162,7 +175,7 @@ def _django() -> ParallelText:
     return ParallelText("django", {tag: [stream(tag)] for tag in django_catalogues.locale_folders()}, [])
 
 
-def _with_ids(lines: Callable[[], Iterator[str]], source: Path) -> Stream:
+def _with_ids(lines: _Lines, source: Path) -> Stream:
     def stream() -> Iterator[Message]:
         for number, line in enumerate(lines(), 1):
             if not line.strip():
@@ -201,9 +214,7 @@ def _udhr(streams: dict[LangScript, list[Stream]]) -> ParallelText:
     return ParallelText("udhr", {tag: [lambda tag=tag: aligned(tag)] for tag in streams}, omitted)  # type: ignore[misc]
 
 
-def _aligned_by_line(
-    files: dict[LangScript, Callable[[], Iterator[str]]], layout: str, prefix: str = ""
-) -> ParallelText:
+def _aligned_by_line(files: dict[LangScript, _Lines], layout: str, prefix: str = "") -> ParallelText:
     """Number the lines of files of equal length; an empty line is a missing message."""
     lengths = {tag: sum(1 for _ in lines()) for tag, lines in files.items()}
     if len(set(lengths.values())) > 1:
@@ -215,21 +226,23 @@ def _aligned_by_line(
             f"{other} {usual:,}: they are aligned by line; leave a line empty if it has no translation"
         )
 
-    def numbered(lines: Callable[[], Iterator[str]]) -> Stream:
+    def numbered(lines: _Lines) -> Stream:
         return lambda: (Message(f"{prefix}{number}", clean(line)) for number, line in enumerate(lines(), 1))
 
     return ParallelText(layout, {tag: [numbered(lines)] for tag, lines in files.items()}, [])
 
 
-def _by_stem(path: Path) -> tuple[dict[str, dict[LangScript, Callable[[], Iterator[str]]]], list[str]]:
+def _by_stem(path: Path) -> tuple[dict[str, dict[LangScript, _Lines]], list[str]]:
     """Return the languages of each name without its last extension, and names whose extension is not a language."""
-    groups: dict[str, dict[LangScript, Callable[[], Iterator[str]]]] = {}
+    groups: dict[str, dict[LangScript, _Lines]] = {}
     others = []
     for file in _files(path):
         stem, dot, ending = without_compression(file.name).rpartition(".")
         tag = tag_or_none(ending) if dot else None
         if tag is None:
             others.append(file.name)
+        elif tag in groups.get(stem, {}):
+            raise ValueError(f"{path} must have one file {stem}.* for {tag}, but {file.name} is another: remove one")
         else:
             groups.setdefault(stem, {})[tag] = lambda file=file: plain_lines(file)  # type: ignore[misc]
     return groups, others

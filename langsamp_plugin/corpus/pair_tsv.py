@@ -31,15 +31,22 @@ def tsv_tags(path: Path, tags: Sequence[str]) -> dict[LangScript, object]:
     if tags:
         if len(tags) != len(header):
             raise ValueError(f"--tags must name all {len(header)} columns of {path}, but names {len(tags)}")
-        return {LangScript.from_spelling(tag): number for number, tag in enumerate(tags) if tag != "-"}
+        return _columns(path, [None if tag == "-" else LangScript.from_spelling(tag) for tag in tags])
     for names in (header, without_compression(path.name).removesuffix(".tsv").split("-")):
         found = [tag_or_none(name.strip()) for name in names]
         if len(names) == len(header) > 1 and None not in found:
-            return {tag: number for number, tag in enumerate(found) if tag is not None}
+            return _columns(path, found)
     raise ValueError(
         f"{path} must name a language per column in its first line, such as deu_Latn<tab>eng_Latn, but begins with "
         f"{header[:3]!r}: name them with --tags deu_Latn,eng_Latn (- leaves a column out)"
     )
+
+
+def _columns(path: Path, tags: Sequence[Optional[LangScript]]) -> dict[LangScript, object]:
+    for tag in tags:
+        if tag is not None and tags.count(tag) > 1:
+            raise ValueError(f"{path} must have one column per language, but {tag} has two: leave one out with --tags")
+    return {tag: number for number, tag in enumerate(tags) if tag is not None}
 
 
 def tsv_messages(path: Path, column: object, tags: Sequence[str]) -> Iterator[tuple[int, str]]:

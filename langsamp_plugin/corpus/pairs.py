@@ -101,7 +101,8 @@ def write_pairs(
         overwrite: also replace a folder of pairs to which files were added.
 
     Raises:
-        ValueError: no message exists in two languages, ``out`` is another kind of folder, or the source is malformed.
+        ValueError: no message exists in two languages, an id occurs twice in a language, ``out`` is another kind of
+            folder, or the source is malformed.
         FileNotFoundError: the source, a test set or one of ``langs`` is missing.
     """
     found = found if found is not None else find_parallel(source, layout, tags)
@@ -168,6 +169,7 @@ def _write_language(
         if message.text and _is_held_out(message, held_out) and not is_test(message)
     }
     ids: dict[str, list[int]] = {TRAIN: [], VALID: []}
+    seen: set[int] = set()
     with ExitStack() as stack:
         streams: dict[str, Any] = {}
         for message in found.messages(tag):
@@ -181,11 +183,15 @@ def _write_language(
             if split == TRAIN and text_hash(message.text) in held_texts:
                 row["same_text"] += 1
                 continue
+            number = id_hash(message.id)
+            if number in seen:
+                raise ValueError(f"id {message.id!r} must occur once in {tag}, but occurs twice: correct the ids")
+            seen.add(number)
             if split not in streams:
                 streams[split] = stack.enter_context(atomic_write(folder / split / f"{tag}.txt", sync=False))
             streams[split].write(f"{message.id}\t{message.text}\n")
             row[split] += 1
-            ids[split].append(id_hash(message.id))
+            ids[split].append(number)
     return row, ids
 
 

@@ -6,6 +6,7 @@ Every reader streams: a file of any size, even a single line, needs a few megaby
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import json
@@ -141,13 +142,15 @@ def _plain_lines(path: Path, undecodable: bool, longest: int, bad: _BadLines) ->
 
 
 def plain_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file of any name, compressed or not.
+    """Yield the lines of a text file of any name, compressed or not, without a byte order mark.
 
     Raises:
         ValueError: a line is not UTF-8; the message names file and line.
     """
     with _open(path) as stream:
         for number, raw in enumerate(stream, 1):
+            if number == 1:
+                raw = raw.removeprefix(codecs.BOM_UTF8)
             try:
                 yield raw.decode("utf-8").rstrip("\n")
             except UnicodeDecodeError as error:

@@ -52,7 +52,7 @@ def _units(path: Path) -> Iterator[Any]:
         try:
             # External references are not fetched and entities are not expanded.
             events = etree.iterparse(
-                stream, tag="tu", resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
+                stream, tag="{*}tu", resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
             )
             for _, unit in events:
                 yield unit
@@ -66,9 +66,9 @@ def _units(path: Path) -> Iterator[Any]:
 def _variants(unit: Any) -> dict[str, str]:
     """Return the texts of a unit by language name, without markup."""
     found: dict[str, str] = {}
-    for variant in unit.iterfind("tuv"):
+    for variant in unit.iterfind("{*}tuv"):
         name = variant.get(XML_LANG) or variant.get("lang")
-        segment = variant.find("seg")
+        segment = variant.find("{*}seg")
         if name and segment is not None:
             found.setdefault(name, " ".join("".join(_plain(segment)).split()))
     return found
@@ -78,6 +78,6 @@ def _plain(element: Any) -> Iterator[str]:
     """Yield text outside inline codes; ``hi`` and ``sub`` contain text of the sentence."""
     yield element.text or ""
     for child in element:
-        if child.tag in ("hi", "sub"):
+        if str(child.tag).rpartition("}")[2] in ("hi", "sub"):
             yield from _plain(child)
         yield child.tail or ""

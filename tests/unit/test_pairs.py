@@ -82,6 +82,15 @@ def test_tmx_without_markup_and_without_what_it_points_to(tmp_path):
     assert found == {"eng_Latn": {"1": "Good morning", "2": "Good night"}, "deu_Latn": {"1": "Guten Morgen", "2": ""}}
 
 
+def test_byte_order_marks_and_name_spaces_hide_nothing(tmp_path):
+    folder = write(tmp_path / "a", eng_Latn__txt="\ufeff" + with_ids(ENGLISH), deu_Latn__txt=with_ids(GERMAN))
+    assert read(folder)[1]["eng_Latn"] == ENGLISH
+    write(tmp_path, first__tsv="\ufeffde\ten\neins\tone\n")
+    assert read(tmp_path / "first.tsv")[1] == {"deu_Latn": {"2": "eins"}, "eng_Latn": {"2": "one"}}
+    write(tmp_path, memory__tmx=TMX.replace('version="1.4"', 'version="1.4" xmlns="http://www.lisa.org/tmx14"'))
+    assert read(tmp_path / "memory.tmx")[1]["eng_Latn"] == {"1": "Good morning", "2": "Good night"}
+
+
 def test_udhr_keeps_articles_with_as_many_paragraphs_as_the_english(tmp_path):
     texts = {
         "eng_Latn": {"00.00": "Title", "01.01": "a", "02.01": "b", "02.02": "c"},
@@ -156,6 +165,10 @@ def test_languages_without_a_partner_are_listed(pairs_folder, tmp_path):
         ({"x__tsv": "a\tb\n"}, ("--tags", "de"), "must name all 2 columns"),
         ({"x__tmx": TMX[:300]}, (), "must be complete TMX"),
         ({"readme": "a"}, (), "no parallel text"),
+        ({"x__tsv": "en_US\ten_GB\tde\na\tb\tc\n"}, (), "one column per language, but eng_Latn has two"),
+        ({"x__de": "a\n", "x__deu": "b\n", "x__en": "c\n"}, (), "must have one file x.* for deu_Latn"),
+        ({"de__txt": "1\ta\n", "deu_Latn__txt": "1\tb\n"}, (), "must have one file for deu_Latn, but has de and"),
+        ({"eng_Latn__txt": "1\ta\n1\tb\n", "deu_Latn__txt": "1\tb\n"}, (), "id '1' must occur once in eng_Latn"),
         ({"eng_Latn__txt": "1\ta\n", "deu_Latn__txt": "1\tb\n"}, ("--langs", "fra_Latn"), "has no fra_Latn"),
         ({"eng_Latn__txt": "1\ta\n", "deu_Latn__txt": "1\tb\n"}, ("--layout", "excel"), "--layout must be one of"),
     ],
