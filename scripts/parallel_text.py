@@ -1,4 +1,4 @@
-"""What pairs of translations do for a small model, beside the same updates and the same seconds without them.
+"""What pairs of translations do for a small model, next to the same updates and the same seconds without them.
 
     python scripts/parallel_text.py runs/parallel                       # about an hour on one CPU core
     python scripts/parallel_text.py runs/parallel --parts main --updates 20 --langs deu_Latn,rus_Cyrl,hin_Deva
@@ -49,15 +49,16 @@ MAIN: dict[str, dict[str, Any]] = {
 }
 TRIED: dict[str, dict[str, Any]] = {
     "as above": {},
-    "temperature 0.05": {"--align-temperature": 0.05},
-    "temperature 0.2": {"--align-temperature": 0.2},
-    "block 2 of 4": {"--align-layer": 2},
     "block 4 of 4": {"--align-layer": 4},
-    "weight 0.3": {"--align-weight": 0.3},
-    "weight 3": {"--align-weight": 3},
-    "24 pairs": {"--align-pairs": 24},
+    "block 4, any two languages": {"--align-layer": 4, "--align-pivot": ""},
     "any two languages": {"--align-pivot": ""},
     "share 0.15": {"--align-share": 0.15},
+    "temperature 0.05": {"--align-temperature": 0.05},
+    "weight 3": {"--align-weight": 3},
+    "24 pairs": {"--align-pairs": 24},
+    "block 2 of 4": {"--align-layer": 2},
+    "temperature 0.2": {"--align-temperature": 0.2},
+    "weight 0.3": {"--align-weight": 0.3},
     "tlm": {"--align-objective": "tlm"},
 }
 COLUMNS = {
@@ -169,7 +170,7 @@ def measure(out: Path, training: Training) -> dict[str, Any]:
     )  # fmt: skip
     swaps: dict[str, float] = {}
     if training.flags.get("--embed-tags") != "none":
-        swaps = tag_swap(checkpoint, blocks=8)["macro"]
+        swaps = tag_swap(checkpoint, blocks=4)["macro"]
 
     def mean(metric: str, tags: set[str]) -> float:
         values = [scores[tag][metric][0] for tag in scores if tag in tags]

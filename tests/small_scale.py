@@ -22,6 +22,7 @@ APPENDED = {
     "langsamp evaluate": "--limit 24 --seeds 42 --epochs 1",
     "langsamp analyze sources": "--candidates eng_Latn,rus_Cyrl,hin_Deva --seeds 42 --epochs 1 --limit 24",
     "langsamp tokenizer extend": "--vocab-size 600",
+    "langsamp tokenizer train": "--vocab-size 600",
     "python finetune.py": "--epochs 1",
     "python pretrain.py": "--tokens-per-sample 32 --batch-size 4 --max-update 2 --use_cpu --report_to none",
     "python train.py": "--words 2002 --shapes 2x16 --updates 1 --sides langsamp",

