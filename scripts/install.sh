@@ -31,13 +31,14 @@ echo "install.sh: setting up .venv with $("$python" --version)"
     echo "install.sh: could not make .venv; on Debian and Ubuntu: apt-get install python3-venv" >&2
     exit 1
 }
-pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+# --no-compile: most modules of these packages are never imported, and those that are get compiled then.
+install() { .venv/bin/python -m pip --disable-pip-version-check install --no-compile "$@"; }
 # torch first and alone: later packages then find it there and do not bring another build.
-pip install -r requirements/torch.txt
-pip install --no-deps --require-hashes -r requirements/fairseq.txt
+install -r requirements/torch.txt
+install --no-deps --require-hashes -r requirements/fairseq.txt
 # --no-deps: the lock is complete, and pip would otherwise follow fairseq to torchaudio.
-pip install --no-deps -r requirements/lock.txt
-pip install --no-deps -e .
+install --no-deps -r requirements/lock.txt
+install --no-deps -e .
 .venv/bin/python -c 'import fairseq, langsamp_plugin, transformers' 2>/dev/null || {
     echo "install.sh: the packages are there but do not import; remove .venv and run again" >&2
     exit 1
