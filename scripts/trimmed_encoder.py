@@ -54,7 +54,7 @@ def scores(checkpoint: Path, model: Path, args: argparse.Namespace) -> dict[str,
         "--out", args.out / "results",
     )  # fmt: skip
     found = json.loads((args.out / "results" / name / "sr_tatoeba.json").read_text(encoding="utf-8"))["scores"]
-    return {tag: [found[tag]["top1"], found[tag]["top10"]] for tag in found}
+    return {tag: [found[tag]["top1"][0], found[tag]["top10"][0]] for tag in found}
 
 
 def main() -> None:
