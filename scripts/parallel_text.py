@@ -245,7 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--parts", default="main,seconds,tried", help="the parts to run, separated by commas")
-    parser.add_argument("--updates", type=int, default=400, help="of the part main")
+    parser.add_argument("--updates", type=int, default=300, help="of the part main")
     parser.add_argument("--short", type=int, default=150, help="updates of the part tried")
     parser.add_argument("--seeds", default="1,2")
     parser.add_argument("--langs", default="", help="only these languages")
