@@ -156,12 +156,14 @@ class Study:
         return found
 
     def best(self) -> Optional[tuple[str, int, float]]:
-        """Return the arm, length and mean of the best model by encoder.md's rule."""
+        """Return the arm, length and mean of the best model by encoder.md's rule, of those that have all its scores."""
         length = max(self.runs)
+        found = [self.scores(metric, length) for metric in METRICS if metric.name in BEST_BY]
+        measured = [scores for scores in found if any(arm in scores for arm in ARMS)]
         totals = {}
         for arm in ARMS:
-            means = [self.mean(self.scores(metric, length), arm) for metric in METRICS if metric.name in BEST_BY]
-            if all(means):
+            means = [self.mean(scores, arm) for scores in measured]
+            if means and all(means):
                 totals[arm] = float(np.mean([np.mean(values) for values in means]))
         arm = max(totals, key=lambda arm: totals[arm], default=None)
         return None if arm is None else (arm, length, totals[arm])

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 from support import ROOT, run, weights
+from transformers import AutoModelForMaskedLM
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".venv" / "installed").exists(), reason="run.sh would install .venv first; run bash scripts/test.sh"
@@ -68,6 +69,18 @@ def test_every_measurement_is_there(study):
     report = (out / "report.md").read_text()
     assert "Incomplete" not in report and "no test" in report and "| untouched encoder | - |" in report
     assert {"languages", "known", "updates", "missing"} == set(json.loads((out / "study.json").read_text()))
+
+
+def test_the_best_model_is_exported_with_its_scores(study):
+    """By the commands that the report names."""
+    out, _, _ = study
+    block = (out / "report.md").read_text().partition("## The best model")[2].split("```")[1]
+    for line in block.splitlines()[1:]:
+        words = line.split()
+        run(*[out / word if "/" in word or word.startswith("best") else word for word in words])
+    card = (out / "best" / "README.md").read_text()
+    assert "| untouched |" in card.partition("## Scores")[2]
+    assert AutoModelForMaskedLM.from_pretrained(out / "best").config.hidden_size == 32
 
 
 def test_run_again_it_resumes(study):
