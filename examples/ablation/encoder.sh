@@ -65,8 +65,7 @@ more=(--update-freq "$update_freq")
 
 folder=$out/untouched updates=$head_updates
 train untouched none 1 --finetune-from-model "$out/start/model.pt" --freeze-encoder --dropout 0 --attention-dropout 0 \
-    --lr "$head_lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" --max-update "$updates" \
-    --validate-after-updates "$updates"
+    --lr "$head_lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" --max-update "$updates"
 
 # --- arms, most telling ones first; losses, then retrieval, then what takes longer ----------------------------------------
 measure() { # measure FOLDER NAME more...
@@ -77,7 +76,7 @@ one() { # one ARM SEED: train it
     read -ra words <<< "${arm[$1]#--embed-tags }"
     train "$1-$2" "${words[0]}" "$2" --finetune-from-model "$out/untouched/models/untouched/checkpoint_last.pt" \
         --lr "$lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" \
-        --max-update "$updates" --validate-after-updates "$updates" "${words[@]:1}"
+        --max-update "$updates" "${words[@]:1}"
 }
 for_each() { # for_each "ARMS" command...: in the background, as many at the same time as there is room
     local name

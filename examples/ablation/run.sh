@@ -51,7 +51,7 @@ case $size in
         batch=16 tokens=32 lr=2e-3 warmup=10 valid=10 limit=${limit:-30} updates=${updates:-60} seeds=${seeds:-1} ;;
     small) pieces=16000 arch=(langsamp_roberta_tiny)
         batch=32 tokens=64 lr=7e-4 warmup=200 valid=20 limit=${limit:-100} updates=${updates:-1000} seeds=${seeds:-1,2} ;;
-    encoder) batch=16 tokens=64 update_freq=1 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-250} scale=10 save=50
+    encoder) batch=16 tokens=64 update_freq=1 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-250} scale=10 save=150
         valid=20 limit=${limit:-40} lengths=${updates:-100,300} seeds=${seeds:-1,2,3} ;;
     gpu) batch=256 tokens=128 update_freq=4 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-100} scale=10 save=500
         valid=50 limit=${limit:-200} lengths=${updates:-500,2000} seeds=${seeds:-1} arms=${arms:-vanilla both shuffled} jobs=1 ;;
