@@ -81,8 +81,6 @@ one() { # one ARM SEED: train it
 for_each() { # for_each "ARMS" command...: in the background, as many at the same time as there is room
     local name
     for name in $1; do
-        [[ " ${arms:-$name} " = *" $name "* ]] || continue
-        [ "$name" = pairs ] && [ -z "$pairs" ] && continue
         wait_for_room "$jobs"
         case $2 in
             train) one "$name" "$seed" & ;;
@@ -92,9 +90,16 @@ for_each() { # for_each "ARMS" command...: in the background, as many at the sam
     done
     wait_for_room 1
 }
+wanted() { # wanted ARM...: those of --arms that can be trained
+    local name
+    for name in "$@"; do
+        [[ " ${arms:-$name} " = *" $name "* ]] && [ -n "$pairs" -o "$name" != pairs ] && echo "$name"
+    done || true
+}
 printf 'lengths=%s\nseeds=%s\narms=%s\n' "$lengths" "$seeds" "$arms" > "$out/plan"
 for seed in ${seeds//,/ }; do
-    for turn in "$ARMS_FIRST" "$ARMS_THEN"; do
+    for turn in "$(wanted $ARMS_FIRST)" "$(wanted $ARMS_THEN)"; do
+        [ -n "$turn" ] || continue
         for updates in ${lengths//,/ }; do
             folder=$out/updates-$updates
             for_each "$turn" train
