@@ -119,14 +119,12 @@ def everything(run: Run, losses: Scores) -> dict[str, Any]:
         for side in ("model", "baseline"):
             (found.get(side) or {}).pop("pairs", None)
     retrieval = {task: run.results(task, "top10") for task in ("sr_bible", "sr_tatoeba")}
-    finetuned = {task: run.results(task, "f1") for task in ("taxi1500", "sib200")}
     return {
         "loss_bits": losses,
         "tag_swaps": {model: swaps["macro"] for model, swaps in of("tags").items()},
         "neutrality": neutrality,
         "frozen": of("frozen"),
         "top10": {task: scores for task, scores in retrieval.items() if scores},
-        "finetuned_f1": {task: scores for task, scores in finetuned.items() if scores},
     }
 
 
@@ -153,24 +151,12 @@ def frozen_sections(run: Run) -> list[str]:
 def task_sections(run: Run) -> list[str]:
     """Return a section per task of ``langsamp evaluate``."""
     sections = []
-    for task, title, metric in (
-        ("sr_bible", "SR-B", "top10"),
-        ("sr_tatoeba", "SR-T", "top10"),
-        ("taxi1500", "Taxi1500, fine-tuned", "f1"),
-        ("sib200", "SIB-200, fine-tuned", "f1"),
-    ):
-        scores = run.results(task, metric)
+    for task, title in (("sr_bible", "SR-B"), ("sr_tatoeba", "SR-T")):
+        scores = run.results(task, "top10")
         if scores:
-            chance = ""
-            if metric == "top10":
-                by_tag = next(iter(run.results(task, "chance10")["both"].values()))
-                chance = f"{np.mean(list(by_tag.values())):.1f}"
-            sections += [
-                f"## {title}: {'top-10 accuracy' if chance else 'macro F1'}, %",
-                "",
-                *group_table(run, scores, 1, chance),
-                "",
-            ]
+            by_tag = next(iter(run.results(task, "chance10")["both"].values()))
+            chance = f"{np.mean(list(by_tag.values())):.1f}"
+            sections += [f"## {title}: top-10 accuracy, %", "", *group_table(run, scores, 1, chance), ""]
     return sections
 
 

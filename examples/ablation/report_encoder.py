@@ -22,6 +22,7 @@ from tables_encoder import (
     TITLES,
     difference_table,
     direction,
+    finetuned_table,
     layer_table,
     length_table,
     neutrality_table,
@@ -128,9 +129,12 @@ def length_sections(study: Study, length: int) -> list[str]:
     draw_layers(study, length, study.folder / f"layers-{length}.png")
     lines += [f"![retrieval over blocks](layers-{length}.png)", "", f"### Neutrality at {length} updates", ""]
     lines += [*neutrality_table(study, run), ""]
-    table = transfer_table(study, run)
-    if table:
-        lines += [f"### SIB200 from the nearest source at {length} updates", "", *table, ""]
+    for what, table in (
+        ("SIB200 from the nearest source", transfer_table(study, run)),
+        ("Fine-tuned", finetuned_table(study, run)),
+    ):
+        if table:
+            lines += [f"### {what} at {length} updates", "", *table, ""]
     if any((run.folder / "tags" / f"{name}.json").is_file() for name in run.names):
         lines += [f"### What a wrong tag costs at {length} updates, bits", "", *tag_table(run, ARMS, TITLES), ""]
     return lines

@@ -111,14 +111,16 @@ train() { # train NAME TABLES SEED more...
         --save-interval 100000 --validate-interval 100000 --save-interval-updates "${save:-$(((updates + 1) / 2))}" --keep-interval-updates 1 \
         --no-epoch-checkpoints --log-format simple --log-interval 50 --save-dir "$folder/models/$name" \
         "${more[@]}" "$@" >> "$folder/models/$name/train.log" 2>&1 &&
+        [ -f "$folder/models/$name/validation/$updates.tsv" ] && # a training that SIGTERM stopped also ends with 0
         touch "$folder/models/$name/done" ||
-        { tail -n 3 "$folder/models/$name/train.log" >&2 ; echo "run.sh: training $name failed; run the same command again to resume" >&2 ; return 1 ; }
+        { tail -n 3 "$folder/models/$name/train.log" >&2 ; echo "run.sh: training $name failed or was stopped; run the same command again to resume" >&2 ; return 1 ; }
 }
 # Models this small train fastest one a core; on a GPU one after the other.
 jobs=${jobs:-$(($(nproc) < 4 ? $(nproc) : 4))}
 [ "$size" = gpu ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(($(nproc) / jobs))}
 running=()
-trap 'kill "${running[@]}" 2>/dev/null || true' EXIT
+# Ctrl-C does not reach what runs in the background; trainings that are asked to end save first.
+trap 'for process in "${running[@]}"; do pkill -P "$process" || true ; kill "$process" 2>/dev/null || true ; done' EXIT
 wait_for_room() { # wait_for_room N: until fewer than N trainings run
     while [ ${#running[@]} -ge "$1" ] && [ ${#running[@]} -gt 0 ]; do
         local left=() process
@@ -169,7 +171,7 @@ for seed in ${seeds//,/ }; do
 done
 wait_for_room 1
 # One update at learning rate 0, the control of everything below: what the models were before.
-train untrained both "${seeds%%,*}" --lr 0 --lr-scheduler fixed --max-update 1
+updates=1 train untrained both "${seeds%%,*}" --lr 0 --lr-scheduler fixed --max-update 1
 
 # --- export, evaluation, analysis, report ----------------------------------------------------------------------------
 export OMP_NUM_THREADS=$(nproc)

@@ -128,6 +128,18 @@ def transfer_table(study: Study, run: Run) -> list[str]:
     return lines if len(lines) > 2 else []
 
 
+def finetuned_table(study: Study, run: Run) -> list[str]:
+    """Return macro F1, entity F1 or F1 over words of fine-tuned models, ± over seeds of pretraining."""
+    tasks = {"Taxi1500": "taxi1500", "SIB200": "sib200", "NER": "ner", "POS": "pos"}
+    found = {name: run.results(task, "f1") for name, task in tasks.items()}
+    lines = header(["", *tasks])
+    for model in ARMS:
+        means = [study.mean(scores, model) for scores in found.values()]
+        if any(means):
+            lines.append(row([TITLES[model], *(spread(values, 2) if values else "-" for values in means)]))
+    return lines if len(lines) > 2 else []
+
+
 def length_table(study: Study) -> list[str]:
     """Return ``both - vanilla`` and ``even - both`` at each length: the explanations by length and learning rate."""
     lines = header(

@@ -107,7 +107,15 @@ def test_groups_by_what_was_known(folder):
 
 def test_an_incomplete_study_is_reported(folder):
     from study import METRICS, Study
-    from tables_encoder import difference_table, direction, layer_table, length_table, score_table, test_table
+    from tables_encoder import (
+        difference_table,
+        direction,
+        finetuned_table,
+        layer_table,
+        length_table,
+        score_table,
+        test_table,
+    )
 
     study = Study(folder)
     missing = study.missing()
@@ -123,6 +131,8 @@ def test_an_incomplete_study_is_reported(folder):
     assert "shuffled is" in direction(study)[0] and len(length_table(study)) == 2 + len(METRICS)
     assert len(layer_table(study, "SR-T, top-1", 9)) == 4 and layer_table(study, "SR-B, top-10", 9) == []
     assert "known badly (3)" in difference_table(study, METRICS[3], 9, "vanilla")[0]
+    put(folder / "updates-9" / "results" / "both-1" / "ner.json", {"scores": {"wol_Latn": {"f1": [40.0, 50.0]}}})
+    assert finetuned_table(study, study.runs[9])[2:] == ["| + both | - | - | 45.00 | - |"]
     arm, length, mean = study.best()
     expected = np.mean([np.mean(study.mean(study.scores(METRICS[number], 9), "both")) for number in (1, 3)])
     assert (arm, length) == ("both", 9) and mean == pytest.approx(expected), "of SR-T and SIB200, as none has SR-B"
