@@ -120,6 +120,8 @@ class FolderText:
         if data is None:
             raise ValueError(f"{folder} is a folder of transformers, which names no data: set --data to a data folder")
         self.model = load_with(load_tagged, folder).float().to(device).eval()
+        if not any(map(len, self.model.tables)):
+            raise ValueError(f"{folder} must have tables, but has none: use a model that was trained with them")
         # RoBERTa's positions start behind the padding id.
         most = min(MAX_TOKENS, getattr(self.model.config, "max_position_embeddings", MAX_TOKENS + 2) - 2)
         if tokens_per_sample > most:
@@ -129,8 +131,6 @@ class FolderText:
         self.tags, self.batch_size, self.device = self.data.tags, batch_size, device
         self.rows = np.array([self.data.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
         own_ids = self.model.tag_ids([str(tag) for tag in self.tags])
-        if not any(map(len, self.model.tables)):
-            raise ValueError(f"{folder} must have tables, but has none: use a model that was trained with them")
         for column, (table, ids) in enumerate(zip(self.model.tables, own_ids)):
             if len(table):
                 self.rows[:, column] = ids.cpu().numpy()

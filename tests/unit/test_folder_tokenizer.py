@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from hf_models import SIZES
 from support import QUICK, run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -147,11 +148,14 @@ def test_tags_of_a_trained_folder_are_swapped(tagged, data):
     assert len({round(value, 7) for value in found["loss"].values()}) == 5, "each swap has another loss"
 
 
-def test_tags_of_a_folder_need_data_and_tables(data, exported, tagged):
+def test_tags_of_a_folder_need_data_and_tables(data, exported, tagged, tmp_path):
     """The data and the length of its blocks are not in a folder."""
+    stock = transformers.BertForMaskedLM(transformers.BertConfig(**SIZES))
+    stock.save_pretrained(tmp_path)
     for model, folder, length, message in (
         (tagged, None, 0, "which names no data: set --data to a data folder"),
         (exported, data, 0, "must have the vocabulary of the tokenizer"),
+        (tmp_path, data, 0, "must have tables, but has none: use a model that was trained with them"),
         (tagged, data, 400, "--tokens-per-sample must be at most 298 for"),
     ):
         with pytest.raises(ValueError, match=message):
