@@ -7,6 +7,7 @@ import anything.
 
 import atexit
 import ctypes
+import gc
 import json
 import os
 import resource
@@ -140,6 +141,8 @@ def serve(modules):
         sys.modules["langsamp_plugin.analysis.embeddings"].umap_points = lambda vectors: vectors[:, :2]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+    gc.collect()
+    gc.freeze()  # forks do not look through what was imported here, which would copy its memory
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -7,6 +7,7 @@ streams, and gets its status. ``run_warm`` starts the server of this process whe
 import atexit
 import contextlib
 import faulthandler
+import gc
 import json
 import os
 import select
@@ -118,6 +119,8 @@ def serve(path):
     for name in PRELOADED:
         importlib.import_module(name)
     read_options()
+    gc.collect()
+    gc.freeze()  # forks do not look through what was imported here, which would copy its memory
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(path)
     listener.listen(8)
