@@ -17,5 +17,5 @@ export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 ruff check .
 mypy
 # A file's tests stay together, so that what they share is made once; the folder with the longest tests comes first.
-# More workers than cores, because tests of signals and locks wait; at most six, for memory.
-python -m pytest --durations=20 -n $(($(nproc) * 3 / 2)) --maxprocesses 6 --dist loadfile --no-loadscope-reorder "${quick[@]}" "$@"
+# Not more workers than cores: tests with several processes wait for each other by spinning.
+python -m pytest --durations=20 -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder "${quick[@]}" "$@"
