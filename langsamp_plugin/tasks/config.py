@@ -1,12 +1,13 @@
 """The flags of the task."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum
 from omegaconf import II, MISSING
 
-from langsamp_plugin.tasks.alignment_config import AlignmentConfig
+from langsamp_plugin.tasks.alignment_config import AlignmentConfig, check_alignment_flags
 
 SAMPLING = ChoiceEnum(["alpha", "glot500"])
 COUNTS = ChoiceEnum(["blocks", "lines"])
@@ -97,3 +98,17 @@ class LangSampMaskedLMConfig(AlignmentConfig):
     cpu: bool = II("common.cpu")
     best_checkpoint_metric: str = II("checkpoint.best_checkpoint_metric")
     tensorboard_logdir: Optional[str] = II("common.tensorboard_logdir")
+
+
+def check_flags(cfg: LangSampMaskedLMConfig) -> None:
+    """Raise ``ValueError`` if a flag is out of range."""
+    check_alignment_flags(cfg)
+    if str(cfg.sample_break_mode) != "none":
+        raise ValueError(
+            f"--sample-break-mode must be none, but is {cfg.sample_break_mode}: other modes keep a list of all "
+            "sentences in memory; leave the flag out"
+        )
+    if not 0.0 <= cfg.tag_dropout <= 1.0:
+        raise ValueError(f"--tag-dropout must be between 0 and 1, but is {cfg.tag_dropout}")
+    if not (math.isfinite(cfg.tables_lr_scale) and cfg.tables_lr_scale >= 0):
+        raise ValueError(f"--tables-lr-scale must be at least 0, but is {cfg.tables_lr_scale}: 1 is --lr, 10 is usual")

@@ -27,13 +27,8 @@ from langsamp_plugin.tasks.alignment import (
     pair_batches,
     pairs_fingerprint,
 )
-from langsamp_plugin.tasks.alignment_config import check_alignment_flags
-from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
-from langsamp_plugin.tasks.datasets import (
-    digest,
-    fingerprint,
-    sequences_per_update,
-)
+from langsamp_plugin.tasks.config import LangSampMaskedLMConfig, check_flags
+from langsamp_plugin.tasks.datasets import digest, fingerprint, sequences_per_update
 from langsamp_plugin.tasks.held_out_pairs import alignment_stats, report_alignment
 from langsamp_plugin.tasks.split_loader import SplitLoader, is_first_worker
 from langsamp_plugin.training import ending
@@ -58,7 +53,7 @@ class LangSampMaskedLMTask(FairseqTask):
 
     def __init__(self, cfg: LangSampMaskedLMConfig, dictionary: Dictionary):
         super().__init__(cfg)
-        _check_flags(cfg)
+        check_flags(cfg)
         self.dictionary = dictionary
         pieces = dictionary.symbols[dictionary.nspecial :]  # before <mask> is added
         self.mask_idx = dictionary.add_symbol("<mask>")
@@ -291,16 +286,3 @@ class LangSampMaskedLMTask(FairseqTask):
     def max_positions(self) -> int:
         """Maximum number of tokens per sample."""
         return self.cfg.tokens_per_sample
-
-
-def _check_flags(cfg: LangSampMaskedLMConfig) -> None:
-    check_alignment_flags(cfg)
-    if str(cfg.sample_break_mode) != "none":
-        raise ValueError(
-            f"--sample-break-mode must be none, but is {cfg.sample_break_mode}: other modes keep a list of all "
-            "sentences in memory; leave the flag out"
-        )
-    if not 0.0 <= cfg.tag_dropout <= 1.0:
-        raise ValueError(f"--tag-dropout must be between 0 and 1, but is {cfg.tag_dropout}")
-    if not (math.isfinite(cfg.tables_lr_scale) and cfg.tables_lr_scale >= 0):
-        raise ValueError(f"--tables-lr-scale must be at least 0, but is {cfg.tables_lr_scale}: 1 is --lr, 10 is usual")
