@@ -32,7 +32,7 @@ def can_run(command):
     name, *arguments = command
     if name == "python" and arguments:
         return arguments[0] == "-c" or not arguments[0].startswith("-")
-    return name in ("langsamp", "fairseq-train", "fairseq-hydra-train")
+    return name in ("langsamp", "fairseq-train", "fairseq-hydra-train", "fairseq-preprocess")
 
 
 def be(command, folder, environment):
@@ -50,6 +50,10 @@ def be(command, folder, environment):
         sys.exit(main())
     if name == "fairseq-train":
         from fairseq_cli.train import cli_main
+
+        sys.exit(cli_main())
+    if name == "fairseq-preprocess":
+        from fairseq_cli.preprocess import cli_main
 
         sys.exit(cli_main())
     if name == "fairseq-hydra-train":

@@ -1,15 +1,23 @@
 """InfoNCE against a plain loop in float64, with and without gathering over workers."""
 
 import math
-import multiprocessing
 import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 import torch
+from warm_commands import client
 
 from langsamp_plugin.modules.contrastive_loss import contrastive_loss, mean_pooled
 
 TEMPERATURE = 0.1
+WORKER = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from test_contrastive_loss import worker
+worker(int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+"""
 
 
 def make_pairs(count=7, width=5, seed=0):
@@ -89,7 +97,8 @@ def test_padding_is_not_pooled():
     assert not torch.allclose(found[1], states_TBC[:, 1].mean(0))
 
 
-def worker(rank, port, results):
+def worker(rank, port, out):
+    """Save value and gradients of one of two workers."""
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     one, other, keys = make_pairs(count=8)
     mine = slice(4 * rank, 4 * rank + 4)
@@ -99,27 +108,27 @@ def worker(rank, port, results):
         assert found.pairs == 8
         return found.total.double()
 
-    results.put((rank, [part.numpy() for part in gradients(total, one[mine], other[mine])]))
+    torch.save(gradients(total, one[mine], other[mine]), out)
     torch.distributed.destroy_process_group()
 
 
-def test_two_workers_are_one_with_all_pairs():
+def test_two_workers_are_one_with_all_pairs(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
-    processes = [context.Process(target=worker, args=(rank, port, results)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    found = dict(results.get(timeout=120) for _ in processes)
-    for process in processes:
-        process.join(30)
+    files = [tmp_path / f"{rank}.pt" for rank in range(2)]
+    here = Path(__file__).parent
+    workers = [
+        subprocess.Popen(client("python", "-c", WORKER, here, here.parent, rank, port, file))
+        for rank, file in enumerate(files)
+    ]
+    assert [process.wait(timeout=120) for process in workers] == [0, 0]
+    found = [torch.load(file, weights_only=True) for file in files]
     one, other, keys = make_pairs(count=8)
     value, *sides = gradients(lambda a, b: plain_loop(a, b, keys), one, other)
     assert found[0][0] + found[1][0] == pytest.approx(value.item(), rel=1e-5)
     for number, expected in enumerate(sides, 1):
-        together = torch.cat([torch.from_numpy(found[rank][number]) for rank in range(2)])
+        together = torch.cat([found[rank][number] for rank in range(2)])
         assert torch.allclose(together, expected, rtol=1e-5, atol=1e-5)
         # The control: negatives of the own worker alone give other gradients.
         alone = torch.cat([

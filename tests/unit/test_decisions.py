@@ -1,10 +1,10 @@
 """Where doubtful lines go: by letters, by a model that knows languages, and by both."""
 
-import subprocess
-import sys
+import os
 
 import pytest
 from small_texts import ENGLISH, GERMAN, HINDI, ROMAN_HINDI, RUSSIAN, put, texts
+from warm_commands import run_warm
 
 from langsamp_plugin.corpus import judging, parts
 from langsamp_plugin.corpus.check import check_corpus
@@ -173,9 +173,9 @@ def test_same_output_for_any_number_of_workers_and_after_a_kill(tmp_path, lid, m
 def test_check_writes_nothing_unasked(tmp_path):
     mixed(tmp_path / "src")
     before = sorted(tmp_path.rglob("*"))
-    command = [sys.executable, "-m", "langsamp_plugin.cli", "check", str(tmp_path / "src"), "--script-share", "0.5"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and sorted(tmp_path.rglob("*")) == before
-    header = done.stdout.splitlines()[0].split()
+    command = ["langsamp", "check", str(tmp_path / "src"), "--script-share", "0.5"]
+    status, printed = run_warm(command, tmp_path, {**os.environ})
+    assert status == 0 and sorted(tmp_path.rglob("*")) == before
+    header = next(line for line in printed.splitlines() if "main_script" in line).split()
     assert {"main_script", "main_language", "kept"} <= set(header) and len(header) == len(set(header))
-    assert "moved" in done.stdout and "letters in Latn" in done.stdout
+    assert "moved" in printed and "letters in Latn" in printed
