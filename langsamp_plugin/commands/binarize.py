@@ -68,15 +68,22 @@ def binarize(
             f"{split}: {len(part)} languages, {sum(row['lines'] for row in part):,} lines, {tokens:,} tokens, "
             f"{unknown:,} of them unknown"
         )
-    if pairs is not None and rows:
-        from langsamp_plugin.data.pair_binarizer import binarize_pairs
+    if rows:
+        _pairs(pairs, model, out, corpus)
+    _print_notes(out, rows)
 
+
+def _pairs(pairs: Optional[Path], model: Path, out: Path, corpus: Path) -> None:
+    from langsamp_plugin.data.pair_binarizer import binarize_pairs, check_text
+
+    if pairs is None:
+        check_text(out, corpus)
+    else:
         for split, found in binarize_pairs(pairs, model, out, corpus)["splits"].items():
             print(
                 f"pairs, {split}: {len(found['languages'])} languages, {found['sentences']:,} sentences of "
                 f"{found['messages']:,} messages"
             )
-    _print_notes(out, rows)
 
 
 def _one_of(spm: Optional[Path], tokenizer: Optional[Path], pairs: Optional[Path]) -> Path:

@@ -85,7 +85,7 @@ def find_parallel(source: PathLike, layout: str = "auto", tags: Sequence[str] = 
         return _django()
     path = Path(source)
     if not path.exists():
-        raise FileNotFoundError(f"SOURCE {path} is missing: name a folder, a .tsv or .tmx file, or django")
+        raise FileNotFoundError(f"{path} is missing: name a folder, a .tsv or .tmx file, or django")
     if layout not in LAYOUTS or layout == "django":
         raise ValueError(f"--layout must be one of {', '.join(LAYOUTS)}, but is {layout!r}")
     layout = _guess(path) if layout == "auto" else layout
@@ -117,7 +117,7 @@ def _guess(path: Path) -> str:
         for ending in ("tmx", "tsv"):
             if without_compression(path.name).endswith(f".{ending}"):
                 return ending
-        raise ValueError(f"SOURCE {path} must be a folder or end in .tsv or .tmx: name the layout with --layout")
+        raise ValueError(f"{path} must be a folder or end in .tsv or .tmx: name the layout with --layout")
     files = unpacked_members(path) if is_archive_folder(path) else _tagged_files(path)
     if files:
         first = [next((line for line in lines() if line.strip()), "") for lines in files.values()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,9 @@ from langsamp_plugin.vocabulary.dictionary import dictionary_digest
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 BATCH = 10_000  # sentences encoded at a time
+HELD_OUT = f"{VALID}.hashes"
+"""Hashes (uint64) of a language's held-out sentences, with which text that is added later is compared."""
+REMOVE = "remove these lines and binarize again, or hold out nothing with `langsamp pairs --held-out 0`"
 
 
 def binarize_pairs(
@@ -65,6 +68,7 @@ def binarize_pairs(
                 raise ValueError(
                     f"{pairs / TRAIN} must have messages in two languages, but has none: ids must be equal across files"
                 )
+            _write_held_out(files[VALID], folder)
             finished = {
                 "fingerprint": fingerprint, "types": tokenizer.vocab_size,
                 "dictionary": dictionary_digest(tokenizer.pieces), "splits": splits,
@@ -100,16 +104,37 @@ def check_leaks(
     texts = corpus_files(corpus) if corpus is not None else {}
     for tag, path in valid.items():
         held = {text_hash(text) for _, text in read_messages(path)}
-        for other, lines, remedy in (
-            (train.get(tag), _texts, "write the folder again with `langsamp pairs`, which drops such sentences"),
-            (texts.get(tag), read_lines, "remove these lines, or hold out nothing with `langsamp pairs --held-out 0`"),
-        ):
-            leaks = [line for line in lines(other) if text_hash(line) in held] if other is not None else []
-            if leaks:
-                raise ValueError(
-                    f"{other} has {len(leaks):,} lines that are held-out sentences of {path}, such as "
-                    f"{leaks[0][:60]!r}: {remedy}"
-                )
+        if tag in train:
+            remedy = "write the folder again with `langsamp pairs`, which drops such sentences"
+            _check_lines(train[tag], _texts(train[tag]), held, path, remedy)
+        if tag in texts:
+            _check_lines(texts[tag], read_lines(texts[tag]), held, path, REMOVE)
+
+
+def check_text(out: PathLike, corpus: PathLike) -> None:
+    """Check that no held-out sentence of the pairs in a data folder is in text that was added without ``--pairs``.
+
+    Args:
+        out: the data folder.
+        corpus: the text.
+
+    Raises:
+        ValueError: a held-out sentence is in the text of its language.
+    """
+    for tag, path in corpus_files(corpus).items():
+        held_out = Path(out) / PAIRS_FOLDER / str(tag) / HELD_OUT
+        if held_out.is_file():
+            held = set(np.fromfile(held_out, "<u8").tolist())
+            _check_lines(path, read_lines(path), held, held_out.parent, REMOVE)
+
+
+def _check_lines(path: Path, lines: Iterable[str], held: set[int], source: Path, remedy: str) -> None:
+    leaks = [line for line in lines if text_hash(line) in held]
+    if leaks:
+        raise ValueError(
+            f"{path} has {len(leaks):,} lines that are held-out sentences of {source}, such as "
+            f"{leaks[0][:60]!r}: {remedy}"
+        )
 
 
 def read_messages(path: Path) -> Iterator[tuple[str, str]]:
@@ -127,6 +152,13 @@ def read_messages(path: Path) -> Iterator[tuple[str, str]]:
 
 def _texts(path: Path) -> Iterator[str]:
     return (text for _, text in read_messages(path))
+
+
+def _write_held_out(files: dict[LangScript, Path], folder: Path) -> None:
+    for tag, path in files.items():
+        hashes = np.array([text_hash(text) for text in _texts(path)], "<u8")
+        with atomic_write(folder / str(tag) / HELD_OUT, "wb", sync=False) as stream:
+            stream.write(hashes.tobytes())
 
 
 def _write_split(files: dict[LangScript, Path], split: str, folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from langsamp_plugin.corpus.pairs import id_hash
 from langsamp_plugin.data.batches import PairedWorkerBatches, PositionBatches
 from langsamp_plugin.data.masking import Masking
 from langsamp_plugin.data.pair_batches import PairBatches, length_cuts
-from langsamp_plugin.data.pair_binarizer import binarize_pairs
+from langsamp_plugin.data.pair_binarizer import binarize_pairs, check_text
 from langsamp_plugin.data.pair_data import PairSplit
 from langsamp_plugin.data.pair_sampling import PairSampler, PairSchedule
 from langsamp_plugin.lang_script import LangScript, Tables
@@ -107,6 +107,17 @@ def test_a_leak_is_an_error_on_either_side(pairs, demo, tmp_path, side):
     refused("has message 'h2', which is held out")
     write(pairs / "train", {side: {**TEXTS[side], "new": HELD_OUT[side]["h3"]}})
     refused("1 lines that are held-out sentences")
+
+
+def test_text_that_comes_later_is_checked_without_the_pairs(binarized, tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "deu_Latn.txt").write_text(f"harmless\n{HELD_OUT['eng_Latn']['h1']}\n", encoding="utf-8")
+    (corpus / "zul_Latn.txt").write_text("okunye\n", encoding="utf-8")  # a language without pairs
+    check_text(binarized, corpus)
+    (corpus / "deu_Latn.txt").write_text(f"{HELD_OUT['deu_Latn']['h1']}\nharmless\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="deu_Latn.txt has 1 lines that are held-out sentences"):
+        check_text(binarized, corpus)
 
 
 def _replace(path, pattern, text):
