@@ -39,7 +39,7 @@ class Recorded(LangSampTrainer):
         return loss
 
 
-def trainer(demo, out, batch=16, resume=None, model=None, train=None, **changes):
+def trainer(demo, out, batch=16, resume=None, model=None, train=None, tables_lr_scale=1.0, **changes):
     """A trained trainer, and the loss of each update."""
     arguments = {"max_steps": UPDATES, "save_strategy": "no", "learning_rate": 2e-3, "adam_epsilon": EPSILON, **changes}
     args = TrainingArguments(
@@ -47,7 +47,8 @@ def trainer(demo, out, batch=16, resume=None, model=None, train=None, **changes)
         use_cpu=True, report_to=[], logging_steps=1, disable_tqdm=True, seed=SEED, **arguments,
     )  # fmt: skip
     model = model or make_model(demo)
-    made = Recorded(model, args, train_dataset=train or data(demo), eval_dataset=data(demo, "valid"))
+    splits = {"train_dataset": train or data(demo), "eval_dataset": data(demo, "valid")}
+    made = Recorded(model, args, tables_lr_scale=tables_lr_scale, **splits)
     made.train(resume_from_checkpoint=resume)
     parts = args.gradient_accumulation_steps
     return made, [sum(made.losses[first : first + parts]) for first in range(0, len(made.losses), parts)]

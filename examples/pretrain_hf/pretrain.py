@@ -31,6 +31,7 @@ def read_arguments():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--max-update", type=int, default=1000)
     parser.add_argument("--lr", type=float, default=5e-5)
+    parser.add_argument("--tables-lr-scale", type=float, default=1.0, help="learning rate of the tables, times --lr")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=192)
@@ -83,7 +84,9 @@ def main():
         **shared,
     )
     valid = DataBin(args.data, "valid", tables=tables, **shared)
-    trainer = LangSampTrainer(model, training, train_dataset=train, eval_dataset=valid)
+    trainer = LangSampTrainer(
+        model, training, train_dataset=train, eval_dataset=valid, tables_lr_scale=args.tables_lr_scale
+    )
     trainer.train(resume_from_checkpoint=args.resume or None)
     metrics = trainer.evaluate()
     trainer.save_model(args.out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Optional
@@ -19,6 +20,7 @@ from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.data.tag_losses import group_losses, report_validation, tag_losses
 from langsamp_plugin.hf.data_bin import DataBin
 from langsamp_plugin.modules.ignored import IGNORED
+from langsamp_plugin.modules.tag_embedding import TagEmbedding
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +41,22 @@ class LangSampTrainer(Trainer):
     - AdamW adds epsilon before the bias correction of the second moment, like fairseq's ``adam``.
     - A :class:`~langsamp_plugin.hf.collator.LangSampCollator` gets the epoch.
 
+    Args:
+        model, args, data_collator, kwargs: those of the stock class.
+        tables_lr_scale: learning rate of the two tables relative to that of all other weights.
+
     Raises:
-        ValueError: data and model do not match.
+        ValueError: data and model do not match, or ``tables_lr_scale`` is negative.
     """
 
     control: Any
 
-    def __init__(self, model: Any, args: Any, data_collator: Any = None, **kwargs: Any):
+    def __init__(
+        self, model: Any, args: Any, data_collator: Any = None, *, tables_lr_scale: float = 1.0, **kwargs: Any
+    ):
+        if not (math.isfinite(tables_lr_scale) and tables_lr_scale >= 0):
+            raise ValueError(f"tables_lr_scale must be at least 0, but is {tables_lr_scale}: 1 is the common rate")
+        self._tables_lr_scale = tables_lr_scale
         for data in (kwargs.get("train_dataset"), kwargs.get("eval_dataset")):
             if isinstance(data, DataBin):
                 data.check_model(model)
@@ -70,6 +81,9 @@ class LangSampTrainer(Trainer):
         optimizer = super().create_optimizer(*args, **kwargs)
         if isinstance(self.train_dataset, DataBin) and isinstance(optimizer, torch.optim.AdamW):
             optimizer.register_step_pre_hook(partial(_like_fairseq, eps=self.args.adam_epsilon))
+        if self._tables_lr_scale != 1.0:
+            tables = [module.weight for module in self.model.modules() if isinstance(module, TagEmbedding)]
+            scale_updates(optimizer, tables, self._tables_lr_scale)
         return optimizer
 
     @property
@@ -178,6 +192,26 @@ class LangSampTrainer(Trainer):
             sums.index_add_(0, tags_N, columns)
         model.train(was_training)
         return self.accelerator.reduce(sums, "sum").cpu().numpy()
+
+
+def scale_updates(optimizer: torch.optim.Optimizer, weights: Sequence[torch.Tensor], factor: float) -> None:
+    """Multiply by ``factor`` what each step of an optimizer adds to some weights.
+
+    For AdamW this equals a learning rate ``factor`` times as high. The optimizer's groups, and so its state in
+    checkpoints, stay as they are.
+    """
+    before: list[torch.Tensor] = []
+
+    def remember(*_: Any) -> None:
+        before[:] = [weight.detach().clone() for weight in weights]
+
+    def scale(*_: Any) -> None:
+        with torch.no_grad():
+            for weight, start in zip(weights, before):
+                weight.copy_(torch.lerp(start, weight, factor))
+
+    optimizer.register_step_pre_hook(remember)
+    optimizer.register_step_post_hook(scale)
 
 
 def _like_fairseq(optimizer: torch.optim.AdamW, args: Any, kwargs: Any, eps: float) -> None:

@@ -45,9 +45,14 @@ def train(model: Any, data: Any, options: argparse.Namespace, seed: int) -> None
     """Train on the first batches of a data folder's order."""
     import torch
 
+    from langsamp_plugin.hf.trainer import scale_updates
+    from langsamp_plugin.modules.tag_embedding import TagEmbedding
+
     torch.manual_seed(seed)
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, weight_decay=0.0)
+    tables = [module.weight for module in model.modules() if isinstance(module, TagEmbedding)]
+    scale_updates(optimizer, tables, options.tables_lr_scale)
     warm_up = max(1, options.updates // 10)
     for update in range(options.updates):
         left = (options.updates - update) / max(1, options.updates - warm_up)
@@ -111,11 +116,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="sentences of an update")
     parser.add_argument("--length", type=int, default=64, help="tokens of a sentence")
     parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--tables-lr-scale", type=float, default=1.0, help="learning rate of the tables, times --lr")
     parser.add_argument("--record", help=RECORD_HELP)
     options = parser.parse_args()
     print(
         f"{device_name()}, {options.layers} layers x {options.width}, {options.updates} updates of "
-        f"{options.batch} x {options.length}"
+        f"{options.batch} x {options.length}, tables at {options.tables_lr_scale:g} times the learning rate"
     )
     columns = {"architecture": 12, "seed": 4, "without": 7, "with": 6, "gain": 6, "other tag": 9, "seconds": 7}
     table = Table({**columns, "conditions": 0}, options.record)

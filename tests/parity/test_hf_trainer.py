@@ -92,6 +92,18 @@ def test_two_processes_equal_one(demo, tmp_path):
 
 
 @by_tokens
+def test_the_tables_have_a_rate_of_their_own(demo, tmp_path):
+    """At 0 they keep their values and all else learns; what the rate is worth is in tests/unit/test_table_rate.py."""
+    model = make_model(demo)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    made, _ = trainer(demo, tmp_path, model=model, max_steps=2, tables_lr_scale=0.0)
+    changed = {name for name, weight in made.model.state_dict().items() if not torch.equal(weight, before[name])}
+    assert {"lm_head.dense.weight", "roberta.embeddings.word_embeddings.weight"} <= changed
+    assert not [name for name in changed if "lang_embedding" in name or "script_embedding" in name]
+    with pytest.raises(ValueError, match="tables_lr_scale must be at least 0, but is -1"):
+        trainer(demo, tmp_path, tables_lr_scale=-1)
+
+
 def test_accumulated_batches_equal_one(demo, finished, tmp_path):
     made, losses = trainer(demo, tmp_path, batch=4, gradient_accumulation_steps=4)
     assert furthest(made.model, finished[1].model) < 1e-4

@@ -11,6 +11,7 @@ from small_step import build, make_batch
 from support import Task
 
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
+from langsamp_plugin.hf.trainer import scale_updates
 from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW
 from langsamp_plugin.training.table_rate import scaled_step, tag_tables
 
@@ -50,6 +51,19 @@ def test_it_is_a_second_group(kind, factor):
     for one, other in zip(params, by_groups(factor, 0.1)):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
     assert not torch.allclose(params[1], by_groups(1.0, 0.1)[1], atol=1e-3), "the control: the factor matters"
+
+
+@pytest.mark.parametrize("factor", [10.0, 0.5, 0.0])
+def test_the_trainers_hooks_are_a_second_group(factor):
+    params = parameters()
+    optimizer = torch.optim.AdamW(params, lr=1e-2, betas=(0.9, 0.98), eps=1e-12, weight_decay=0.1)
+    scale_updates(optimizer, params[1:], factor)
+    for step in range(5):
+        for param, gradient in zip(params, gradients(step)):
+            param.grad = gradient
+        optimizer.step()
+    for one, other in zip(params, by_groups(factor, 0.1)):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_masters_have_it_in_half_precision():
