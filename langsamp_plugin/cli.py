@@ -45,7 +45,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     # Importing fairseq enables every logger and prints advice about speech in the middle of a command's output.
-    for name in ("fairseq", "numba", "matplotlib"):
+    for name in ("fairseq", "gensim", "numba", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         with signals_raised():

@@ -17,7 +17,8 @@ from langsamp_plugin.analysis.projection import principal_components, umap_point
 from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.convert.hf_folder import read_config
-from langsamp_plugin.convert.tables_file import load_tables
+from langsamp_plugin.convert.tables_file import TABLES_FILENAME, load_tables, read_authors_tables
+from langsamp_plugin.evaluation.paper_languages import published_tags
 from langsamp_plugin.lang_script import SCRIPT_ALIASES, LangScript, head_tags
 
 AT_LEAST = 3
@@ -75,6 +76,8 @@ def trained_rows(model: PathLike) -> list[TrainedRows]:
 def trained_tags(model: PathLike) -> list[str]:
     """Return the tags that a checkpoint or an exported folder was trained on.
 
+    The authors' folder does not record them, but its inventory is known: :func:`published_tags`.
+
     Raises:
         ValueError: the model does not record them.
     """
@@ -83,6 +86,8 @@ def trained_tags(model: PathLike) -> list[str]:
         tags = (load_roberta(path).get("task_state") or {}).get("tags")
     else:
         tags = read_config(path).get("langsamp_tags")
+        if not tags and not (path / TABLES_FILENAME).is_file() and read_authors_tables(path) is not None:
+            tags = published_tags()
     if not tags:
         raise ValueError(f"{model} does not record which languages it was trained on")
     return list(tags)

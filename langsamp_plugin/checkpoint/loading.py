@@ -91,12 +91,16 @@ def read_saved(path: PathLike) -> Any:
             f"{path} is damaged, or carries objects that could run code, and was not loaded: {_first_line(error)}"
         ) from error
     except OSError as error:
-        # A folder, or a file that is so short that torch seeks to before its beginning.
+        # A file that is so short that torch seeks to before its beginning.
         if error.errno not in (errno.EISDIR, errno.EINVAL):
             raise
-        raise ValueError(f"{path} is not a complete checkpoint file: {error.strerror}") from error
+        raise ValueError(f"{path} is not a complete checkpoint file: it is cut off, copy it again") from error
     except UNREADABLE as error:
-        raise ValueError(f"{path} is not a complete checkpoint file: {_first_line(error)}") from error
+        if Path(path).stat().st_size == 0:
+            raise ValueError(f"{path} is empty: download or copy it again, or use an older one") from error
+        # A KeyError, say, has only a byte of the file to say.
+        reason = f": {_first_line(error)}" if isinstance(error, RuntimeError) else ", or is of another kind"
+        raise ValueError(f"{path} is not a complete checkpoint file{reason}") from error
 
 
 def _check_is_checkpoint(path: Path) -> None:

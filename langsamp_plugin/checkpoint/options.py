@@ -70,21 +70,28 @@ def architecture(state: dict[str, Any]) -> dict[str, Any]:
 
 def training_data_folder(state: dict[str, Any]) -> Optional[Path]:
     """Return the first data folder that a checkpoint was trained on, ``None`` if not recorded."""
+    return next(iter(training_data_folders(state)), None)
+
+
+def training_data_folders(state: dict[str, Any]) -> list[Path]:
+    """Return all data folders that a checkpoint was trained on; they share a dictionary."""
     task = (state.get("cfg") or {}).get("task")
     data = task.get("data") if isinstance(task, dict) else getattr(task, "data", None)
     data = data or getattr(state.get("args"), "data", None)
-    return Path(str(data).split(":")[0]) if data else None
+    return [Path(part) for part in str(data).split(":")] if data else []
 
 
 def model_beside_data(state: dict[str, Any], checkpoint: PathLike, flag: str) -> Path:
-    """Return the SentencePiece model in the data folder that a checkpoint was trained on.
+    """Return the SentencePiece model in a data folder that a checkpoint was trained on, or next to the checkpoint, as
+    XLM-R is published.
 
     Raises:
         FileNotFoundError: the file is missing; the message names the flag for another.
     """
-    data = training_data_folder(state)
-    if data is not None and (data / SPM_FILENAME).is_file():
-        return data / SPM_FILENAME
+    for folder in (*training_data_folders(state), Path(checkpoint).parent):
+        if (folder / SPM_FILENAME).is_file():
+            return folder / SPM_FILENAME
     raise FileNotFoundError(
-        f"the SentencePiece model of {checkpoint} is not in its data folder ({data}); name it with {flag} MODEL"
+        f"the SentencePiece model of {checkpoint} is neither in its data folder ({training_data_folder(state)}) nor "
+        f"next to it; name it with {flag} MODEL"
     )

@@ -80,6 +80,14 @@ def misfits(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
     return wrong
 
 
+def check_finite(weights: Mapping[str, Tensor], remedy: str) -> None:
+    """Raise ``ValueError`` with a remedy if a weight has NaN or infinite values."""
+    for name, tensor in weights.items():
+        # Unlike torch.isfinite of the tensor this makes no copies of it; both ends of a tensor with a NaN are NaN.
+        if tensor.is_floating_point() and tensor.numel() and not torch.isfinite(torch.stack(tensor.aminmax())).all():
+            raise ValueError(f"{name} has values that are not finite: {remedy}")
+
+
 def first_faults(wrong: Iterable[str], count: int = 5) -> str:
     """Return the first few of a list of problems as one line."""
     wrong = list(wrong)

@@ -37,7 +37,16 @@ class TagTables(NamedTuple):
         """
         total = torch.zeros_like(self.lang_weight[:1].sum(0))
         for (codes, weight), code in zip(self.both(), tag):
-            if len(weight) and codes.id(code) != UNKNOWN_ID:
+            if not len(weight):
+                continue
+            code = codes.aliases.get(code, code) if code not in codes else code
+            if code not in (*codes, codes.unknown):  # an error of CodeTable.id would advise those who train
+                raise ValueError(
+                    f"{code!r} of {tag} is not among the {len(codes)} {codes.noun}s of this model "
+                    f"({' '.join(codes[:8])}{' ...' if len(codes) > 8 else ''}): use one of these, or und_Zyyy for "
+                    "unknown, which adds nothing"
+                )
+            if codes.id(code) != UNKNOWN_ID:
                 total = total + weight[codes.id(code)]
         return total
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.checkpoint.options import model_beside_data, training_data_folder
+from langsamp_plugin.checkpoint.options import model_beside_data, training_data_folder, training_data_folders
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
 from langsamp_plugin.vocabulary.ordered_tokenizer import OrderedTokenizer
@@ -72,10 +72,12 @@ def _dictionary(
     state: dict[str, Any], checkpoint: PathLike, named: Optional[PathLike], digest: Optional[str]
 ) -> Optional[Path]:
     """Return the ``dict.txt`` of a checkpoint, ``None`` if it cannot be found."""
-    data = training_data_folder(state)
-    folders = [folder for folder in (data, Path(checkpoint).parent) if folder is not None]
+    folders = [*training_data_folders(state), Path(checkpoint).parent]
+    if named is not None and not Path(named).is_file():
+        what = f"is a folder: name {Path(named) / 'dict.txt'}" if Path(named).is_dir() else "is missing"
+        raise FileNotFoundError(f"--dict must be the dict.txt of {checkpoint}, but {named} {what}")
     candidates = [Path(named)] if named is not None else [folder / "dict.txt" for folder in folders]
-    found = [path for path in candidates if named is not None or path.is_file()]
+    found = [path for path in candidates if path.is_file()]
     if digest is None:
         return found[0] if found else None
     for path in found:

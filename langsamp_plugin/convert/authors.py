@@ -7,11 +7,13 @@ types, and reads sizes and switches from ``config.json``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
+from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.tables import TagTables
 from langsamp_plugin.lang_script import CODE_TABLES, CodeTable, Tables
 
@@ -22,6 +24,24 @@ AUTHORS_TABLES = tuple(f"roberta.embeddings.{kind.short}_type_embeddings.weight"
 def is_authors_layout(names: Iterable[str]) -> bool:
     """Return whether the weights include a table under one of the authors' names."""
     return not set(AUTHORS_TABLES).isdisjoint(names)
+
+
+def published_inventory(folder: PathLike) -> Tables:
+    """Read the codes of the rows from a folder; a missing file stands for the published list, as for a model with the
+    other table alone.
+
+    Raises:
+        FileNotFoundError: the folder has neither file.
+        ValueError: a file is malformed.
+    """
+    files = [Path(folder) / kind.filename for kind in CODE_TABLES]
+    if not any(file.is_file() for file in files):
+        raise FileNotFoundError(f"{folder} must have {files[0].name}, {files[1].name} or both, but has neither")
+    found = [
+        kind.load(file) if file.is_file() else published
+        for kind, file, published in zip(CODE_TABLES, files, Tables.glot500())
+    ]
+    return Tables(found[0], found[1])
 
 
 def authors_tables(

@@ -17,10 +17,10 @@ from langsamp_plugin.convert.card_fields import CardFields
 from langsamp_plugin.convert.model_card import model_card
 from langsamp_plugin.convert.outgoing_model import DENSE_BIAS, OutgoingModel, folded_bias, half_dtype, read_model
 from langsamp_plugin.convert.tables_file import save_tables
+from langsamp_plugin.convert.tokenizer_comparison import check_text
 from langsamp_plugin.convert.tokenizer_files import save_tokenizer
 from langsamp_plugin.convert.verification import verify_folder
 from langsamp_plugin.convert.verification_table import LIMIT, Verification
-from langsamp_plugin.corpus.text import corpus_files
 from langsamp_plugin.lang_script import LangScript
 from langsamp_plugin.place import check_room
 from langsamp_plugin.progress import progress
@@ -92,7 +92,7 @@ def export(
         VerificationError: the two models differ.
     """
     # Fail before anything heavy is read.
-    dtype = _check_arguments(fold=fold, half=half, layout=layout, card=card, text=text)
+    dtype = _check_arguments(fold=fold, half=half, layout=layout, card=card, verify=verify, text=text)
     with replaceable_folder(out, MARKER, overwrite):
         model = read_model(checkpoint, spm=spm, dictionary=dictionary, dtype=dtype)
         heads = _fold(model, fold, checkpoint)
@@ -107,7 +107,7 @@ def export(
 
 
 def _check_arguments(
-    *, fold: Sequence[str], half: Optional[str], layout: str, card: CardFields, text: Optional[PathLike]
+    *, fold: Sequence[str], half: Optional[str], layout: str, card: CardFields, verify: bool, text: Optional[PathLike]
 ) -> Optional[torch.dtype]:
     """Fail early; return the dtype of ``half``."""
     for package in ("safetensors", "transformers"):
@@ -118,8 +118,7 @@ def _check_arguments(
     if layout == "authors" and fold:
         raise ValueError("--fold and --layout authors exclude each other: their class adds the tables itself")
     card.check()
-    if text is not None:
-        corpus_files(text)
+    check_text(text, verify)
     return half_dtype(half) if half is not None else None
 
 

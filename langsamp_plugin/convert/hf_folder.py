@@ -10,8 +10,8 @@ from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.loading import read_saved
-from langsamp_plugin.checkpoint.roberta import check_tags
-from langsamp_plugin.errors import check_readable
+from langsamp_plugin.checkpoint.roberta import check_finite, check_tags
+from langsamp_plugin.errors import check_readable, error_context
 
 KINDS = ("xlm-roberta", "xlm-roberta-xl")
 SIZES = {
@@ -20,6 +20,13 @@ SIZES = {
 }  # fmt: skip
 """Numeric fields of a configuration, and an upper limit for each."""
 SHARES = ("layer_norm_eps", "hidden_dropout_prob", "attention_probs_dropout_prob")
+FIXED: dict[str, Any] = {
+    "is_decoder": False,
+    "position_embedding_type": "absolute",
+    "hidden_act": "gelu",
+    "pad_token_id": 1,  # positions count from it
+}
+"""Fields of a configuration that change what a model computes and have one value in fairseq."""
 SAFE, PICKLED = "model.safetensors", "pytorch_model.bin"
 
 
@@ -50,11 +57,18 @@ def read_hf_folder(path: PathLike, allow_pickle: bool = False) -> HFFolder:
         ValueError: the model has another architecture, or a file is damaged or carries code.
     """
     path = Path(path)
+    if path.is_file():
+        what = (
+            "is a file: name its folder"
+            if path.name == "config.json" or path.suffix in (".safetensors", ".bin", ".json")
+            else "is a file: a checkpoint of fairseq needs no import, and `langsamp export` makes a folder of it"
+        )
+        raise ValueError(f"{path} must be a Hugging Face folder, but {what}")
     config = read_config(path)
     kind = config.get("model_type")
     if kind not in KINDS:
         raise ValueError(f"{path} has model_type {kind!r}, but only {' and '.join(KINDS)} can be imported")
-    for name, wanted in (("is_decoder", False), ("position_embedding_type", "absolute"), ("hidden_act", "gelu")):
+    for name, wanted in FIXED.items():
         if config.get(name, wanted) != wanted:
             raise ValueError(f"{path / 'config.json'}: {name} must be {wanted}, but is {config[name]}")
     lacking = sorted(SIZES.keys() - config.keys())
@@ -67,7 +81,9 @@ def read_hf_folder(path: PathLike, allow_pickle: bool = False) -> HFFolder:
                 f"{path} has its weights only as {PICKLED}, a pickle: add --allow-pickle if you trust its source, or "
                 "convert it to safetensors"
             )
-        raise FileNotFoundError(f"{path} has no {SAFE} and no {PICKLED}")
+        raise FileNotFoundError(f"{path} has no {SAFE} and no {PICKLED}: download or copy the folder again")
+    with error_context(path):
+        check_finite(weights, "training has diverged")
     return HFFolder(path, config, weights)
 
 

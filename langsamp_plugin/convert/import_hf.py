@@ -121,6 +121,8 @@ def _read_tables(folder: HFFolder, inventory: Optional[Tables]) -> _Tables:
     if is_authors_layout(folder.weights):
         found = authors_tables(folder.weights, folder.config, inventory)
         rows = dict(zip(TENSORS, (found.lang_weight, found.script_weight)))
+    elif inventory is not None:
+        raise ValueError("--tables is for a model in the published layout, but this one is not: leave it out")
     elif (folder.path / TABLES_FILENAME).is_file():
         found = load_tables(folder.path)
         rows = read_table_tensors(folder.path / TABLES_FILENAME)

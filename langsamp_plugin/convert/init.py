@@ -14,14 +14,14 @@ from langsamp_plugin.checkpoint.fresh_checkpoint import check_out, fresh_checkpo
 from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.vocabulary import DIGEST, checkpoint_tokenizer
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING
+from langsamp_plugin.convert.authors import published_inventory
 from langsamp_plugin.convert.import_hf import ImportResult
 from langsamp_plugin.convert.source_folder import check_beside, find_folder, read_folder, write_beside
 from langsamp_plugin.convert.table_rows import chosen_inventory, parse_donors, with_tables
+from langsamp_plugin.convert.tokenizer_comparison import check_text
 from langsamp_plugin.convert.verification import verify_extension, verify_folder
 from langsamp_plugin.convert.verification_table import LIMIT, Verification
 from langsamp_plugin.convert.vocabulary_rows import DEFAULT_INIT, Extension, check_init, extend_vocabulary
-from langsamp_plugin.corpus.text import corpus_files
-from langsamp_plugin.lang_script import Tables
 from langsamp_plugin.progress import progress
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
@@ -110,9 +110,8 @@ def import_checkpoint(
     """
     out = Path(out)
     check_out(out, overwrite)
-    inventory = Tables.load(tables) if tables is not None else None
-    if text is not None:
-        corpus_files(text)  # fail early: the next steps take minutes
+    inventory = published_inventory(tables) if tables is not None else None
+    check_text(text, verify)
     folder = find_folder(folder)
     with progress(total=2 + verify, desc="import", unit="step") as bar:
         imported, tokenizer = read_folder(
@@ -184,32 +183,48 @@ def init_checkpoint(
     """
     out, notes = Path(out), []
     check_out(out, overwrite)
-    if inventory.donors and inventory.tables == "auto":
-        raise ValueError("--donors fills rows of a new inventory: name it with --tables")
+    _check_flags(vocabulary, inventory)
     donors = parse_donors(inventory.donors)
-    check_init(vocabulary.new_pieces, vocabulary.corpus)
     new = Tokenizer(vocabulary.spm) if vocabulary.spm is not None else None
     source = find_folder(source)
     old: Optional[Tokenizer]
     to_write: Optional[Tokenizer] = None
+    found: Optional[Verification] = None
     if source.is_dir():
+        if vocabulary.dictionary is not None:
+            raise ValueError(
+                f"--dict is for a checkpoint of fairseq, but {source} is a Hugging Face folder: leave it out"
+            )
         imported, old = read_folder(
             source, out, spm=vocabulary.old_spm, allow_pickle=allow_pickle, drop_added=drop_added, seed=seed
         )
         state, notes, to_write = imported.state, imported.notes, new or old
         check_beside(out.parent, to_write)
+        if verify and new is None:
+            found = _verify_import(imported, old, source, text=None, allow_pickle=allow_pickle)
     else:
         state, old = _read_checkpoint(source, vocabulary)
+        if verify and new is None:
+            notes = ["nothing to verify: no weight of the backbone changes"]
     tables = chosen_inventory(inventory.tables, state)
     if tables is not None:
         state["model"] = with_tables(state["model"], tables, new_rows=inventory.new_rows, donors=donors, seed=seed)
-    extension = found = None
+    extension = None
     if new is not None and old is not None:
         state, extension, found = _with_vocabulary(state, old, new, vocabulary, verify=verify, seed=seed)
     if to_write is not None:
         write_beside(out.parent, to_write)
     save_checkpoint(state, out)
     return InitResult(notes, found, extension)
+
+
+def _check_flags(vocabulary: NewVocabulary, inventory: NewInventory) -> None:
+    """Raise ``ValueError`` for options that would have no effect."""
+    if inventory.donors and inventory.tables == "auto":
+        raise ValueError("--donors fills rows of a new inventory: name it with --tables")
+    if vocabulary.spm is None and (vocabulary.corpus is not None or vocabulary.new_pieces != DEFAULT_INIT):
+        raise ValueError("--corpus and --new-pieces are for the pieces of a new vocabulary: name it with --spm")
+    check_init(vocabulary.new_pieces, vocabulary.corpus)
 
 
 def _read_checkpoint(path: Path, vocabulary: NewVocabulary) -> tuple[dict[str, Any], Optional[Tokenizer]]:

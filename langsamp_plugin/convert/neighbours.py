@@ -7,6 +7,7 @@ the corpus, tokenized once with the new model, so that shared pieces occur in th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 
@@ -43,7 +44,7 @@ def neighbour_weights(row: Mapping[str, int], new: Tokenizer, corpus: PathLike, 
 
     Raises:
         ModuleNotFoundError: gensim is not installed.
-        ValueError: the text contains no piece of both vocabularies.
+        ValueError: the text is too short, or contains no piece of both vocabularies.
     """
     pieces, vectors = _train(new, corpus, seed)
     old = [number for number, piece in enumerate(pieces) if piece in row]
@@ -75,6 +76,12 @@ def _train(new: Tokenizer, corpus: PathLike, seed: int) -> tuple[list[str], np.n
             "--new-pieces neighbours needs gensim: pip install 'langsamp-plugin[data]'"
         ) from error
     sentences = [new.processor.encode(line, out_type=str) for line in _lines(corpus)]
+    counts = Counter(piece for sentence in sentences for piece in sentence)
+    if max(counts.values(), default=0) < MIN_COUNT:
+        raise ValueError(
+            f"{corpus} must have a piece that occurs {MIN_COUNT} times or more, but has none: give more text, or use "
+            "--new-pieces parts, which needs none"
+        )
     model = Word2Vec(
         sentences=sentences, vector_size=WIDTH, window=WINDOW, min_count=MIN_COUNT, sg=1, epochs=EPOCHS, workers=1,
         seed=seed,

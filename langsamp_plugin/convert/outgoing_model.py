@@ -10,7 +10,7 @@ from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
 from langsamp_plugin.checkpoint.options import architecture
-from langsamp_plugin.checkpoint.roberta import load_roberta
+from langsamp_plugin.checkpoint.roberta import check_finite, load_roberta
 from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
 from langsamp_plugin.checkpoint.vocabulary import checkpoint_tokenizer
 from langsamp_plugin.checkpoint.weight_names import EMBEDDING, HEAD, VERSION
@@ -57,13 +57,15 @@ def read_model(
             + (": it is in Hugging Face's format already" if (Path(checkpoint) / "config.json").is_file() else "")
         )
     state = load_roberta(checkpoint)
-    if dtype is not None:
-        state["model"] = {
-            name: tensor.to(dtype) if tensor.is_floating_point() and name != VERSION else tensor
-            for name, tensor in state["model"].items()
-        }
-    weights: dict[str, Tensor] = state["model"]
     with error_context(checkpoint):
+        check_finite(state["model"], "training has diverged, use an earlier checkpoint")
+        if dtype is not None:
+            state["model"] = {
+                name: tensor.to(dtype) if tensor.is_floating_point() and name != VERSION else tensor
+                for name, tensor in state["model"].items()
+            }
+            check_finite(state["model"], f"too large for {str(dtype)[6:]}, use --half bfloat16 or none")
+        weights: dict[str, Tensor] = state["model"]
         names = hf_names(weights)
         config = hf_config(architecture(state), weights)
         head = weights.get(f"{HEAD}weight")

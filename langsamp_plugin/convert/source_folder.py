@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any, Optional
@@ -16,6 +17,9 @@ from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 
 ROWS = ("embeddings.word_embeddings.weight", "lm_head.bias", "lm_head.decoder.weight", "lm_head.decoder.bias")
 """Suffixes of the names of all weights with one row per token."""
+FILES = (".pt", ".pth", ".bin", ".safetensors", ".json", ".model")
+"""Suffixes of files: a missing one is no model on the hub."""
+_NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def find_folder(source: PathLike) -> Path:
@@ -31,7 +35,7 @@ def find_folder(source: PathLike) -> Path:
     cached = _cached(name)
     if cached is not None:
         return cached
-    looks_like_name = len(path.parts) <= 2 and not path.is_absolute() and not name.startswith(".")
+    looks_like_name = _NAME.fullmatch(name) is not None and path.suffix not in FILES
     hint = f", and the local Hugging Face cache has no model of that name: `hf download {name}` gets it"
     raise FileNotFoundError(f"{source} is missing{hint if looks_like_name else ''}")
 
@@ -150,10 +154,12 @@ def _added_tokens(folder: Path) -> dict[str, int]:
 
 
 def check_beside(folder: Path, tokenizer: Tokenizer) -> None:
-    """Raise ``ValueError`` if the ``dict.txt`` of a folder has another vocabulary."""
-    dictionary = folder / "dict.txt"
+    """Raise ``ValueError`` if the ``dict.txt`` or the SentencePiece model of a folder is another one."""
+    dictionary, model = folder / "dict.txt", folder / SPM_FILENAME
     if dictionary.is_file() and read_dictionary(dictionary) != tokenizer.pieces:
         raise ValueError(f"{dictionary} has another vocabulary: choose a different folder for --out")
+    if model.is_file() and model.read_bytes() != tokenizer.path.read_bytes():
+        raise ValueError(f"{model} is another SentencePiece model: choose a different folder for --out")
 
 
 def write_beside(folder: Path, tokenizer: Tokenizer) -> None:

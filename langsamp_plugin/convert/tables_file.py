@@ -12,7 +12,7 @@ from langsamp_plugin.atomic import PathLike, atomic_write
 from langsamp_plugin.checkpoint.roberta import load_roberta
 from langsamp_plugin.checkpoint.tables import TagTables, checkpoint_tables
 from langsamp_plugin.convert.authors import authors_tables, is_authors_layout
-from langsamp_plugin.convert.hf_folder import read_config, read_safetensors, read_weights
+from langsamp_plugin.convert.hf_folder import PICKLED, read_config, read_safetensors, read_weights
 from langsamp_plugin.errors import error_context
 from langsamp_plugin.lang_script import CODE_TABLES, Tables
 
@@ -63,6 +63,11 @@ def load_tables(model: PathLike) -> TagTables:
         published = read_authors_tables(path)
         if published is not None:
             return published
+        if read_weights(path) is None and any(path.glob(f"{PICKLED}*")):
+            raise ValueError(
+                f"{path} has no {TABLES_FILENAME}, and its weights only as {PICKLED}, a pickle: convert it to "
+                f"safetensors, or make a checkpoint of it with `langsamp import {path} --allow-pickle --out CKPT`"
+            )
         raise ValueError(f"{path} has no {TABLES_FILENAME}: it was not exported from a LangSAMP checkpoint")
     tensors = read_table_tensors(file)
     width = read_config(path).get("hidden_size")

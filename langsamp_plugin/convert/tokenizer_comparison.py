@@ -16,6 +16,15 @@ from langsamp_plugin.progress import progress
 from langsamp_plugin.vocabulary.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
 
+def check_text(text: Optional[PathLike], verify: bool) -> None:
+    """Raise ``ValueError`` unless ``--text`` is a corpus and is going to be compared: earlier steps take minutes."""
+    if text is None:
+        return
+    if not verify:
+        raise ValueError("--text is compared by --verify: add it, or leave --text out")
+    corpus_files(text)
+
+
 def token_rows(tokenizer: Tokenizer, fast: Any) -> Tensor:
     """Return the checkpoint's row for each id of a Hugging Face tokenizer, matched by piece, int64.
 

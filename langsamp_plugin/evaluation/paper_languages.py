@@ -9,7 +9,7 @@ from typing import Optional
 
 from langsamp_plugin.evaluation.reading.lines import all_lines
 from langsamp_plugin.evaluation.reading.names import PAPER_NAMES, task_tag
-from langsamp_plugin.lang_script import ASSETS
+from langsamp_plugin.lang_script import ASSETS, LangScript, Tables
 
 SAME_LANGUAGE = {"cmn": "zho", "swh": "swa", "arb": "ara", "lvs": "lav", "nob": "nor", "pes": "fas", "ydd": "yid"}
 """Pairs of codes that data sets use interchangeably for the same texts."""
@@ -25,6 +25,23 @@ def paper_languages() -> dict[str, dict[str, bool]]:
         task, tag, head = line.split("\t")
         tables.setdefault(task, {})[PAPER_NAMES.get(task, {}).get(tag, tag)] = head == "1"
     return tables
+
+
+@lru_cache(maxsize=1)
+def published_tags() -> list[str]:
+    """Return the language-scripts that the published model was trained on, as far as they are known.
+
+    The publication names 610 languages and 30 scripts, but not their pairs. These are the tags of the paper's
+    evaluation; a language without one has its usual script, or is left out if it has none.
+    """
+    published = Tables.glot500()
+    tags = {LangScript.parse(tag) for tags in paper_languages().values() for tag in tags}
+    for language in set(published.languages) - {tag.language for tag in tags}:
+        try:
+            tags.add(LangScript.from_spelling(language))
+        except ValueError:  # no usual script
+            continue
+    return sorted(str(tag) for tag in tags if tag.language in published.languages and tag.script in published.scripts)
 
 
 def paper_tag(task: str, tag: str) -> Optional[str]:

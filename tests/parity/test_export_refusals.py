@@ -3,6 +3,7 @@ order."""
 
 import json
 import shutil
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -58,6 +59,65 @@ def test_epsilon_goes_out(trained, demo, tmp_path):
     checkpoint = changed(trained, tmp_path / "x.pt", lambda state: options(state).update(layer_norm_eps=1e-3))
     export(checkpoint, tmp_path / "hf", spm=demo / "spm.model")
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["layer_norm_eps"] == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "message"),
+    [
+        (torch.nan, None, "fc1.weight has values that are not finite: training has diverged"),
+        (1e6, "float16", "fc1.weight has values that are not finite: too large for float16, use --half bfloat16"),
+        (1e6, "bfloat16", None),
+    ],
+)
+def test_values_that_are_not_finite(trained, demo, tmp_path, value, half, message):
+    def change(state):
+        state["model"]["encoder.sentence_encoder.layers.1.fc1.weight"][0, 0] = value
+
+    checkpoint = changed(trained, tmp_path / "x.pt", change)
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        export(checkpoint, tmp_path / "hf", spm=demo / "spm.model", half=half)
+    assert (tmp_path / "hf").exists() == (message is None)
+
+
+def test_a_tag_that_the_model_lacks(trained, tmp_path):
+    for tag, found in (("fra_Latn", "'fra' of fra_Latn is not among the 6 languages"), ("deu_Thai", "the 4 scripts")):
+        with pytest.raises(ValueError, match=f"{found} of this model .*or und_Zyyy for unknown"):
+            export(trained, tmp_path / "hf", fold=[tag])
+
+
+def test_files_that_are_no_checkpoints(tmp_path):
+    for content, message in (
+        (b"", "is empty"),
+        (b"hello", "is not a complete checkpoint file, or is of another kind$"),
+    ):
+        (tmp_path / "x.pt").write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            load_checkpoint(tmp_path / "x.pt")
+
+
+def test_everything_next_to_the_checkpoint(trained, demo, tmp_path):
+    """As XLM-R is published; of several data folders any may have the files."""
+
+    def data(*folders):
+        def change(state):
+            task = state["cfg"]["task"]
+            (task if isinstance(task, dict) else vars(task))["data"] = ":".join(map(str, folders))
+            del state["task_state"][DIGEST]
+
+        return change
+
+    checkpoint = changed(trained, tmp_path / "x.pt", data(tmp_path / "gone"))
+    with pytest.raises(FileNotFoundError, match="neither in its data folder .* nor next to it; name it with --spm"):
+        export(checkpoint, tmp_path / "hf")
+    for name in ("dict.txt", "sentencepiece.bpe.model"):
+        shutil.copy(demo / "data-bin" / name, tmp_path)
+    export(checkpoint, tmp_path / "hf")
+    (tmp_path / "elsewhere").mkdir()
+    checkpoint = changed(trained, tmp_path / "elsewhere" / "x.pt", data(tmp_path / "gone", demo / "data-bin"))
+    export(checkpoint, tmp_path / "other")
+    for name, what in (("elsewhere", "is a folder: name .*dict.txt"), ("gone", "is missing")):
+        with pytest.raises(FileNotFoundError, match=f"--dict must be the dict.txt of .*{what}"):
+            export(checkpoint, tmp_path / "again", dictionary=tmp_path / name)
 
 
 def test_folders_given_for_files_are_named(exported, tmp_path):
@@ -156,5 +216,6 @@ def test_a_name_is_looked_up_in_the_local_cache(tmp_path, monkeypatch):
     assert find_folder("some/model") == snapshot
     with pytest.raises(FileNotFoundError, match="other/model is missing.*`hf download other/model` gets it"):
         find_folder("other/model")
-    with pytest.raises(FileNotFoundError, match="^/absent/deep/folder is missing$"):
-        find_folder("/absent/deep/folder")
+    for name in ("/absent/deep/folder", "runs/model.pt", "~/model", "a b"):
+        with pytest.raises(FileNotFoundError, match=f"^{name} is missing$"):
+            find_folder(name)

@@ -133,6 +133,9 @@ def test_neighbours(demo, trained, bigger, extended, tmp_path):
             assert torch.equal(after[number], parts[number]), piece
     with pytest.raises(ValueError, match="name it with --corpus FOLDER"):
         init_checkpoint(trained, tmp_path / "x.pt", vocabulary=vocabulary)
+    (tmp_path / "deu_Latn.txt").write_text("Hallo\n")
+    with pytest.raises(ValueError, match="must have a piece that occurs 3 times or more, but has none"):
+        neighbour_weights(row, new, tmp_path)
 
 
 @pytest.mark.parametrize("flag", ["--finetune-from-model", "--restore-file"])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support import Evil, assert_same_weights, run
 
-from langsamp_plugin.convert.init import import_checkpoint
+from langsamp_plugin.convert.init import NewInventory, NewVocabulary, import_checkpoint, init_checkpoint
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def test_shards_and_pickles(exported, tmp_path, trained):
         ),
         ({"lm_head.decoder.weight": torch.zeros(2002, 32)}, "must be tied"),
         ({"lm_head.decoder.bias": torch.zeros(2002)}, "must be tied"),
+        ({"lm_head.dense.weight": torch.full((32, 32), torch.nan)}, "lm_head.dense.weight has values that are not fin"),
     ],
 )
 def test_weights_that_do_not_fit_are_listed(copy, tmp_path, change, message):
@@ -93,6 +94,7 @@ def edit_config(exported, **changes):
         (lambda folder: edit_config(folder, model_type="bert"), "only xlm-roberta and xlm-roberta-xl can be imported"),
         (lambda folder: edit_config(folder, hidden_act="silu"), "hidden_act must be gelu"),
         (lambda folder: edit_config(folder, num_hidden_layers=3), "lacks 16 weights"),
+        (lambda folder: edit_config(folder, pad_token_id=0), "pad_token_id must be 1, but is 0"),
     ],
 )
 def test_damaged_folders(copy, tmp_path, damage, message):
@@ -107,3 +109,38 @@ def test_another_vocabulary_beside_it_is_not_overwritten(exported, tmp_path):
     with pytest.raises(ValueError, match="dict.txt has another vocabulary"):
         import_checkpoint(exported, tmp_path / "model.pt")
     assert (tmp_path / "dict.txt").read_text() == "a 1\n" and not (tmp_path / "model.pt").exists()
+    (tmp_path / "dict.txt").unlink()
+    (tmp_path / "sentencepiece.bpe.model").write_bytes(b"other")
+    with pytest.raises(ValueError, match="sentencepiece.bpe.model is another SentencePiece model"):
+        import_checkpoint(exported, tmp_path / "model.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["sentencepiece.bpe.model"]
+
+
+def test_files_given_for_folders_are_named(exported, trained, tmp_path):
+    for path in (exported / "config.json", exported / "model.safetensors"):
+        with pytest.raises(ValueError, match="must be a Hugging Face folder, but is a file: name its folder"):
+            import_checkpoint(path, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="a checkpoint of fairseq needs no import, and `langsamp export`"):
+        import_checkpoint(trained, tmp_path / "model.pt")
+
+
+def test_options_without_effect_are_refused(exported, tmp_path):
+    out = tmp_path / "model.pt"
+    with pytest.raises(ValueError, match="--text is compared by --verify: add it"):
+        import_checkpoint(exported, out, text=tmp_path)
+    (tmp_path / "languages.tsv").write_text("deu\n")
+    with pytest.raises(ValueError, match="--tables is for a model in the published layout"):
+        import_checkpoint(exported, out, tables=tmp_path)
+    for vocabulary in (NewVocabulary(corpus=tmp_path), NewVocabulary(new_pieces="mean")):
+        with pytest.raises(ValueError, match="pieces of a new vocabulary: name it with --spm"):
+            init_checkpoint(exported, out, vocabulary=vocabulary)
+    with pytest.raises(ValueError, match="--dict is for a checkpoint of fairseq"):
+        init_checkpoint(exported, out, vocabulary=NewVocabulary(dictionary=tmp_path / "dict.txt"))
+
+
+def test_a_start_with_other_tables_is_verified(exported, trained, tmp_path):
+    """With --verify and the old vocabulary, a folder is compared with what is made of it."""
+    done = init_checkpoint(exported, tmp_path / "model.pt", inventory=NewInventory("glot500"), verify=True)
+    assert done.verification is not None and max(row.difference for row in done.verification.rows) < 1e-5
+    done = init_checkpoint(trained, tmp_path / "other.pt", inventory=NewInventory("glot500"), verify=True)
+    assert done.verification is None and "nothing to verify" in done.notes[0]

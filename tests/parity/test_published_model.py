@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from langsamp_plugin.analysis.embeddings import trained_rows
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.convert.authors import AUTHORS_TABLES
@@ -111,6 +112,25 @@ def test_another_number_of_rows_is_refused(exported, tmp_path):
     (tmp_path / "inventory" / "scripts.tsv").write_text("".join(f"{code}\n" for code in Tables.glot500().scripts))
     import_checkpoint(folder, tmp_path / "x" / "model.pt", tables=tmp_path / "inventory")
     assert len(load_tables(tmp_path / "x" / "model.pt").languages) == 5
+    # The list of the other table need not be given, as for an ablation.
+    (tmp_path / "inventory" / "scripts.tsv").unlink()
+    import_checkpoint(folder, tmp_path / "x" / "model.pt", tables=tmp_path / "inventory")
+    with pytest.raises(FileNotFoundError, match="must have languages.tsv, scripts.tsv or both, but has neither"):
+        import_checkpoint(folder, tmp_path / "x" / "model.pt", tables=tmp_path)
+
+
+def test_its_tables_are_analysed(exported, tmp_path):
+    folder = authors_folder(exported, tmp_path / "published")
+    languages, scripts = trained_rows(folder)
+    assert len(languages.codes) > 500 and len(scripts.codes) == 30 and languages.tags["deu"] == [TAG]
+    tensors = load_file(folder / "model.safetensors")
+    for rows, name, codes in zip((languages, scripts), AUTHORS_TABLES, Tables.glot500()):
+        expected = tensors[name][[codes.id(code) for code in rows.codes]]
+        assert torch.equal(torch.from_numpy(rows.vectors), expected)
+    torch.save(tensors, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="only as pytorch_model.bin, a pickle: convert it"):
+        trained_rows(folder)
 
 
 def test_what_their_class_has_no_place_for(trained, tmp_path):
