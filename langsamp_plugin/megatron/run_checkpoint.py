@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import multiprocessing
 import os
+import queue
 import shutil
-import threading
-import time
-from multiprocessing.managers import SyncManager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
@@ -81,8 +81,8 @@ def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) 
     state: dict[str, Any] = {"model": _inner(run.model).sharded_state_dict()}
     state["optimizer"] = run.optimizer.sharded_state_dict(state["model"])
     state["iteration"] = iteration
-    _prepare_results_queue()
-    dist_checkpointing.save(state, str(partial))
+    with results_in_this_process():
+        dist_checkpointing.save(state, str(partial))
     torch.distributed.barrier()
     if first:
         # In a separate file: versions of Megatron-Core store non-tensors in different places.
@@ -96,26 +96,20 @@ def save_run(run: Run, options: TrainingOptions, iteration: int, consumed: int) 
     torch.distributed.barrier()
 
 
-def _prepare_results_queue() -> None:
-    """Give Megatron-Core's writer a queue whose process ends with this one.
+@contextlib.contextmanager
+def results_in_this_process() -> Iterator[None]:
+    """Let Megatron-Core's writer collect its results in a queue of this process while it saves.
 
-    It makes one itself where there is none, in a process that a SIGKILL of the training would leave behind for ever.
+    Its own queue has a process, which only a save in the background needs: starting it imports all of Megatron-Core
+    again on each rank, and it would outlive a training that is killed.
     """
     from megatron.core.dist_checkpointing.strategies import filesystem_async
 
-    if getattr(filesystem_async, "_results_queue", "unknown version") is None:
-        manager = SyncManager(ctx=multiprocessing.get_context("spawn"))
-        manager.start(_end_with_parent, (os.getpid(),))
-        filesystem_async._results_queue = manager.Queue()
-
-
-def _end_with_parent(parent: int) -> None:
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
+    if not hasattr(filesystem_async, "_results_queue"):  # unknown version
+        yield
+        return
+    with mock.patch.object(filesystem_async, "_results_queue", queue.Queue()):
+        yield
 
 
 def _copy_beside(load: PathLike, save: Path) -> None:
