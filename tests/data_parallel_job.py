@@ -1,13 +1,11 @@
 """What each of two data-parallel workers does for tests/parity/test_data_parallel.py, and how they are started."""
 
-import multiprocessing
 import socket
 
 import torch
-from small_step import build, make_batch, step
+from small_step import build, make_batch, step, worst
+from warm_functions import Called
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["fairseq_cli.train", "transformers.models.xlm_roberta", "data_parallel_job"])
 TABLES = {"both": {"lang", "script"}, "lang": {"lang"}, "script": {"script"}, "none": set()}
 
 
@@ -29,12 +27,10 @@ def gradients(tags, find_unused, kind, rank):
     return alone, {name.partition(".")[2]: 2 * gradient for name, gradient in together.items()}
 
 
-def work(rank, port, queue):
+def work(rank, port):
     """Be one worker."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    from small_step import worst
-
     found = {}
     for tags in TABLES:
         for find_unused in (False, True):
@@ -48,7 +44,7 @@ def work(rank, port, queue):
     _, twice, _ = step(model, half_of(batch, 0), "plain")
     control = worst({name: 2 * gradient for name, gradient in twice.items()}, alone)
     torch.distributed.destroy_process_group()
-    queue.put((found, control))
+    return found, control
 
 
 def run_two_workers():
@@ -56,11 +52,5 @@ def run_two_workers():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    queue = FORKS.SimpleQueue()
-    workers = [FORKS.Process(target=work, args=(rank, port, queue)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    found = [queue.get() for _ in workers]
-    for worker in workers:
-        worker.join()
-    return found
+    workers = [Called(work, rank, port) for rank in range(2)]
+    return [worker.result() for worker in workers]

@@ -1,5 +1,7 @@
 """What the ranks of the Megatron tests do; a rank imports this module by name."""
 
+import multiprocessing
+
 import torch
 
 from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
@@ -56,6 +58,7 @@ def save_in_slices(source, out):
     from langsamp_plugin.megatron.layout import stored_tables
     from langsamp_plugin.megatron.model import LangSampBertModel
     from langsamp_plugin.megatron.record import read_record
+    from langsamp_plugin.megatron.run_checkpoint import results_in_this_process
     from langsamp_plugin.megatron.stored import check_stored, open_stored
 
     folder = check_stored(source)
@@ -69,7 +72,8 @@ def save_in_slices(source, out):
         state = dist_checkpointing.load({"model": model.sharded_state_dict()}, str(folder))
         model.load_state_dict(state["model"])
         os.makedirs(out, exist_ok=True)
-        dist_checkpointing.save({"model": model.sharded_state_dict()}, out)
+        with results_in_this_process():
+            dist_checkpointing.save({"model": model.sharded_state_dict()}, out)
 
 
 def run_training(options):
@@ -77,12 +81,6 @@ def run_training(options):
     from langsamp_plugin.megatron.options import TrainingOptions
     from langsamp_plugin.megatron.training import train
 
-    return [tuple(step) for step in train(TrainingOptions(**options))]
-
-
-def run_alone(options):
-    """Train as the only rank."""
-    from langsamp_plugin.megatron.parallel import alone
-
-    with alone():
-        run_training(options)
+    steps = [tuple(step) for step in train(TrainingOptions(**options))]
+    assert not multiprocessing.active_children(), "a save leaves a process behind, which a kill would not reach"
+    return steps

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from fairseq.data import Dictionary
-from warm_commands import can_run, for_scripts, run_warm
+from warm_commands import can_run, for_programs, for_scripts, run_warm
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.data.masking import Masking
@@ -21,16 +21,16 @@ VOCAB, MASK, PAD = 1000, 999, 1
 QUICK = {"epochs": 3, "lr": 3e-3, "batch_size": 8, "seeds": (42,), "max_length": 40}
 
 
-def run(*command, expect=0, warm_script=False, **kwargs):
+def run(*command, expect=0, warm_script=False, warm_programs=False, **kwargs):
     """Run a command of the environment and return its output; fail with it where the status is another one.
 
-    With ``warm_script`` the command is a bash script whose own commands are forks of a warm process.
+    With ``warm_script`` the command is a bash script whose own commands are forks of a warm process. With
+    ``warm_programs`` they are where it starts Python, and so are the programs that these start.
     """
     command = [str(part) for part in command]
-    environment = {
-        **(for_scripts() if warm_script else os.environ),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-    }
+    environment = for_programs() if warm_programs else for_scripts() if warm_script else dict(os.environ)
+    if not warm_programs:
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     if can_run(command) and not kwargs:
         status, output = run_warm(command, ROOT, environment)
     else:

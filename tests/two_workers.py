@@ -2,8 +2,6 @@
 
 import socket
 import subprocess
-import sys
-from pathlib import Path
 
 from support import ROOT, train_command
 from warm_commands import client
@@ -24,18 +22,15 @@ cli_main()
 """
 
 
-def start_two_workers(data, folder, updates, *more, backend="legacy_ddp", warm=False):
-    """Start both; warm ones take seconds less, but signals do not reach them."""
+def start_two_workers(data, folder, updates, *more, backend="legacy_ddp"):
+    """Start both; a signal to a process is passed on to its worker, and killed it kills its worker."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(part) for part in train_command(data, folder, updates, *more)]
     if backend != "legacy_ddp":
         command[:1] = ["python", "-c", TORCH_DDP_ON_CPU]
-    if warm:
-        command = client(*command)
-    else:
-        command[0] = str(Path(sys.executable).parent / command[0])
+    command = client(*command)
     distributed = [
         "--distributed-world-size", "2", "--distributed-no-spawn", "--distributed-backend", "gloo", "--ddp-backend",
         backend,
@@ -64,7 +59,7 @@ def wait_for(workers):
 
 
 def train_with_two_workers(*arguments, **options):
-    wait_for(start_two_workers(*arguments, warm=True, **options))
+    wait_for(start_two_workers(*arguments, **options))
 
 
 def farthest(folder, one="one", two="two"):

@@ -1,7 +1,8 @@
 """Runs commands as forks of a process that has imported torch, fairseq and transformers, which takes seconds each time.
 
 A server listens on a socket. Whoever wants a command sends its words, folder and environment with the three standard
-streams, and gets its status. ``run_warm`` starts the server of this process when it is first needed.
+streams, and gets its process number and then its status. A command is killed when whoever wants it has ended.
+``run_warm`` starts the server of this process when it is first needed.
 """
 
 import atexit
@@ -10,7 +11,9 @@ import faulthandler
 import gc
 import json
 import os
+import pickle
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +24,8 @@ from pathlib import Path
 
 SOCKET = "WARM_COMMANDS"
 """The environment variable with the server's address."""
+PYTHON = "WARM_PYTHON"
+"""The environment variable with the interpreter by which a command starts others, if they are to be warm."""
 PRELOADED = (
     "fairseq_cli.train", "matplotlib.figure", "pandas", "safetensors.torch", "scipy.stats", "sentencepiece", "sklearn",
     "tokenizers", "transformers.models.xlm_roberta.modeling_xlm_roberta", "typer",
@@ -40,6 +45,9 @@ def be(command, folder, environment):
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    sys.executable = environment.get(PYTHON, sys.executable)
+    if command[0] in OWN:
+        return OWN[command[0]](*command[1:])
     # What an installed command has: its own folder, and nothing of the tests.
     sys.path[:] = [path for path in sys.path if not path.endswith("tests")]
     name, *arguments = command
@@ -101,9 +109,13 @@ def answer(connection):
         end(json.loads(message))
     for stream in streams:
         os.close(stream)
+    with contextlib.suppress(BrokenPipeError):
+        connection.sendall(f"{process} ".encode())
+    if connection in select.select([connection, os.pidfd_open(process)], [], [])[0]:  # nobody waits for it any more
+        os.kill(process, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     with contextlib.suppress(BrokenPipeError):
-        connection.sendall(str(status).encode())
+        connection.sendall(f"{status} ".encode())
 
 
 def read_options():
@@ -116,18 +128,26 @@ def read_options():
     convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=command))
 
 
-def serve(path):
+def call(path):
+    """Call a function of a module and keep its result."""
+    function, arguments = pickle.loads(Path(path).read_bytes())
+    Path(path).write_bytes(pickle.dumps(function(*arguments)))
+
+
+def serve(path, *modules):
     """Import what commands import, then answer until standard input ends."""
     import importlib
 
-    for name in PRELOADED:
+    for name in modules:
         importlib.import_module(name)
-    read_options()
+    if "fairseq_cli.train" in modules:
+        read_options()
     gc.collect()
     gc.freeze()  # forks do not look through what was imported here, which would copy its memory
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
+    listener.bind(f"{path}.bound")
     listener.listen(8)
+    os.rename(f"{path}.bound", path)  # whoever finds it can connect
     while True:
         ready, _, _ = select.select([listener, sys.stdin], [], [])
         if sys.stdin in ready:
@@ -144,13 +164,53 @@ def serve(path):
                 pass
 
 
+OWN = {"serve": serve, "call": call}
+"""Commands of this file."""
+
+
+class Command:
+    """A command that a server runs.
+
+    Args:
+        command: its words.
+        folder: where it runs.
+        environment: all of its environment.
+        streams: the numbers of its standard input, output and errors.
+        server: the server's address.
+    """
+
+    def __init__(self, command, folder, environment, streams, server):
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connection.connect(server)
+        message = json.dumps({"command": command, "folder": str(folder), "environment": environment})
+        socket.send_fds(self._connection, [message.encode()], streams)
+        self.pid = self._number()
+
+    def is_alive(self):
+        return not select.select([self._connection], [], [], 0)[0]
+
+    def wait(self):
+        """Wait for the status; it is negative after a signal."""
+        return self._number()
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+    def _number(self):
+        text = b""
+        while not text.endswith(b" "):
+            part = self._connection.recv(1)
+            assert part, "the server of warm commands ended"
+            text += part
+        return int(text)
+
+
 def ask(command, folder, environment, streams):
-    """Have the server run a command and return its status."""
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.connect(os.environ[SOCKET])
-    message = json.dumps({"command": command, "folder": str(folder), "environment": environment})
-    socket.send_fds(connection, [message.encode()], streams)
-    return int(connection.recv(16))
+    """Have the server run a command and return its status; signals to this process are signals to the command."""
+    asked = Command(command, folder, environment, streams, os.environ[SOCKET])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: os.kill(asked.pid, number))
+    return asked.wait()
 
 
 def start_server():
@@ -159,18 +219,23 @@ def start_server():
         return
     path = Path(tempfile.mkdtemp(prefix="warm")) / "socket"
     server = subprocess.Popen([sys.executable, __file__, "serve", str(path)], stdin=subprocess.PIPE)
-    while not path.exists():
-        assert server.poll() is None, "the server of warm commands ended"
-        time.sleep(0.05)
+    wait_for_socket(path, lambda: server.poll() is None)
     os.environ[SOCKET] = str(path)
     start_server.process = server
 
 
-def run_warm(command, folder, environment):
-    """Run a command to its end; return its status and what it printed."""
+def wait_for_socket(path, is_alive):
+    while not path.exists():
+        assert is_alive(), "the server of warm commands ended"
+        time.sleep(0.05)
+
+
+def run_warm(command, folder, environment, server=None):
+    """Run a command to its end, by another server if given; return its status and what it printed."""
     start_server()
     with open(os.devnull) as nothing, tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        status = ask(command, folder, environment, [nothing.fileno(), output.fileno(), output.fileno()])
+        streams = [nothing.fileno(), output.fileno(), output.fileno()]
+        status = Command(command, folder, environment, streams, server or os.environ[SOCKET]).wait()
         output.seek(0)
         return status, output.read()
 
@@ -193,10 +258,20 @@ def for_scripts():
     return {**os.environ, "BASH_ENV": str(functions)}
 
 
+def for_programs():
+    """Return the environment in which ``python`` is warm, and so is what its programs start by ``sys.executable``."""
+    start_server()
+    folder = Path(os.environ[SOCKET]).with_name("bin")
+    folder.mkdir(exist_ok=True)
+    (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S {__file__} ask python "$@"\n')
+    (folder / "python").chmod(0o755)
+    return {**os.environ, PYTHON: str(folder / "python"), "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
-        serve(sys.argv[2])
+        serve(sys.argv[2], *PRELOADED)
     elif can_run(sys.argv[2:]):
         sys.exit(ask(sys.argv[2:], os.getcwd(), dict(os.environ), [0, 1, 2]))
     else:
-        os.execvp(sys.argv[2], sys.argv[2:])
+        os.execvp(sys.executable if sys.argv[2] == "python" else sys.argv[2], sys.argv[2:])

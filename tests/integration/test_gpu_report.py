@@ -8,7 +8,7 @@ from support import ROOT, run
 def test_report(tmp_path):
     output = run(
         "bash", ROOT / "scripts" / "gpu_report.sh", tmp_path, "--tiny", "--data", tmp_path / "nowhere",
-        "--parts", "resume,environment,parity,head,encoding",
+        "--parts", "resume,environment,parity,head,encoding", warm_programs=True,
     )  # fmt: skip
     rows = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert [row["result"].split(":")[0] for row in rows if row["part"] == "resume"] == ["FAILED"]

@@ -16,13 +16,20 @@ def table(folder, updates):
         return list(csv.DictReader(stream, delimiter="\t"))
 
 
-def test_two_workers_equal_one_with_update_freq_2(demo, tmp_path):
+@pytest.fixture(scope="module")
+def one(demo, tmp_path_factory):
+    """Twelve updates by one worker, each of two batches."""
+    folder = tmp_path_factory.mktemp("one") / "one"
+    run(*train_command(demo / "data-bin", folder, 12, "--update-freq", 2, *PLAIN))
+    return folder
+
+
+def test_two_workers_equal_one_with_update_freq_2(demo, one, tmp_path):
     data = demo / "data-bin"
-    run(*train_command(data, tmp_path / "one", 12, "--update-freq", 2, *PLAIN))
     train_with_two_workers(data, tmp_path / "two", 12, *PLAIN)
-    assert farthest(tmp_path) < 1e-6
+    assert farthest(tmp_path, one) < 1e-6
     two = load_checkpoint(tmp_path / "two" / "checkpoint_last.pt")["model"]
-    ours, theirs = table(tmp_path / "one", 12), table(tmp_path / "two", 12)
+    ours, theirs = table(one, 12), table(tmp_path / "two", 12)
     assert ours == theirs, "a validation's tables are the same to the last printed digit"
     # Control: one worker alone has half the batch and ends elsewhere.
     run(*train_command(data, tmp_path / "half", 12, *PLAIN))
@@ -53,9 +60,8 @@ def test_two_workers_equal_one_in_half_precision(demo, tmp_path):
     assert losses[0] == pytest.approx(losses[1], abs=5e-3)
 
 
-def test_a_worker_that_dies_ends_the_run_and_costs_nothing(demo, tmp_path):
+def test_a_worker_that_dies_ends_the_run_and_costs_nothing(demo, one, tmp_path):
     data, more = demo / "data-bin", (*PLAIN, "--log-interval", 1, "--save-interval-updates", 2)
-    run(*train_command(data, tmp_path / "one", 12, "--update-freq", 2, *PLAIN))
     workers = start_two_workers(data, tmp_path / "two", 12, *more)
     for line in workers[0].stdout:
         if "num_updates=5" in line:
@@ -65,16 +71,15 @@ def test_a_worker_that_dies_ends_the_run_and_costs_nothing(demo, tmp_path):
     assert workers[0].returncode != 0 and "onnection" in output, output[-1000:]
     workers[1].communicate()
     train_with_two_workers(data, tmp_path / "two", 12, *more)
-    assert farthest(tmp_path) < 1e-6
+    assert farthest(tmp_path, one) < 1e-6
 
 
-def test_two_workers_go_on_where_one_stopped(demo, tmp_path):
+def test_two_workers_go_on_where_one_stopped(demo, one, tmp_path):
     """The change of the number of workers keeps the place in the data."""
     data = demo / "data-bin"
-    run(*train_command(data, tmp_path / "both", 12, "--update-freq", 2, *PLAIN))
     run(*train_command(data, tmp_path / "parts", 5, "--update-freq", 2, *PLAIN))
     train_with_two_workers(data, tmp_path / "parts", 12, *PLAIN)
-    assert farthest(tmp_path, "both", "parts") < 1e-6
+    assert farthest(tmp_path, one, "parts") < 1e-6
 
 
 def test_sigterm_to_one_of_two_workers_stops_both_after_the_same_update(demo, tmp_path):

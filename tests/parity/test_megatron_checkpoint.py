@@ -3,7 +3,6 @@ carry."""
 
 import json
 import shutil
-import sys
 from argparse import Namespace
 
 import numpy as np
@@ -82,8 +81,10 @@ def test_two_slices_become_one_again(trained, imported, tmp_path):
         )  # fmt: skip
 
 
-def with_token_type(exported, out):
+@pytest.fixture(scope="module")
+def with_token_type(exported, tmp_path_factory):
     """A folder whose token-type row is not zero, as published encoders have it."""
+    out = tmp_path_factory.mktemp("source") / "source"
     shutil.copytree(exported, out)
     tensors = load_file(out / "model.safetensors")
     row = torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
@@ -113,17 +114,22 @@ def retrieval(folder, eval_data, out):
     return result.by_layer, mean_pooled(texts, model, tokenizer, [0, 1, 2])[0]
 
 
+@pytest.fixture(scope="module")
+def sources(exported, with_token_type, eval_data, tmp_path_factory):
+    """Folders without and with a token type, and what they retrieve."""
+    folder = tmp_path_factory.mktemp("retrieval")
+    return [(source, retrieval(source, eval_data, folder / source.name)) for source in (exported, with_token_type)]
+
+
 @pytest.mark.parametrize("token_type", [False, True])
-def test_the_exported_model_evaluates_the_same(exported, eval_data, tmp_path, token_type):
-    source = with_token_type(exported, tmp_path / "source") if token_type else exported
+def test_the_exported_model_evaluates_the_same(sources, eval_data, tmp_path, token_type):
+    source, (scores, vectors) = sources[token_type]
     import_to_megatron(source, tmp_path / "start")
     export_from_megatron(tmp_path / "start", tmp_path / "hf")
-    scores, vectors = retrieval(source, eval_data, tmp_path / "before")
     again, other = retrieval(tmp_path / "hf", eval_data, tmp_path / "after")
     assert scores == again and all(np.array_equal(one, two) for one, two in zip(vectors, other))
     # The control: without the token-type row, or with one, it is another model.
-    changed = exported if token_type else with_token_type(exported, tmp_path / "changed")
-    assert not np.array_equal(retrieval(changed, eval_data, tmp_path / "control")[1][2], vectors[2])
+    assert not np.array_equal(sources[not token_type][1][1][2], vectors[2])
 
 
 def test_rows_keep_the_order_of_their_dictionary(trained, tmp_path):
@@ -152,16 +158,15 @@ def test_rows_keep_the_order_of_their_dictionary(trained, tmp_path):
         export_from_megatron(tmp_path / "start", tmp_path / "lost.pt")
 
 
-def test_a_token_type_row_comes_back_as_it_was(exported, tmp_path):
-    source = with_token_type(exported, tmp_path / "source")
-    notes, _ = import_to_megatron(source, tmp_path / "start", verify=True)
+def test_a_token_type_row_comes_back_as_it_was(with_token_type, tmp_path):
+    notes, _ = import_to_megatron(with_token_type, tmp_path / "start", verify=True)
     assert any("kept as a token type" in note for note in notes)
     export_from_megatron(tmp_path / "start", tmp_path / "hf")
-    before, after = (load_file(folder / "model.safetensors") for folder in (source, tmp_path / "hf"))
+    before, after = (load_file(folder / "model.safetensors") for folder in (with_token_type, tmp_path / "hf"))
     assert all(torch.equal(before[key], after[key]) for key in before)
     # fairseq has no place for it: there it is in the positions, as an import from Hugging Face puts it.
     export_from_megatron(tmp_path / "start", tmp_path / "fairseq.pt", verify=True)
-    import_checkpoint(source, tmp_path / "direct" / "model.pt")
+    import_checkpoint(with_token_type, tmp_path / "direct" / "model.pt")
     assert_same_weights(tmp_path / "direct" / "model.pt", tmp_path / "fairseq.pt")
 
 
@@ -211,6 +216,7 @@ def test_without_megatron_core_all_but_the_comparison_works(trained, tmp_path):
     """In a process that cannot import it."""
     code = """
 import shlex, sys
+assert not any(name.split(".")[0] == "megatron" for name in sys.modules)
 class Refuse:
     def find_spec(self, name, *rest):
         if name.split(".")[0] == "megatron":
@@ -226,7 +232,7 @@ for command in sys.argv[1:]:
 """
     start, back, other = tmp_path / "start", tmp_path / "back.pt", tmp_path / "other"
     text = run(
-        sys.executable, "-c", code, f"import {trained} --out {start}", f"export {start} --out {back}",
+        "python", "-c", code, f"import {trained} --out {start}", f"export {start} --out {back}",
         f"import {trained} --out {other} --verify", f"export {start} --out {other} --verify",
     )  # fmt: skip
     assert "imported from" in text and text.count("import ended with 1") == text.count("export ended with 1") == 1

@@ -1,5 +1,6 @@
 """Training on Megatron-Core is fairseq-train's, whatever number of ranks it runs on and wherever it was killed."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from support import run, train_command
 
 pytest.importorskip("megatron.core", reason="needs the extra megatron")
 
-from megatron_jobs import run_alone, run_training
-from megatron_ranks import FORKS, run_ranks
+from megatron_jobs import run_training
+from megatron_ranks import run_ranks, start_rank
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.data.block_dataset import BlockDataset
@@ -97,19 +98,18 @@ def test_two_ranks_equal_one(demo, trained, start, one_rank, tmp_path, split):
 def test_a_killed_run_resumes_with_another_number_of_ranks(demo, start, one_rank, tmp_path):
     """Killed after the checkpoint of step 10 was written; the rest by two ranks: each remaining sample exactly once."""
     options = settings(demo, start, tmp_path / "run", iterations=10**6)
-    process = FORKS.Process(target=run_alone, args=(options,))
-    process.start()
+    process = start_rank(run_training, options)
     latest = tmp_path / "run" / "latest_checkpointed_iteration.txt"
     while not latest.exists():
-        assert process.is_alive(), process.exitcode
+        assert process.is_alive(), process.result()
         time.sleep(0.02)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.kill()
-    process.join()
-    # Megatron-Core's queue has a separate process, which must not outlive the training.
+    assert process.wait() == -signal.SIGKILL
+    # Megatron-Core writes in processes, of which none must outlive the training.
     deadline = time.monotonic() + 60
     while any(Path(f"/proc/{child}").exists() for child in children):
-        assert children and time.monotonic() < deadline, children
+        assert time.monotonic() < deadline, children
         time.sleep(0.1)
     stopped = int(latest.read_text())
     assert stopped in (10, 20)  # a slow machine may have let it come further
