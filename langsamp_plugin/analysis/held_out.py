@@ -17,8 +17,12 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
+from langsamp_plugin.checkpoint.vocabulary import PADDING
 from langsamp_plugin.modules.head_loss import masked_lm_loss
 from langsamp_plugin.modules.ignored import IGNORED
+from langsamp_plugin.vocabulary.dictionary import read_dictionary
+from langsamp_plugin.vocabulary.folder_tokenizer import FILES, FOLDER
+from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
 
 TASK = "langsamp_masked_lm"
 MAX_TOKENS = 512
@@ -107,7 +111,7 @@ class FolderText:
         tags, rows: see :class:`CheckpointText`.
 
     Raises:
-        ValueError: no data folder is given, or the model has no tables or another vocabulary.
+        ValueError: no data folder is given, or the model has no tables or another vocabulary or tokenizer.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class FolderText:
             raise ValueError(f"--tokens-per-sample must be at most {most} for {folder}, but is {tokens_per_sample}")
         self.data = DataBin(data, split, tokens_per_sample=tokens_per_sample or most, with_ids=False)
         self.data.check_model(self.model)
+        _check_tokenizer(Path(folder), Path(data))
         self.tags, self.batch_size, self.device = self.data.tags, batch_size, device
         self.rows = np.array([self.data.tables.ids(tag) for tag in self.tags], dtype=np.int64).reshape(-1, 2)
         own_ids = self.model.tag_ids([str(tag) for tag in self.tags])
@@ -157,6 +162,26 @@ class FolderText:
             found = token_losses(find_head(self.model), features_BTC, tags_BC, labels_BT, None)
             losses.append(found.losses_N.double().cpu())
         return torch.stack(losses), tag_ids_B.unsqueeze(1).expand_as(masked_BT)[masked_BT]
+
+
+def _check_tokenizer(folder: Path, data: Path) -> None:
+    """Raise ``ValueError`` if data were made with another tokenizer than a folder's, if that has one: ids would stand
+    for other pieces, with no other sign of it than high losses."""
+    from transformers import AutoTokenizer
+
+    if not any((folder / name).is_file() for name in (*FILES, SPM_FILENAME)):
+        return
+    own = AutoTokenizer.from_pretrained(folder).get_vocab()
+    if (data / FOLDER).is_dir():
+        wanted = AutoTokenizer.from_pretrained(data / FOLDER).get_vocab()
+    else:
+        wanted = {piece: number for number, piece in enumerate(read_dictionary(data / "dict.txt"), 4)}
+    other = [piece for piece, number in wanted.items() if own.get(piece) != number and not piece.startswith(PADDING)]
+    if other:
+        raise ValueError(
+            f"{data} must be binarized with the tokenizer of {folder}, but {len(other):,} of {len(wanted):,} pieces "
+            f"have another id there, first {other[0]!r}: binarize the text with that tokenizer"
+        )
 
 
 def open_held_out(

@@ -113,6 +113,7 @@ def _converting(stock: Any) -> Any:
 
         def load_state_dict(state: dict[str, Any], overrides: Any = None) -> None:
             counts = state.pop(SCALER, {})
+            check_state(state, self._optimizer.optimizer)
             load(fit_state(state, self._optimizer.optimizer) if now in SAME_STATE else state, overrides)
             if isinstance(scaler, DynamicLossScaler):
                 vars(scaler).update({name: int(count) for name, count in counts.items() if name in SCALER_COUNTS})
@@ -120,6 +121,23 @@ def _converting(stock: Any) -> Any:
         self._optimizer.load_state_dict = load_state_dict
 
     return build_optimizer
+
+
+def check_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Raise ``ValueError`` unless Adam's state is for as many numbers as the optimizer trains.
+
+    Torch compares only how many tensors there are, without a remedy; the single tensor of half precision fails later.
+    """
+    rows = [row for group in state.get("param_groups", []) for row in group["params"]]
+    averages = [state["state"].get(row, {}).get("exp_avg") for row in rows]  # other optimizers' states are smaller
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    then = sum(value.numel() for value in averages if torch.is_tensor(value))
+    now = sum(weight.numel() for weight in weights)
+    if rows and all(map(torch.is_tensor, averages)) and then != now:
+        raise ValueError(
+            f"the checkpoint's optimizer trained {then:,} numbers, but this run trains {now:,}: resume with the same "
+            "--freeze-encoder, --embed-tags and tables, or start with a new optimizer, --reset-optimizer"
+        )
 
 
 def fit_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:

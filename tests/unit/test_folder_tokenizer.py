@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -160,6 +161,19 @@ def test_tags_of_a_folder_need_data_and_tables(data, exported, tagged, tmp_path)
     ):
         with pytest.raises(ValueError, match=message):
             tag_swap(model, folder, tokens_per_sample=length)
+
+
+def test_data_of_another_tokenizer_of_the_same_size(demo, exported, tmp_path):
+    """Ids mean the same pieces on both sides, or nothing is measured."""
+    found = tag_swap(exported, demo / "data-bin", blocks=1)
+    assert found["masked_tokens"] > 0
+    data = shutil.copytree(demo / "data-bin", tmp_path / "data")
+    first, second, *others = (data / "dict.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data / "dict.txt").write_text("".join((second, first, *others)), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match="must be binarized with the tokenizer of .*, but 2 of 1,997 pieces have anoth"
+    ):
+        tag_swap(exported, data, blocks=1)
 
 
 def test_what_does_not_fit_is_named(demo, folder, data, tmp_path):

@@ -13,6 +13,7 @@ from support import Task
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
 from langsamp_plugin.hf.trainer import scale_updates
 from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW
+from langsamp_plugin.training.master_weights import check_state
 from langsamp_plugin.training.table_rate import scaled_step, tag_tables
 
 
@@ -82,6 +83,27 @@ def test_masters_have_it_in_half_precision():
     moved = [(master.detach() - start).abs().mean() for master, start in zip(masters, reference)]
     assert 8 < moved[1] / moved[0] < 12
     assert all(torch.equal(weight, master.bfloat16()) for weight, master in zip(weights, masters))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_state_of_other_weights_is_refused(flat):
+    """As after a run with --freeze-encoder or another --embed-tags; in half precision all weights are one tensor."""
+    weights = [weight.detach() for weight in parameters()]
+    some, all_of_them = weights[:1], weights
+    if flat:
+        some, all_of_them = ([torch.cat([weight.flatten() for weight in part])] for part in (some, all_of_them))
+    optimizers = []
+    for part in (some, all_of_them):
+        params = [torch.nn.Parameter(weight.clone()) for weight in part]
+        optimizers.append(torch.optim.Adam(params))
+        for param in params:
+            param.grad = torch.ones_like(param)
+        optimizers[-1].step()
+    for one, other in zip(optimizers, optimizers[::-1]):
+        check_state(one.state_dict(), one)
+        with pytest.raises(ValueError, match="but this run trains .* the same --freeze-encoder, --embed-tags and tab"):
+            check_state(one.state_dict(), other)
+    check_state({"param_groups": [{"params": [0]}], "state": {}}, optimizers[0])  # nothing has been averaged
 
 
 def test_the_tables_of_a_model_are_found():
