@@ -18,23 +18,29 @@ def table(folder, updates):
 
 @pytest.fixture(scope="module")
 def one(demo, tmp_path_factory):
-    """Twelve updates by one worker, each of two batches."""
+    """Twenty updates by one worker, each of two batches."""
     folder = tmp_path_factory.mktemp("one") / "one"
-    run(*train_command(demo / "data-bin", folder, 12, "--update-freq", 2, *PLAIN))
+    run(*train_command(demo / "data-bin", folder, 20, "--update-freq", 2, *PLAIN))
     return folder
 
 
-def test_two_workers_equal_one_with_update_freq_2(demo, one, tmp_path):
-    data = demo / "data-bin"
-    train_with_two_workers(data, tmp_path / "two", 12, *PLAIN)
-    assert farthest(tmp_path, one) < 1e-6
-    two = load_checkpoint(tmp_path / "two" / "checkpoint_last.pt")["model"]
-    ours, theirs = table(one, 12), table(tmp_path / "two", 12)
+@pytest.fixture(scope="module")
+def two(demo, tmp_path_factory):
+    """Twenty updates by two workers."""
+    folder = tmp_path_factory.mktemp("two") / "two"
+    train_with_two_workers(demo / "data-bin", folder, 20, *PLAIN)
+    return folder
+
+
+def test_two_workers_equal_one_with_update_freq_2(demo, one, two, tmp_path):
+    assert farthest(tmp_path, one, two) < 1e-6
+    ours, theirs = table(one, 20), table(two, 20)
     assert ours == theirs, "a validation's tables are the same to the last printed digit"
     # Control: one worker alone has half the batch and ends elsewhere.
-    run(*train_command(data, tmp_path / "half", 12, *PLAIN))
-    half = load_checkpoint(tmp_path / "half" / "checkpoint_last.pt")["model"]
-    assert not torch.allclose(half["encoder.lang_embedding.weight"], two["encoder.lang_embedding.weight"], atol=1e-3)
+    run(*train_command(demo / "data-bin", tmp_path / "half", 20, *PLAIN))
+    half, all_of_it = (load_checkpoint(path / "checkpoint_last.pt")["model"] for path in (tmp_path / "half", two))
+    name = "encoder.lang_embedding.weight"
+    assert not torch.allclose(half[name], all_of_it[name], atol=1e-3)
 
 
 @pytest.mark.parametrize("head_loss", ["plain", "blocks"])
@@ -62,7 +68,7 @@ def test_two_workers_equal_one_in_half_precision(demo, tmp_path):
 
 def test_a_worker_that_dies_ends_the_run_and_costs_nothing(demo, one, tmp_path):
     data, more = demo / "data-bin", (*PLAIN, "--log-interval", 1, "--save-interval-updates", 2)
-    workers = start_two_workers(data, tmp_path / "two", 12, *more)
+    workers = start_two_workers(data, tmp_path / "two", 20, *more)
     for line in workers[0].stdout:
         if "num_updates=5" in line:
             workers[1].kill()
@@ -70,7 +76,7 @@ def test_a_worker_that_dies_ends_the_run_and_costs_nothing(demo, one, tmp_path):
     output = workers[0].communicate(timeout=120)[0]
     assert workers[0].returncode != 0 and "onnection" in output, output[-1000:]
     workers[1].communicate()
-    train_with_two_workers(data, tmp_path / "two", 12, *more)
+    train_with_two_workers(data, tmp_path / "two", 20, *more)
     assert farthest(tmp_path, one) < 1e-6
 
 
@@ -78,14 +84,13 @@ def test_two_workers_go_on_where_one_stopped(demo, one, tmp_path):
     """The change of the number of workers keeps the place in the data."""
     data = demo / "data-bin"
     run(*train_command(data, tmp_path / "parts", 5, "--update-freq", 2, *PLAIN))
-    train_with_two_workers(data, tmp_path / "parts", 12, *PLAIN)
+    train_with_two_workers(data, tmp_path / "parts", 20, *PLAIN)
     assert farthest(tmp_path, one, "parts") < 1e-6
 
 
-def test_sigterm_to_one_of_two_workers_stops_both_after_the_same_update(demo, tmp_path):
+def test_sigterm_to_one_of_two_workers_stops_both_after_the_same_update(demo, two, tmp_path):
     """Neither waits for the other for ever, and what they saved goes on to the weights of a run without the signal."""
     data, more = demo / "data-bin", (*PLAIN, "--log-interval", 1)
-    train_with_two_workers(data, tmp_path / "whole", 20, *more)
     workers = start_two_workers(data, tmp_path / "parts", 20, *more)
     for line in workers[0].stdout:
         if "num_updates=3" in line:
@@ -95,5 +100,5 @@ def test_sigterm_to_one_of_two_workers_stops_both_after_the_same_update(demo, tm
     stopped = load_checkpoint(tmp_path / "parts" / "checkpoint_last.pt")["optimizer_history"][-1]["num_updates"]
     assert 3 <= stopped < 20
     train_with_two_workers(data, tmp_path / "parts", 20, *more)
-    whole, parts = (load_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("whole", "parts"))
+    whole, parts = (load_checkpoint(path / "checkpoint_last.pt")["model"] for path in (two, tmp_path / "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
