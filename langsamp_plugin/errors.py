@@ -76,7 +76,7 @@ def error_context(path: object) -> Iterator[None]:
 
 @contextmanager
 def writing(path: object, any_error: bool = False) -> Iterator[None]:
-    """Convert every error of a full disk, in whatever form a library raises it, to :class:`StorageError`.
+    """Convert every error of a full disk, in any form that libraries raise, to :class:`StorageError`.
 
     Args:
         path: the file that the block writes.

@@ -38,7 +38,7 @@ def describe(path: PathLike, sampling: Sampling = Sampling()) -> list[str]:
 
     Raises:
         FileNotFoundError: the path does not exist.
-        ValueError: the path is of none of these kinds, or a file is damaged; the message names the file.
+        ValueError: the path is not one of these, or a file is damaged; the message names the file.
     """
     path = Path(path)
     if not path.exists():

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Accidents
 
 Written by `scripts/accident_table.py`; each cell is a test of `tests/integration/test_accidents.py`. A command is
-stopped, or the disk filled, in the middle of its writing. "Left" is what stands in the place afterwards, next to a file
-of another program that must not change; "next" is the same command again, whose output must equal that of an
+stopped, or the disk filled, in the middle of its writing. "Left" is what remains in the place afterwards, next to a
+file of another program that must not change. "Next" is the same command again, whose output must equal that of an
 undisturbed run, with no hidden file left. No run printed a traceback.
 
 """
@@ -61,7 +61,7 @@ def races(found: Iterable[dict[str, Any]]) -> str:
     """Return the section of races."""
     lines = [
         "## Two runs with different options into one place\n",
-        "\nIn each round what is found is all of one run that ended with status 0, by its weights or tokens.\n\n",
+        "\nIn each round, the result is the output of one run that ended with status 0, by its weights or tokens.\n\n",
         "| command | rounds | one was told of the other (status 1) | one after the other | mixtures |\n",
         "| --- | ---: | ---: | ---: | ---: |\n",
     ]

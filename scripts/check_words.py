@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+UNITS = "(tokens|lines|sentences|bytes|bits|words|updates|minutes|hours|pairs|megabytes|MB|pieces|rows)"
 RULES = {
     r"(?<!there )(?<!There )\b(is|are|was|were) no\b(?! longer)": "is not a, has no",
     r"\b(is|are) none of\b": "is not one of",
@@ -49,6 +50,18 @@ RULES = {
     r"\blooked (at|through) first\b": "checked first",
     r"\bso (it|they) (is|are) told\b": "is reported",
     r"\b(all|anything|nothing) else\b(?= (is|are) the same)": "everything else is equal",
+    rf"\b{UNITS} an? (second|token|byte|line|update|model|language|logit|step|chunk|parameter|masked)\b": "N per X",
+    r"(?<![.'])\btrainings\b(?!:)": "training runs",
+    r"\b[Ww]hat (came|comes) (out|of)\b": "results",
+    r"\bRun again, (it|the)\b": "If run again, it",
+    r"\bwhatever\b": "any, regardless of",
+    r"\b(0|empty|none) takes all\b": "0 means all",
+    r"\b(file|one|name|place|notes|checkpoint|counts?) stands? (in|at|under|for)\b": "is in, is listed under, means",
+    r"\b(some|every|any)body\b": "users, no one, a plain loop",
+    r"\bends? in the same\b": "ends with the same",
+    r"\bagain and again\b": "repeatedly",
+    r"\bwins? back\b|\bwon back\b": "recovers",
+    r"\ba run of it\b|\bA run of it\b": "an example run",
 }
 CODE = re.compile(r"``[^`]*``|`[^`\n]*`")
 GENERATED = ("docs/accidents.md", "examples/quickstart/report.md", "examples/ablation/small/report.md")

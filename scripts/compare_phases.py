@@ -1,11 +1,12 @@
-"""Phases of training against constant settings: the same model and number of updates, held-out loss of tail and head.
+"""Compares phases of training with constant settings: the same model and number of updates, held-out loss of tail and
+head.
 
-    python scripts/compare_phases.py DATA-BIN --out runs/phases                # 4 trainings of 1,000 updates
+    python scripts/compare_phases.py DATA-BIN --out runs/phases                # 4 training runs of 1,000 updates
     python scripts/compare_phases.py DATA-BIN --out runs/phases --updates 20 --seeds 1
 
-The phases mask 30 %, then 15 %, then 5 %, and draw small languages more often from phase to phase, as mmBERT does; the
-constant run masks 15 % and draws as the paper does. Both are validated with 15 %. DATA-BIN is any binarized folder.
-Run again, it skips what is done. Results are in docs/training.md.
+The phases mask 30 %, then 15 %, then 5 %, and sample small languages more often in each phase, as mmBERT does; the
+constant run masks 15 % and samples as in the paper. Both are validated with 15 %. DATA-BIN is any binarized folder. If
+run again, it skips what is done. Results are in docs/training.md.
 """
 
 import argparse
@@ -26,7 +27,7 @@ GROUPS = ("tail", "head", "all")
 
 
 def write_phases(path: Path, updates: int) -> None:
-    """Write the file for ``--phases``; the last phase takes what rounding leaves."""
+    """Write the file for ``--phases``; the last phase gets the updates that remain after rounding."""
     phases = [
         {"updates": int(phase["share"] * updates), **{name: phase[name] for name in ("mask_prob", "alpha")}}
         for phase in PHASES

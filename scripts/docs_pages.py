@@ -1,4 +1,4 @@
-"""Collects the pages of the site in build/docs: the repository's documents, and one page per room of the code."""
+"""Collects the pages of the site in build/docs: the repository's documents, and one page per folder of the code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def collect() -> None:
 
 
 def rooms() -> dict[str, list[str]]:
-    """Return the modules of each room; those of the package itself are in the room ``langsamp_plugin``."""
+    """Return the modules of each folder; those of the package itself are listed under ``langsamp_plugin``."""
     found: dict[str, list[str]] = {}
     for path in sorted((ROOT / "langsamp_plugin").rglob("*.py")):
         parts = path.relative_to(ROOT).with_suffix("").parts

@@ -15,7 +15,7 @@ SECONDS = 480
 
 
 def environment(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return what the figures are from."""
+    """Return the conditions of the figures."""
     import torch
     from measuring import conditions
 
@@ -70,7 +70,7 @@ def head(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def training(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time a step of this plugin, stock fairseq and run_mlm, with optimizers that differ and alike."""
+    """Time a step of this plugin, stock fairseq and run_mlm, with their own and with equal optimizers."""
     shape, words = ("2x64", "3000") if options.tiny else ("32x512", "401145")
     precision, updates = ("fp32", "2") if options.tiny else ("bf16", "12")
     common = ["train.py", options.data, "--shapes", shape, "--words", words, "--precision", precision]
@@ -98,7 +98,7 @@ def resume(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def encoding(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Time sentences into vectors, where a model is given."""
+    """Time the encoding of sentences, if a model is given."""
     if not options.encoder:
         return [{"what": "encoding", "result": "left out: no --encoder"}]
     text = sorted(Path(options.corpus).rglob("*.txt"))[:4]
@@ -125,7 +125,7 @@ def run(what: str, script: Path, *arguments: Any) -> dict[str, Any]:
 
 
 def reason(error: str) -> str:
-    """Return a failure in a few words."""
+    """Return a short description of a failure."""
     if "out of memory" in error.lower():
         return "out of memory"
     return "FAILED: " + (error.strip().splitlines() or ["no message"])[-1][:160]
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--data", help="binarized folder")
     parser.add_argument("--corpus", help="folder of text files to encode")
     parser.add_argument("--encoder", help="Hugging Face folder whose encoding is timed")
-    parser.add_argument("--tiny", action="store_true", help="all sizes turned down")
+    parser.add_argument("--tiny", action="store_true", help="reduce all sizes")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -189,7 +189,7 @@ def main() -> None:
 
 
 def write(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Write what there is so far."""
+    """Write the results so far."""
     from langsamp_plugin.atomic import atomic_write
 
     with atomic_write(out / "report.json") as stream:

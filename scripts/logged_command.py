@@ -1,4 +1,4 @@
-"""Runs commands of the environment with their output in a file; for scripts that compare trainings."""
+"""Runs commands of the environment with their output in a file; for scripts that compare training runs."""
 
 import csv
 import subprocess
@@ -20,14 +20,14 @@ def call(log: Path, *command: object) -> None:
 
 
 def train(folder: Path, data: Path, updates: int, seed: int, *flags: object) -> dict[str, float]:
-    """Train a tiny model unless it is there.
+    """Train a tiny model unless it exists.
 
     Args:
         folder: gets the checkpoint, ``train.log`` and the validation.
         data: data folder.
         updates: number of updates; validation and save are after the last one.
         seed: of weights, batches and masks.
-        *flags: what differs between the runs that are compared, batch size and learning rate.
+        *flags: batch size, learning rate, and what differs between the runs that are compared.
 
     Returns:
         The held-out loss of each tag, bits per masked token.

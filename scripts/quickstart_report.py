@@ -1,4 +1,4 @@
-"""Write report.md of a quickstart run from what its steps left in the folder.
+"""Write report.md of a quickstart run from the results in its folder.
 
 Example: python scripts/quickstart_report.py runs/quickstart
 """
@@ -19,7 +19,7 @@ from typing import Any
 from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 
-# The relatives that everybody knows; the report shows what the model found for those that were trained on.
+# Well-known related languages; the report shows the neighbours that the model found for those it was trained on.
 SHOWN = [
     "bel",
     "ukr",
@@ -104,7 +104,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def loss_section(before: float, points: list[tuple[int, float]]) -> list[str]:
-    """Say how far the loss fell."""
+    """Report how far the loss fell."""
     after = points[-1][1]
     return [
         "## Held-out loss",
@@ -167,7 +167,7 @@ def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
 
 
 def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> list[str]:
-    """Show retrieval next to its two controls and state what it is worth."""
+    """Show retrieval next to its two controls and say whether it is evidence."""
 
     def mean(result: dict[str, Any], metric: str) -> float:
         values = [scores[metric][0] for scores in result["scores"].values()]
@@ -207,7 +207,7 @@ def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> lis
 
 
 def conditions(run: Path, seconds: int) -> list[str]:
-    """Say what was run on what."""
+    """Describe the run and its conditions."""
     state = load_checkpoint(run / "checkpoints" / "checkpoint_last.pt")
     with open(run / "data-bin" / "stats.tsv", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t"))
@@ -239,13 +239,13 @@ def conditions(run: Path, seconds: int) -> list[str]:
 
 
 def main() -> None:
-    """Write the report and print its gist."""
+    """Write the report and print its main figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--seconds", type=int, default=0, help="how long the run took")
     args = parser.parse_args()
     run: Path = args.run
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # importing fairseq opens every logger
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # importing fairseq enables every logger
     before = curve(run / "untrained" / "validation")[-1][1]
     points = [(0, before), *curve(run / "checkpoints" / "validation")]
     draw_curve(points, training_losses(run / "tensorboard"), run / "loss.png")

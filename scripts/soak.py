@@ -1,12 +1,12 @@
-"""Kill a training run again and again, and compare the result with an undisturbed run.
+"""Kill a training run repeatedly, and compare the result with an undisturbed run.
 
     python scripts/soak.py DATA-BIN --out runs/soak                 # 20 kills
     python scripts/soak.py DATA-BIN --out runs/soak --kills 100 --updates 2000
     python scripts/soak.py DATA-BIN --out runs/soak --precision fp16   # float32 master weights, on a CPU
 
-Every third kill comes while a checkpoint is being written, every fourth is SIGTERM (save and stop), the others are
-SIGKILL at a random moment, also while the run starts. The weights, the optimizer's state and the place in the data must
-be the same, bit for bit. DATA-BIN is any binarized folder; the model is small.
+Every third kill comes while a checkpoint is being written, every fourth is SIGTERM (save and stop), and the others are
+SIGKILL at a random moment, including the start of the run. The weights, the optimizer's state and the position in the
+data must be the same, bit for bit. DATA-BIN is any binarized folder; the model is small.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PRECISIONS = {
     "fp16": ["--fp16", "--fp16-no-flatten-grads", "--fp16-init-scale", "16", "--fp16-scale-window", "60"],
     "fp16-memory-efficient": ["--fp16", "--memory-efficient-fp16", "--fp16-init-scale", "16", "--optimizer", "adam"],
 }
-"""Flags of each; the loss scale grows every 60 updates, so that what it is after a restart counts."""
+"""Flags of each precision; the loss scale grows every 60 updates, so that its value after a restart matters."""
 
 
 def command(data: str, folder: Path, updates: int, precision: str, device: str, alpha: str) -> list[str]:
@@ -48,7 +48,7 @@ def command(data: str, folder: Path, updates: int, precision: str, device: str, 
 
 
 def kill_once(command: list[str], folder: Path, how: str, chance: random.Random, usual: float) -> str:
-    """Start the run, hit it, and return what happened."""
+    """Start the run, kill it, and return what happened."""
     with open(folder.parent / "log.txt", "a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     started, wait = time.monotonic(), chance.uniform(0.3, usual)
@@ -64,7 +64,7 @@ def kill_once(command: list[str], folder: Path, how: str, chance: random.Random,
 
 
 def differences(one: Any, other: Any, name: str = "") -> list[str]:
-    """Return the names of what two checkpoints do not have in common."""
+    """Return the names of the values in which two checkpoints differ."""
     import torch
 
     if isinstance(one, torch.Tensor):
@@ -108,7 +108,7 @@ def main() -> None:
     seconds = time.monotonic() - began
     print(f"uninterrupted: {options.updates} updates in {seconds:.0f} s", flush=True)
     chance = random.Random(options.seed)
-    # A start takes seconds; a run may live as long as is needed to get ahead between two kills.
+    # A start takes seconds; a run lives long enough to make progress between two kills.
     usual = min(max(12.0, 2 * seconds / options.kills), 0.9 * seconds)
     hits = 0  # a run may end before it is killed
     for number in range(options.kills):

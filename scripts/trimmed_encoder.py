@@ -1,4 +1,4 @@
-"""What a trimmed vocabulary saves and costs: sizes, tokens and retrieval scores at several `--min-count`.
+"""Measures what a trimmed vocabulary saves and costs: sizes, tokens and retrieval scores at several `--min-count`.
 
     python scripts/trimmed_encoder.py MODEL --corpus corpus --tatoeba eval/sr_tatoeba --langs eng_Latn,deu_Latn \\
         --out runs/trim
@@ -58,7 +58,7 @@ def scores(checkpoint: Path, model: Path, args: argparse.Namespace) -> dict[str,
 
 
 def main() -> None:
-    """Print a row for the model as it is, and one for each count."""
+    """Print a row for the unchanged model, and one for each count."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--corpus", type=Path, required=True)
@@ -75,7 +75,7 @@ def main() -> None:
     base = args.model / "sentencepiece.bpe.model"
     import_checkpoint(args.model, args.out / "full" / "model.pt")
     before = scores(args.out / "full" / "model.pt", base, args)
-    print("| `--min-count` | pieces | parameters | MB | split otherwise | unknown | SR-T top-1 | top-10 | changed |")
+    print("| `--min-count` | pieces | parameters | MB | split differently | unknown | SR-T top-1 | top-10 | changed |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for count in (0, *map(int, args.counts.split(","))):
         model, checkpoint, changed, after = base, args.out / "full" / "model.pt", 0.0, before

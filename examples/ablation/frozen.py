@@ -1,8 +1,9 @@
-"""Classify with frozen features: what a model knows before anybody fine-tunes it.
+"""Classify with frozen features: measures what a model knows before any fine-tuning.
 
-Sentences are mean-pooled two thirds up, as for retrieval, and a logistic regression is trained on them: on English and
-tested on every language (zero-shot), and on each language's own training sentences where it has any. Macro F1.
-Fine-tuning would move a small model so far that what it learned in pretraining hardly shows; here nothing of it moves.
+Sentences are mean-pooled at the block two thirds of the way up, as for retrieval. A logistic regression is trained on
+English and tested on every language (zero-shot), and also trained on each language that has training sentences. Macro
+F1. Fine-tuning would move a small model so far that what it learned in pretraining hardly shows; here nothing of it
+moves.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def classify(train: tuple[np.ndarray, list[str]], tests: dict[str, tuple[np.ndar
     """Return macro F1 in percent per test set.
 
     Args:
-        train, tests: float32 ``(n, C)`` and n labels; every set is centred separately, so that what only tells the
-            language from English is not in the way.
+        train, tests: float32 ``(n, C)`` and n labels; every set is centred separately, so that the mere difference
+            between the language and English does not interfere.
     """
     from sklearn.metrics import f1_score
 
@@ -48,7 +49,7 @@ def classify(train: tuple[np.ndarray, list[str]], tests: dict[str, tuple[np.ndar
 
 
 def majority(labels: list[str]) -> float:
-    """Return the macro F1 of always saying the most frequent label."""
+    """Return the macro F1 of always predicting the most frequent label."""
     from sklearn.metrics import f1_score
 
     most = max(set(labels), key=labels.count)
@@ -56,10 +57,10 @@ def majority(labels: list[str]) -> float:
 
 
 class Features:
-    """Frozen features of a model, two thirds up; each file is encoded once.
+    """Frozen features of a model at the block two thirds of the way up; each file is encoded once.
 
     Args:
-        folder: of the model, as Hugging Face has it; it is loaded when first needed.
+        folder: Hugging Face folder of the model, which is loaded when first needed.
     """
 
     def __init__(self, folder: Path):
@@ -75,7 +76,7 @@ class Features:
         return model, tokenizer, layer
 
     def of(self, path: Path, limit: int) -> tuple[np.ndarray, list[str]]:
-        """Return vectors, float32 ``(n, C)``, and labels of at most ``limit`` sentences of a file; 0 takes all."""
+        """Return vectors, float32 ``(n, C)``, and labels of at most ``limit`` sentences of a file; 0 means all."""
         if (path, limit) not in self._found:
             model, tokenizer, layer = self.encoder
             rows = read_classified(path).evenly(limit)
@@ -84,7 +85,7 @@ class Features:
 
 
 def task_files(folder: Path, langs: list[str]) -> dict[str, dict[str, Path]]:
-    """Return tag -> split -> file of a task, of some languages and English; no languages take all."""
+    """Return tag -> split -> file of a task, for some languages and English; an empty list selects all languages."""
     return {
         str(tag): splits
         for tag, splits in find_labelled(folder)[0].items()
@@ -117,8 +118,8 @@ def frozen_scores(features: Features, data: Path, limit: int, langs: list[str], 
     Args:
         features: of the model.
         data: folder with sib200/ and taxi1500/, or one of them.
-        limit: sentences of each file but English's; 0 takes all.
-        langs: tags to score in addition to English; empty takes all.
+        limit: sentences of each file except English's; 0 means all.
+        langs: tags to score in addition to English; empty means all.
         own: also train on each language's own sentences.
     """
     return {

@@ -1,14 +1,14 @@
-"""The two rules about languages that an encoder's study decides before any result.
+"""The two rules about languages that the study of an encoder fixes before any result.
 
     python examples/ablation/languages.py CORPUS EVAL OUT [--all] [--langs TAGS]
 
-**Who takes part**: each language-script that the corpus has text of and that at least two of the six evaluation tasks
-have test data of; and English. With ``--all`` each language-script of the corpus.
+**Which take part**: English, and each language-script with text in the corpus and test data in at least two of the six
+    evaluation tasks. With ``--all`` each language-script of the corpus.
 
-**What the encoder knew**: see :func:`known`. It needs the scores of the untouched encoder and nothing else.
+**What the encoder knew**: see :func:`known`. It needs only the scores of the unchanged encoder.
 
 OUT gets ``languages.tsv`` (tag, head or tail, tasks) and ``texts/<tag>.txt``: the text of these languages in the corpus
-and in all evaluation files, which `langsamp tokenizer trim` keeps the pieces of.
+and in all evaluation files, whose pieces `langsamp tokenizer trim` keeps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEAST_TASKS = 2
 SOURCES = (str(ENGLISH), "pcm_Latn")
 """Where a task's training data comes from: English, and for MasakhaNER, which has none, Nigerian Pidgin."""
 KNOWN = 0.5
-"""Share of what can be reached from which a language counts as known well."""
+"""Share of the reachable score from which on a language counts as known well."""
 
 
 def sentences(data: Path) -> Iterator[tuple[str, LangScript, list[str]]]:
@@ -61,9 +61,9 @@ def choose(corpus: set[str], tasks: Mapping[str, set[str]], everything: bool = F
     """Apply the rule.
 
     Args:
-        corpus: tags that the corpus has text of.
-        tasks: tag -> tasks with test data of it.
-        everything: take all of the corpus.
+        corpus: tags with text in the corpus.
+        tasks: tag -> tasks that have test data for it.
+        everything: select all tags of the corpus.
     """
     enough = {tag for tag in corpus if everything or len(tasks.get(tag, ())) >= LEAST_TASKS}
     return sorted(enough | ({str(ENGLISH)} & corpus))
@@ -72,11 +72,11 @@ def choose(corpus: set[str], tasks: Mapping[str, set[str]], everything: bool = F
 def known(
     retrieval: Mapping[str, list[tuple[float, float]]], topics: Mapping[str, float], chance: float
 ) -> dict[str, float]:
-    """Return how much of each language the untouched encoder knew, from about 0 to 1; below :data:`KNOWN` is badly.
+    """Return how well the unchanged encoder knew each language, from about 0 to 1; below :data:`KNOWN` is badly.
 
-    It is the mean over the tasks that the language has of ``(score - chance) / (best - chance)``, in the block that is
-    two thirds up: top-1 of SR-T and of SR-B, whose best is 100, and SIB200 from English with frozen features, whose
-    best is English's own score.
+    It is the mean over the tasks that the language has of ``(score - chance) / (best - chance)``, at the block two
+    thirds of the way up: top-1 of SR-T and of SR-B, whose best is 100, and SIB200 from English with frozen features,
+    whose best is English's own score.
 
     Args:
         retrieval: tag -> ``(top-1 in percent, sentences to choose from)`` of each retrieval task.

@@ -2,9 +2,9 @@
 
     python examples/ablation/measure.py runs/ablation-small --limit 200
 
-In one process, as each of these takes seconds on a small model. What `langsamp export`, `evaluate`, `analyze tags`,
-`analyze neutrality` and `analyze embeddings` would leave
-is in hf/, results/, tags/, neutrality/ and embeddings/; frozen.py writes frozen/.
+Everything runs in one process, because each step takes only seconds on a small model. The folders hf/, results/, tags/,
+neutrality/ and embeddings/ get the output of `langsamp export`, `evaluate`, `analyze tags`, `analyze neutrality` and
+`analyze embeddings`; frozen.py writes frozen/.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from langsamp_plugin.evaluation.run import evaluate
 
 
 def unless_there(path: Path, what: str, settings: dict[str, Any], make: Callable[[], Any]) -> None:
-    """Make something that is not there, or was made from another model or with other settings.
+    """Make a result that is missing, or that was made from another model or with other settings.
 
     Args:
-        path: what is made; a value that ``make`` returns is written there as JSON.
-        what: for the line that is printed.
-        settings: everything that it depends on, stored with it.
+        path: the result; a value that ``make`` returns is written there as JSON.
+        what: its name in the printed line.
+        settings: everything that the result depends on, stored with it.
         make: makes it.
     """
     record = path.with_name(f".{path.name}.made")
@@ -54,7 +54,7 @@ def unless_there(path: Path, what: str, settings: dict[str, Any], make: Callable
 
 
 def file_state(path: Path) -> list[int]:
-    """Return size and time of a file, or of all files of a folder of data, summed: other data have another state."""
+    """Return size and time of a file, or their sums over the files of a folder, to detect changed data."""
     files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
     return [
         len(files),
@@ -112,14 +112,14 @@ def main() -> None:
     """Measure all models, vanilla ones first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the --out of run.sh, with models/ and eval/ in it")
-    parser.add_argument("--limit", type=int, default=0, help="sentences of each evaluation file; 0 takes all")
+    parser.add_argument("--limit", type=int, default=0, help="sentences of each evaluation file; 0 means all")
     parser.add_argument(
         "--langs",
         default="",
         help="only these languages, in what takes long; by default all, and the paper's ten for neutrality",
     )
     options = parser.parse_args()
-    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq enables every logger
     out: Path = options.run
     tasks = [task for task in ("sr_bible", "sr_tatoeba") if (out / "eval" / task).is_dir()]
     names = sorted(path.parent.name for path in (out / "models").glob("*/done"))

@@ -1,8 +1,8 @@
-"""Export, evaluate and analyse one model of an encoder's study; run again, it resumes where it stopped.
+"""Export, evaluate and analyse one model of the study of an encoder; if run again, it resumes where it stopped.
 
     python examples/ablation/measure_encoder.py runs/ablation-encoder/updates-300 both-1 --data EVAL --limit 40
 
-The folder is as measure.py has it, with two more: tagging/ and transfer/. Retrieval is scored at each layer.
+The folder has the layout of measure.py plus tagging/ and transfer/. Retrieval is scored at each layer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SWAP_BLOCKS = 4
 
 
 def drop_optimizer(checkpoint: Path) -> None:
-    """Leave the weights of a finished training, a third of its size."""
+    """Keep only the weights of a finished training run, a third of its size."""
     for other in checkpoint.parent.glob("checkpoint_*.pt"):
         if other != checkpoint:
             other.unlink()
@@ -44,7 +44,7 @@ def drop_optimizer(checkpoint: Path) -> None:
 
 
 def neutral_languages(folder: Path, langs: list[str]) -> list[str]:
-    """Return the paper's ten languages of those that take part, or, where fewer than three do, the first ten."""
+    """Return those of the paper's ten languages that take part, or the first ten languages if fewer than three do."""
     spelled = [name for tag in PAPER for name in (tag, *ALSO.get(tag, ()))]
     there = [tag for tag in langs if (folder / tag / "test.tsv").is_file() or (folder / f"{tag}.txt").is_file()]
     paper = [tag for tag in spelled if tag in there]
@@ -58,7 +58,7 @@ class Measurements:
         out: folder of one length of training.
         name: the model, such as ``both-1``.
         data: folder with one folder per task.
-        limit: sentences per evaluation file; 0 takes all.
+        limit: sentences per evaluation file; 0 means all.
         langs: tags to score.
     """
 
@@ -76,7 +76,7 @@ class Measurements:
         unless_there(self.folder, f"export of {self.name}", self.weights, lambda: export(self.checkpoint, self.folder))
 
     def evaluate(self, task: str, **options: Any) -> None:
-        """Score a task of `langsamp evaluate`; what it caches is removed."""
+        """Score a task of `langsamp evaluate` and remove its cache."""
 
         def run() -> None:
             evaluate(
@@ -126,7 +126,7 @@ class Measurements:
             unless_there(path, f"neutrality of {self.name}", {**self.settings, "chosen": chosen}, run)
 
     def probes(self) -> None:
-        """Score linear probes, and what the model's own embeddings choose as sources."""
+        """Score linear probes, and the sources that the model's own embeddings select."""
         langs = self.langs
         unless_there(
             self.out / "frozen" / f"{self.name}.json", f"frozen features of {self.name}", self.settings,
@@ -157,7 +157,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of one length of training, with models/ in it")
     parser.add_argument("name", help="the model")
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder per task")
-    parser.add_argument("--limit", type=int, default=0, help="sentences per evaluation file; 0 takes all")
+    parser.add_argument("--limit", type=int, default=0, help="sentences per evaluation file; 0 means all")
     parser.add_argument("--langs", default="", help="tags to score")
     parser.add_argument(
         "--parts", default="retrieval,probes,neutrality,tags", help=f"what to measure, of {', '.join(PARTS)}"
@@ -165,7 +165,7 @@ def main() -> None:
     options = parser.parse_args()
     if set(options.parts.split(",")) - set(PARTS):
         parser.error(f"--parts must be of {','.join(PARTS)}, but is {options.parts}")
-    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq enables every logger
     measurements = Measurements(
         options.run, options.name, options.data, options.limit, [lang for lang in options.langs.split(",") if lang]
     )

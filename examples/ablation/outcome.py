@@ -1,4 +1,4 @@
-"""What an ablation left in its folder: losses, scores, neutrality of each model and seed."""
+"""Reads the results of an ablation: losses, scores and neutrality of each model and seed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def name_parts(name: str) -> tuple[str, int]:
 
 
 class Run:
-    """What an ablation left in its folder.
+    """The results in the folder of an ablation.
 
     Args:
         folder: the ``--out`` of run.sh.
@@ -80,7 +80,7 @@ class Run:
         return found
 
     def stored(self, kind: str, name: str, file: str = "") -> dict[str, Any]:
-        """Return what was measured of a model, or an empty one if it was not."""
+        """Return the measurements of a model, or an empty object if there are none."""
         path = self.folder / kind / name / f"{file}.json" if file else self.folder / kind / f"{name}.json"
         return read_json(path) if path.is_file() else {}
 

@@ -1,4 +1,4 @@
-"""Write report.md, ablation.json and the pictures of an ablation from what its steps left in the folder.
+"""Write report.md, ablation.json and the pictures of an ablation from the results in its folder.
 
     python examples/ablation/report.py runs/ablation-small
 
@@ -27,7 +27,8 @@ from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 
 def draw_gains(run: Run, losses: Scores, path: Path) -> None:
-    """Draw per language how much lower the loss with both tables is than vanilla's, over its training text."""
+    """Plot how much lower each language's loss is with both tables than with vanilla, over the size of its training
+    text."""
     from matplotlib.figure import Figure
 
     with open(run.folder / "data-bin" / "stats.tsv", encoding="utf-8") as stream:
@@ -63,7 +64,7 @@ def draw_gains(run: Run, losses: Scores, path: Path) -> None:
 
 
 def conditions(run: Run) -> list[str]:
-    """Say what was run on what, from the checkpoints themselves."""
+    """Describe the runs and their conditions, read from the checkpoints."""
     state = load_checkpoint(run.folder / "models" / f"both-{run.seeds[0]}" / "checkpoint_last.pt")
     config = state["cfg"]
     with open(run.folder / "data-bin" / "stats.tsv", encoding="utf-8") as stream:
@@ -93,22 +94,22 @@ def conditions(run: Run) -> list[str]:
         f"- Training: {updates:,} updates of {batch} x {length} tokens "
         f"({updates * batch * length / tokens['train']:.2f} times the text's size), {config['optimizer']['_name']}, "
         f"lr {optimization['lr'][0]}, alpha {config['task']['multilang_sampling_alpha']}, seeds "
-        f"{', '.join(map(str, run.seeds))}; {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes a model.",
+        f"{', '.join(map(str, run.seeds))}; {min(seconds) / 60:.1f} to {max(seconds) / 60:.1f} minutes per model.",
         f"- Machine: {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch "
         f"{version('torch')}, transformers {version('transformers')}.",
     ]
 
 
 def verdict(losses: Scores) -> str:
-    """Say in a sentence what came out of the losses."""
+    """Summarise the losses in a sentence."""
     tags = sorted(losses["both"][min(losses["both"])])
     return (
-        f"Held-out loss with both tables, less vanilla's: **{against(losses, 'both', tags, 3)} bits** a masked token."
+        f"Held-out loss with both tables minus vanilla's: **{against(losses, 'both', tags, 3)} bits** per masked token."
     )
 
 
 def everything(run: Run, losses: Scores) -> dict[str, Any]:
-    """Return what the report's tables were made of."""
+    """Return the values from which the report's tables were made."""
 
     def of(folder: str, name: str = "") -> Any:
         paths = {model: run.folder / folder / (model + (name or ".json")) for model in run.names}
@@ -165,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the --out of run.sh")
     run = Run(parser.parse_args().run)
-    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq enables every logger
     losses = run.losses()
     draw_gains(run, losses, run.folder / "gains.png")
     swaps = tag_table(run)
@@ -183,13 +184,13 @@ def main() -> None:
         *swaps, "",
         f"## Neutrality: {len(one['languages'])} languages, {one['sentences']} parallel sentences, block "
         f"{one['model']['layer']}", "",
-        "Cosine alone also rises when a space collapses; a neutral model has a large margin, and a probe that cannot "
-        "tell the language.", "", *neutral, "",
+        "Cosine alone also rises when a space collapses; a neutral model has a large margin, and a probe cannot "
+        "identify the language.", "", *neutral, "",
         f"![change against vanilla](neutrality/both-{run.seeds[0]}/neutrality.png)", "",
     ]  # fmt: skip
     sections += frozen_sections(run) + task_sections(run)
     sections += [
-        "Where a trained model retrieves worse than the untrained one, retrieval does not count as evidence: "
+        "If a trained model retrieves worse than the untrained one, retrieval does not count as evidence: "
         "untrained vectors are bags of random word vectors, and match the words that languages share.", "",
         "## The paper, XLM-R base on Glot500-c", "", *paper_table(), "",
         f"![language embeddings of both, seed {run.seeds[0]}](embeddings/language_pca_script.png)", "",

@@ -1,4 +1,4 @@
-"""Write report.md, study.json and pictures of an encoder's study from what is in the folder, complete or not.
+"""Write report.md, study.json and pictures of the study of an encoder from a folder, complete or not.
 
 python examples/ablation/report_encoder.py runs/ablation-encoder
 """
@@ -38,7 +38,7 @@ COLOURS = ("#4477aa", "#66ccee", "#228833", "#ee6677", "#ccbb44", "#aa3377", "#b
 
 
 def draw_layers(study: Study, length: int, path: Path) -> None:
-    """Draw both retrieval tasks over the blocks, arms as lines, the untouched encoder dashed."""
+    """Draw both retrieval tasks over the blocks, arms as lines, the unchanged encoder dashed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -64,7 +64,7 @@ def draw_layers(study: Study, length: int, path: Path) -> None:
 
 
 def draw_gains(study: Study, length: int, path: Path) -> None:
-    """Draw ``both - vanilla`` of each language over how much the untouched encoder knew of it."""
+    """Plot ``both - vanilla`` of each language over how well the unchanged encoder knew it."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -89,7 +89,7 @@ def draw_gains(study: Study, length: int, path: Path) -> None:
 
 
 def conditions(study: Study) -> list[str]:
-    """Say what was run on what, from a checkpoint."""
+    """Describe the runs and their conditions, read from a checkpoint."""
     run = study.runs[max(study.runs)]
     state = load_checkpoint(run.folder / "models" / run.names[0] / "checkpoint_last.pt")
     config = state["cfg"]
@@ -102,7 +102,7 @@ def conditions(study: Study) -> list[str]:
     badly = sum(value < KNOWN for value in study.known.values())
     return [
         f"- Languages: {len(study.languages)} language-scripts in {len(scripts)} scripts, {heads} head and "
-        f"{len(study.languages) - heads} tail; the untouched encoder knew {badly} badly and "
+        f"{len(study.languages) - heads} tail; the unchanged encoder knew {badly} badly and "
         f"{len(study.known) - badly} well.",
         f"- Model: {options['encoder_layers']} layers of width {options['encoder_embed_dim']}, "
         f"{words:,} words; from the encoder of `--start`.",
@@ -141,7 +141,7 @@ def length_sections(study: Study, length: int) -> list[str]:
 
 
 def against_encoder(study: Study) -> list[str]:
-    """Return the differences from the untouched encoder at the longest length."""
+    """Return the differences from the unchanged encoder at the longest length."""
     lines = []
     for metric in METRICS:
         table = difference_table(study, metric, max(study.runs), UNTOUCHED)
@@ -156,12 +156,12 @@ def report(study: Study) -> list[str]:
     draw_gains(study, longest, study.folder / "gains.png")
     lines = ["# What LangSAMP does to a real encoder", ""]
     if missing:
-        lines += [f"**Incomplete**: {len(missing)} trainings or measurements are missing, see the end.", ""]
-    lines += [*conditions(study), "", "What was decided before any result: `encoder.md`, next to the scripts.", ""]
+        lines += [f"**Incomplete**: {len(missing)} training runs or measurements are missing, see the end.", ""]
+    lines += [*conditions(study), "", "Rules that were fixed before any result: `encoder.md`, next to the scripts.", ""]
     lines += [
         "A number is a mean over languages, then over seeds, ± the standard deviation over these. In brackets the "
         "95 % interval of a difference, paired by seed and language: over seeds and languages where there are several "
-        "seeds, else over languages, and about these runs alone.", "",
+        "seeds, otherwise over languages, and then it describes these runs only.", "",
         f"## The seven tests, at {longest} updates", "", *test_table(study), "", *direction(study), "",
         "## Three explanations: length, learning rate of the tables, block", "", *length_table(study), "",
         "The blocks are in the tables of each length.", "",
@@ -169,7 +169,7 @@ def report(study: Study) -> list[str]:
     ]  # fmt: skip
     for length in reversed(study.runs):
         lines += length_sections(study, length)
-    lines += [f"## Against the untouched encoder, {longest} updates", "", *against_encoder(study)]
+    lines += [f"## Against the unchanged encoder, {longest} updates", "", *against_encoder(study)]
     lines += ["## The paper, XLM-R base on Glot500-c", "", *paper_table(), ""]
     if best is not None:
         arm, length, mean = best
@@ -215,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the --out of run.sh")
     study = Study(parser.parse_args().run)
-    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq enables every logger
     if not study.runs:
         print("no arm is trained yet")
         return

@@ -13,13 +13,13 @@
 #   --eval DIR             a folder per task, as `langsamp evaluate` takes it (default: where the corpus comes from)
 #   --pairs DIR|ARCHIVE    encoder, gpu: parallel text, as `langsamp pairs` reads it (default: where the corpus comes from)
 #   --out DIR              default runs/ablation-SIZE; run again, it skips finished work and resumes where it was killed
-#   --seeds 1,2            seeds of the trainings
-#   --updates N            other lengths of the trainings; encoder, gpu: several, such as 100,300
+#   --seeds 1,2            seeds of the training runs
+#   --updates N            other lengths of the training runs; encoder, gpu: several, such as 100,300
 #   --langs TAGS           only these of the corpus
 #   --arms "vanilla both"  encoder, gpu: only these of vanilla, both, shuffled, lang, script, even, pairs
 #   --head-updates N       encoder, gpu: updates of the head before all arms
 #   --limit N              sentences per evaluation file
-#   --jobs N               trainings at the same time (default: one per core)
+#   --jobs N               training runs in parallel (default: one per core)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -97,7 +97,7 @@ step() { # step "what it does" FILE-IT-MAKES command...
     [ -e "$made" ] || touch "$made"
 }
 
-# --- trainings, also several at the same time ----------------------------------------------------------------------------
+# --- training runs, several in parallel ---------------------------------------------------------------------------------
 folder=$out more=(--cpu)
 train() { # train NAME TABLES SEED more...
     local name=$1 tables=$2 seed=$3
@@ -119,9 +119,9 @@ train() { # train NAME TABLES SEED more...
 jobs=${jobs:-$(($(nproc) < 4 ? $(nproc) : 4))}
 [ "$size" = gpu ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(($(nproc) / jobs))}
 running=()
-# Ctrl-C does not reach what runs in the background; trainings that are asked to end save first.
+# Ctrl-C does not reach what runs in the background; training runs that get SIGTERM save first.
 trap 'for process in "${running[@]}"; do pkill -P "$process" || true ; kill "$process" 2>/dev/null || true ; done' EXIT
-wait_for_room() { # wait_for_room N: until fewer than N trainings run
+wait_for_room() { # wait_for_room N: until fewer than N training runs are active
     while [ ${#running[@]} -ge "$1" ] && [ ${#running[@]} -gt 0 ]; do
         local left=() process
         for process in "${running[@]}"; do

@@ -1,4 +1,4 @@
-"""What an encoder's study left in its folder: runs of several lengths, and the untouched encoder."""
+"""Reads the results of the study of an encoder: runs of several lengths, and the unchanged encoder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Metric(NamedTuple):
     """A score of every language.
 
     Args:
-        name: in tables.
-        digits: after the point.
+        name: its name in tables.
+        digits: number of decimals.
         read: scores of a run.
-        sign: 1 if more is better, -1 if less is.
+        sign: 1 if higher is better, -1 if lower is.
     """
 
     name: str
@@ -60,7 +60,7 @@ METRICS = (
     Metric("NER", 2, _probe("ner", "tagging")),
     Metric("POS", 2, _probe("pos", "tagging")),
 )
-"""What the seven tests are about, see encoder.md."""
+"""The metrics of the seven tests; see encoder.md."""
 RETRIEVAL = {"SR-T, top-1": ("sr_tatoeba", "top1"), "SR-B, top-10": ("sr_bible", "top10")}
 BEST_BY = ("SR-T, top-1", "SR-B, top-10", "SIB200")
 
@@ -73,7 +73,7 @@ class Study:
 
     Attributes:
         runs: length of training in updates -> its run.
-        encoder: the run that has only the untouched encoder.
+        encoder: the run that has only the unchanged encoder.
     """
 
     def __init__(self, folder: Path):
@@ -87,12 +87,12 @@ class Study:
         self.groups = Groups()
 
     def scores(self, metric: Metric, length: int) -> Scores:
-        """Return the scores of the arms of a length, and of the untouched encoder."""
+        """Return the scores of the arms of a length, and of the unchanged encoder."""
         return {**metric.read(self.runs[length]), **metric.read(self.encoder)}
 
     @cached_property
     def known(self) -> dict[str, float]:
-        """How much of each language the untouched encoder knew."""
+        """How well the unchanged encoder knew each language."""
         retrieval: dict[str, list[tuple[float, float]]] = {}
         for task in ("sr_tatoeba", "sr_bible"):
             result = self.encoder.stored("results", UNTOUCHED, task)
@@ -110,7 +110,7 @@ class Study:
         return self.groups.members(column, tags)
 
     def seeds(self, scores: Scores, model: str, against: str) -> list[int]:
-        """Return the seeds that two models have; the untouched encoder has none, and is there for all."""
+        """Return the seeds that two models share; the unchanged encoder has no seed and is paired with all."""
         if against == UNTOUCHED:
             return sorted(scores.get(model, {}))
         return sorted(scores.get(model, {}).keys() & scores.get(against, {}).keys())
@@ -118,7 +118,7 @@ class Study:
     def difference(self, scores: Scores, model: str, against: str, column: str = "all") -> Optional[Difference]:
         """Compare two models, paired by seed and language, with a two-level interval if there are several seeds.
 
-        Pairs have one variance of seeds in place of two: each seed's gains are compared with zero.
+        Paired data have one variance of seeds instead of two: the gains of each seed are compared with zero.
         """
         seeds = self.seeds(scores, model, against)
         if not seeds or against not in scores:
@@ -141,7 +141,7 @@ class Study:
         return found
 
     def missing(self) -> list[str]:
-        """Return what the command of run.sh would still train or measure."""
+        """Return what run.sh has not yet trained or measured."""
         plan = dict(line.split("=", 1) for line in (self.folder / "plan").read_text(encoding="utf-8").splitlines())
         found = []
         for length in plan["lengths"].split(","):

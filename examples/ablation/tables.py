@@ -26,7 +26,7 @@ def mean(values: dict[str, float], tags: Sequence[str]) -> float:
 
 
 def spread(values: Sequence[float], digits: int) -> str:
-    """Return the mean over seeds, and their standard deviation where there are several."""
+    """Return the mean over seeds, with their standard deviation if there are several."""
     text = f"{np.mean(values):.{digits}f}"
     return f"{text} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else text
 
@@ -69,7 +69,7 @@ def group_table(run: Run, scores: Scores, digits: int, chance: str = "") -> list
 
 
 def tag_table(run: Run, models: Sequence[str] = MODELS, titles: Mapping[str, str] = TITLES) -> list[str]:
-    """Return what a wrong tag costs."""
+    """Return the table of the cost of a wrong tag."""
     found = run.each(lambda name: read_json(path) if (path := run.folder / "tags" / f"{name}.json").is_file() else None)
     swaps = list(next(iter(next(iter(found.values())).values()))["macro"])
     lines = ["| | " + " | ".join(swaps) + " |", "| --- |" + " ---: |" * len(swaps)]
@@ -89,7 +89,7 @@ def tag_table(run: Run, models: Sequence[str] = MODELS, titles: Mapping[str, str
 
 
 def neutrality_table(run: Run) -> tuple[list[str], dict[str, Any]]:
-    """Return how alike the languages' representations are, and one measurement for what it was made of."""
+    """Return the table of the similarity of the languages' representations, and one of its measurements."""
     found = run.each(lambda name: read_json(run.folder / "neutrality" / name / "neutrality.json"))
     columns = {"cosine": 3, "unrelated": 3, "margin": 3, "top1": 1, "probe": 1}
     lines = [

@@ -1,4 +1,4 @@
-"""Tables of an encoder's study."""
+"""Tables of the study of an encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langsamp_plugin.report.statistics import Difference, holm, spell_p
 TITLES = {
     "vanilla": "vanilla", "lang": "+ language", "script": "+ script", "both": "+ both",
     "even": "+ both, tables at the backbone's rate", "pairs": "+ both and pairs", "shuffled": "+ both, shuffled tags",
-    UNTOUCHED: "untouched encoder",
+    UNTOUCHED: "unchanged encoder",
 }  # fmt: skip
 
 
@@ -156,7 +156,7 @@ def length_table(study: Study) -> list[str]:
 
 
 def direction(study: Study) -> list[str]:
-    """Say in a sentence per metric how both arms stand to each other, to the control, and to the encoder."""
+    """Compare both arms with each other, with the control and with the encoder, in one sentence per metric."""
     length = max(study.runs)
     lines = []
     for metric in METRICS:

@@ -1,6 +1,6 @@
 """Tags words with frozen features: NER and POS by a linear classifier on the states of each word's first piece.
 
-It is trained on the task's source language alone and tested on the others; entity F1 for NER, F1 over words for POS.
+It is trained only on the task's source language and tested on the others; entity F1 for NER, F1 over words for POS.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def tagging(features: Features, data: Path, limit: int, langs: list[str]) -> dic
     Args:
         features: of the model.
         data: folder with ner/ and pos/, or one of them.
-        limit: test sentences per language; 0 takes all.
-        langs: tags to score; empty takes all.
+        limit: test sentences per language; 0 means all.
+        langs: tags to score; empty means all.
     """
     result = {}
     for task in ("ner", "pos"):

@@ -1,7 +1,7 @@
 """Source selection with frozen features: whether the nearest language by the model's own embeddings beats English.
 
-Each target of SIB200 is classified twice: by what was trained on English, and by what was trained on the language
-whose row of the table is nearest. Both have equally many training sentences. A target is never its own source.
+Each target of SIB200 is classified twice: by a classifier trained on English, and by one trained on the language whose
+    row of the table is nearest. Both have the same number of training sentences. A target is never its own source.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ TRAIN = 100
 def source_selection(
     features: Features, checkpoint: Path, folder: Path, limit: int, langs: list[str]
 ) -> dict[str, Any]:
-    """Return per target its ``source``, and the macro F1 from there (``nearest``) and from ``english``.
+    """Return for each target its ``source``, and the macro F1 of transfer from it (``nearest``) and from ``english``.
 
     Args:
         features: of the model.
         checkpoint: the model, with its tables.
         folder: of SIB200.
-        limit: test sentences per language; 0 takes all.
+        limit: test sentences per language; 0 means all.
         langs: the targets and sources, in addition to English as source.
     """
     files = task_files(folder, langs)

@@ -4,7 +4,7 @@
 #   bash extend.sh XLM-R-FOLDER CORPUS OUT [PIECES]
 #
 # XLM-R-FOLDER  config.json, model.safetensors, sentencepiece.bpe.model, as Hugging Face has it
-# CORPUS        whatever `langsamp corpus` reads
+# CORPUS        any source that `langsamp corpus` reads
 # OUT           gets corpus/, extended.model, start/model.pt, data-bin/; run again, it resumes where it stopped
 # PIECES        pieces to train on the corpus (default 250000); those that XLM-R has not are appended
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""Fine-tune an exported model on one language and test it on others, with nothing but transformers.
+"""Fine-tune an exported model on one language and test it on others, using only transformers.
 
     python finetune.py MODEL --data sib200 --langs deu_Latn,hin_Deva
 
@@ -33,7 +33,7 @@ def read(path):
 
 
 class Split(torch.utils.data.Dataset):
-    """Texts as token ids, with label numbers where there are some."""
+    """Texts as token ids, with label numbers if they have labels."""
 
     def __init__(self, texts, labels, tokenizer, max_length):
         self.ids = tokenizer(texts, truncation=True, max_length=max_length)["input_ids"]
@@ -48,7 +48,7 @@ class Split(torch.utils.data.Dataset):
 
 
 class KeepBest(TrainerCallback):
-    """Keeps the weights of the best epoch in memory: on the disk each epoch would be the complete model."""
+    """Keeps the weights of the best epoch in memory; on disk, each epoch would take the size of the model."""
 
     def __init__(self):
         self.score, self.weights = -1.0, None
@@ -61,7 +61,7 @@ class KeepBest(TrainerCallback):
 
 
 def with_test_data(data, langs):
-    """Return the tags of the data that can be tested; what cannot is printed, before anything is trained."""
+    """Return the tags that can be tested, and print those that cannot before anything is trained."""
     tags = langs.split(",") if langs else sorted(path.name for path in data.iterdir() if path.is_dir())
     for tag in tags:
         if not (data / tag / "test.tsv").is_file():
@@ -73,7 +73,7 @@ def with_test_data(data, langs):
 
 
 def score(trainer, tokenizer, names, texts, labels, max_length):
-    """Return macro F1; a label that was not trained counts as wrong."""
+    """Return macro F1; a label that did not occur in training counts as wrong."""
     found = trainer.predict(Split(texts, None, tokenizer, max_length)).predictions.argmax(-1)
     return 100 * f1_score(labels, [names[number] for number in found], average="macro", zero_division=0)
 
@@ -143,7 +143,7 @@ def main():
     for tag, (texts, labels) in tests.items():
         scores[tag] = score(trainer, tokenizer, names, texts, labels, args.max_length)
         print(f"{tag}  {scores[tag]:5.1f}", flush=True)
-        # Written after each language, so that what was scored stays where a later one fails.
+        # Written after each language, so that scores are kept if a later language fails.
         (args.out / "scores.json").write_text(
             json.dumps({"model": args.model, "source": args.source, "f1": scores}, indent=1), encoding="utf-8"
         )

@@ -69,7 +69,7 @@ def model_provider(pre_process=True, post_process=True, vp_stage=None, config=No
 
 
 def check_flags(args, sizes):
-    """Raise ``ValueError`` where Megatron's flags are of another model than the checkpoint."""
+    """Raise ``ValueError`` if Megatron's flags describe another model than the checkpoint's."""
     wanted = {
         "num_layers": sizes.layers, "hidden_size": sizes.width, "ffn_hidden_size": sizes.inner,
         "num_attention_heads": sizes.heads,
@@ -93,7 +93,7 @@ def get_batch(data_iterator):
 
 
 def forward_step(data_iterator, model):
-    """Return losses of masked tokens, and what makes one of them."""
+    """Return the losses of masked tokens, and the function that reduces them."""
     batch = get_batch(data_iterator)
     losses = model(
         batch["tokens"],
@@ -134,7 +134,7 @@ def train_valid_test_datasets_provider(train_val_test_num_samples, vp_stage=None
 
 
 def pretrain_with_megatron_lm():
-    """Hand all of this to Megatron-LM, whose way of being called changed after core 0.16."""
+    """Pass everything to Megatron-LM, whose interface changed after core 0.16."""
     from megatron.core.enums import ModelType
     from megatron.training import pretrain
 

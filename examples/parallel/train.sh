@@ -4,7 +4,7 @@
 #   bash train.sh CORPUS PAIRS OUT [more flags of fairseq-train]
 #
 # CORPUS   a folder of <tag>.txt, such as deu_Latn.txt: text of each language
-# PAIRS    parallel text: whatever `langsamp pairs` reads
+# PAIRS    parallel text in any layout that `langsamp pairs` reads
 # OUT      gets pairs/, spm.model, data-bin/, checkpoints/, hf/, results/; run again, it resumes where it stopped
 # PIECES   pieces of the vocabulary (default 8000)
 # UPDATES  updates (default 1300)

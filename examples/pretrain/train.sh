@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Continual pretraining with the paper's settings: 1,024 sequences of 512 tokens an update, whatever the number of GPUs.
+# Continual pretraining with the paper's settings: 1,024 sequences of 512 tokens per update, for any number of GPUs.
 #
 #   bash train.sh DATA-BIN START.pt SAVE-DIR [more flags of fairseq-train]
 #

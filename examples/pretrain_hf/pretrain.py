@@ -2,8 +2,8 @@
 
     python pretrain.py DATA-BIN --from xlm-roberta-base --out runs/pretrain_hf
 
---from is a folder or hub name of XLM-R or any other masked LM, or a folder of `langsamp export`; without it a model is
-drawn at random in the sizes that --layers, --width and --heads say. Every flag of the Trainer works, too, such as
+--from is a folder or hub name of XLM-R or any other masked LM, or a folder of `langsamp export`; without it a model
+with the sizes --layers, --width and --heads is randomly initialized. Every flag of the Trainer works, too, such as
 --gradient_accumulation_steps 8 or --bf16.
 """
 
@@ -18,7 +18,7 @@ DEFAULTS = ["--eval_strategy", "steps", "--lr_scheduler_type", "linear", "--logg
 
 
 def read_arguments():
-    """Return this script's flags, and the Trainer's."""
+    """Return the flags of this script and those of the Trainer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="folder of `langsamp binarize`")
     parser.add_argument("--from", dest="start", help="model to start from")
@@ -45,7 +45,7 @@ def read_arguments():
 
 
 def read_tables(args):
-    """Return the inventories of the data folder, without the table that is switched off."""
+    """Return the inventories of the data folder, without a table that is switched off."""
     tables = Tables.load(args.data)
     languages = tables.languages if args.embed_tags in ("both", "lang") else LanguageTable([])
     scripts = tables.scripts if args.embed_tags in ("both", "script") else ScriptTable([])
@@ -73,7 +73,7 @@ def main():
     args, training = read_arguments()
     shared = {"tokens_per_sample": args.tokens_per_sample, "seed": args.seed, "with_ids": args.embed_tags != "none"}
     model = make_model(args, DataBin(args.data, "valid", **shared).vocab_size, read_tables(args))
-    # A model that has tables keeps their order; the data follow it.
+    # A model with tables keeps their order; the data are mapped to it.
     tables = Tables(*(own if len(own) else data for own, data in zip(model.tables, Tables.load(args.data))))
     train = DataBin(
         args.data,
@@ -91,7 +91,7 @@ def main():
     metrics = trainer.evaluate()
     trainer.save_model(args.out)
     print(
-        f"held-out loss {metrics['eval_loss_macro']:.2f} bits a masked token, mean over languages; model in {args.out}"
+        f"held-out loss {metrics['eval_loss_macro']:.2f} bits per masked token, mean over languages; model: {args.out}"
     )
 
 

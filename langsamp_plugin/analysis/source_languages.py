@@ -146,8 +146,8 @@ def analyze_sources(
         task: a fine-tuned task.
         data: as for ``langsamp evaluate``.
         out: the folder to write; results of the individual sources are in its ``.cache``.
-        candidates: source languages to choose from; empty takes all with training and dev data, including English.
-        langs: the targets; empty takes all with test data. English, the source of the baseline, is excluded.
+        candidates: source languages to choose from; empty means all with training and dev data, including English.
+        langs: the targets; empty means all with test data. English, the source of the baseline, is excluded.
         with_script: see :func:`choose_sources`.
         run: fine-tune on English and on each distinct source, and score every target with both.
         **options: as for :func:`~langsamp_plugin.evaluation.run.evaluate`.

@@ -80,7 +80,7 @@ def tag_swap(
         data: the data folder; by default the one that a checkpoint was trained on.
         split: the split to use.
         batch_size: blocks per batch.
-        blocks: maximum number of blocks per tag; 0 takes all.
+        blocks: maximum number of blocks per tag; 0 means all.
         device: by default a GPU if there is one.
         tokens_per_sample: tokens per block for a folder; 0 takes 512, or what its positions allow.
 

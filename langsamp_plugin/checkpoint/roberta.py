@@ -24,7 +24,7 @@ def load_roberta(path: PathLike) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or contains code, is of another model, or its parts do not match.
+        ValueError: the file is damaged, contains code, belongs to another model, or has parts that do not match.
     """
     state = load_checkpoint(path)
     with error_context(path):

@@ -63,7 +63,7 @@ def analyze_neutrality(
         None, help="Block whose states are pooled; by default two thirds of the depth (8 of 12)."
     ),
     baseline_layer: Optional[int] = typer.Option(None, help="The baseline's block; by default --layer."),
-    limit: int = typer.Option(0, min=0, help="At most N sentences; 0 takes all."),
+    limit: int = typer.Option(0, min=0, help="At most N sentences; 0 means all."),
     langs: str = typer.Option(
         "", help="Tags, separated by commas; by default those of the paper's ten that the data contain."
     ),
@@ -78,7 +78,7 @@ def analyze_neutrality(
     from langsamp_plugin.analysis.neutrality import analyze_neutrality as run
 
     if baseline_layer is not None and baseline is None:
-        raise ValueError("--baseline-layer is of the model of --baseline: name one, or leave it out")
+        raise ValueError("--baseline-layer needs --baseline: name a model to compare with, or omit the flag")
     result = run(
         model, data, out, baseline=baseline, langs=split_list(langs), layer=layer, baseline_layer=baseline_layer,
         limit=limit,
@@ -115,7 +115,7 @@ def analyze_sources(
     ),
     epochs: Optional[int] = typer.Option(None, min=1, help="Passes over the training data."),
     lr: Optional[float] = typer.Option(None, min=0, callback=finite, help="Learning rate."),
-    limit: int = typer.Option(0, min=0, help="At most N sentences of each file; 0 takes all."),
+    limit: int = typer.Option(0, min=0, help="At most N sentences of each file; 0 means all."),
     langs: str = LANGS,
     overwrite: bool = OVERWRITE_FILES,
 ) -> None:
@@ -159,7 +159,7 @@ def analyze_tags(
     tokens_per_sample: int = typer.Option(
         0, min=0, help="Tokens per block for a folder; 0 takes 512, or what its positions allow."
     ),
-    blocks: int = typer.Option(0, min=0, help="At most N blocks of text per tag; 0 takes all."),
+    blocks: int = typer.Option(0, min=0, help="At most N blocks of text per tag; 0 means all."),
     device: str = typer.Option("", help="cpu, cuda or cuda:N; by default a GPU if there is one."),
     overwrite: bool = OVERWRITE_FILES,
 ) -> None:

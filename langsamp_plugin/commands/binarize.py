@@ -39,7 +39,7 @@ def binarize(
 ) -> None:
     """Turn text into the data folder that fairseq-train reads.
 
-    Run again, it resumes where it stopped.
+    If run again, it resumes where it stopped.
 
     Example: langsamp binarize runs/corpus/train --valid runs/corpus/valid --spm runs/spm.model --out runs/data-bin
     """

@@ -90,9 +90,9 @@ def corpus(
 ) -> None:
     """Write one text file per language-script.
 
-    With --lid or --script-share, lines in another language or script go where they belong: `langsamp check` with the
-    same options shows it first. Names and lines that are not understood are left out and listed. Run again, it resumes
-    where it stopped.
+    With --lid or --script-share, lines in another language or script move to their tag: `langsamp check` with the same
+    options shows this in advance. Names and lines that are not understood are left out and listed. If run again, it
+    resumes where it stopped.
 
     Example: langsamp corpus Glot500 --out runs/corpus --lid glotlid.bin --script-share 0.5 --dedup --workers 8
     """

@@ -38,14 +38,14 @@ def evaluate(
     seeds: Optional[str] = typer.Option(
         None, help="Seeds of fine-tuning, separated by commas; the protocol's by default."
     ),
-    limit: int = typer.Option(0, min=0, help="At most N sentences per file, for a quick test; 0 takes all."),
+    limit: int = typer.Option(0, min=0, help="At most N sentences per file, for a quick test; 0 means all."),
     layer: Optional[int] = typer.Option(
         None, help="Block for retrieval; by default two thirds of the depth (8 of 12)."
     ),
     layers: str = typer.Option("", help="Additional blocks to score in the same pass, separated by commas."),
     max_length: Optional[int] = typer.Option(None, min=8, help="Maximum number of tokens per sentence."),
     min_pairs: Optional[int] = typer.Option(None, min=1, help="Retrieval: skip languages with fewer pairs."),
-    most_pairs: Optional[int] = typer.Option(None, min=0, help="Retrieval: at most N pairs per language; 0 takes all."),
+    most_pairs: Optional[int] = typer.Option(None, min=0, help="Retrieval: at most N pairs per language; 0 means all."),
     lr: Optional[float] = typer.Option(None, min=0, callback=finite, help="Learning rate."),
     epochs: Optional[int] = typer.Option(None, min=1, help="Passes over the training data."),
     batch_size: Optional[int] = typer.Option(None, min=1, help="Sentences per micro-batch."),
@@ -65,7 +65,7 @@ def evaluate(
 ) -> None:
     """Score a model on the zero-shot tasks.
 
-    Run again, it resumes.
+    If run again, it resumes.
 
     Example: langsamp evaluate runs/hf --tasks sr_tatoeba,sib200 --data eval --out runs/results
     """

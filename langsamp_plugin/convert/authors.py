@@ -27,7 +27,7 @@ def is_authors_layout(names: Iterable[str]) -> bool:
 
 
 def published_inventory(folder: PathLike) -> Tables:
-    """Read the codes of the rows from a folder; a missing file stands for the published list, as for a model with the
+    """Read the codes of the rows from a folder; a missing file means the published list, as for a model with the
     other table alone.
 
     Raises:

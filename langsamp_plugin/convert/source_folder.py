@@ -18,7 +18,7 @@ from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 ROWS = ("embeddings.word_embeddings.weight", "lm_head.bias", "lm_head.decoder.weight", "lm_head.decoder.bias")
 """Suffixes of the names of all weights with one row per token."""
 FILES = (".pt", ".pth", ".bin", ".safetensors", ".json", ".model")
-"""Suffixes of files: a missing one is no model on the hub."""
+"""Suffixes of files: a missing one is not a model on the hub."""
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 

@@ -138,7 +138,7 @@ def check_corpus(
         column: the field or column that holds the text.
         split: the split to read.
         workers: number of processes.
-        langs: the tags to take; empty takes all.
+        langs: the tags to use; empty means all.
         longest: maximum length of a line in bytes.
     """
     found = find_sources(source, langs, split, column=column)

@@ -108,7 +108,7 @@ def write_corpus(out: PathLike, langs: Iterable[str] = (), overwrite: bool = Fal
         out: a new folder with ``train/<tag>.txt`` (text), ``valid/<tag>.txt`` (text of the held-out messages) and
             ``aligned/<tag>.txt`` (held-out messages of :data:`MIN_ALIGNED_WORDS` words or more, ``id<tab>text``, with
             the same id in all languages).
-        langs: the tags to take; empty takes all. English is always included, because retrieval needs it.
+        langs: the tags to use; empty means all. English is always included, because retrieval needs it.
         overwrite: also replace a demo corpus to which files were added.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Extracts the language from the name of a file or folder, whatever else a collection adds to it."""
+"""Extracts the language from the name of a file or folder and ignores what a collection adds to it."""
 
 from __future__ import annotations
 

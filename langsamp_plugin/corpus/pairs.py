@@ -93,7 +93,7 @@ def write_pairs(
         found: the source's languages, if already known.
         source, layout, tags: see :func:`~langsamp_plugin.corpus.pair_layouts.find_parallel`.
         out: the folder to write.
-        langs: the languages to take; empty takes all.
+        langs: the languages to use; empty means all.
         without: languages to leave out.
         held_out: one out of this many messages is held out, by a hash of its id; 0 holds out none. A source with its
             own held-out messages (``django``) keeps them.

@@ -46,7 +46,7 @@ def find_sources(folder: PathLike, langs: Iterable[str] = (), split: str = TRAIN
             files at any depth, as the ``datasets`` library saves them. Tags can have any spelling that
             :meth:`LangScript.from_spelling` reads; if the name does not state the script, the text decides: ``sr`` is
             srp_Latn if its text is in Latin letters.
-        langs: the tags to take; empty takes all.
+        langs: the tags to use; empty means all.
         split: the split to read. ``train`` also reads files without splits.
         column: the field or column with the text, needed if a name does not state a script.
 

@@ -32,7 +32,7 @@ def find_corpus(folder: PathLike, langs: Iterable[str] = (), *, strict: bool = F
 
     Args:
         folder: the corpus.
-        langs: the tags to take; empty takes all.
+        langs: the tags to use; empty means all.
         strict: raise for a file that is empty or whose name is not a tag.
 
     Raises:

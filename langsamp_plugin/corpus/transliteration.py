@@ -22,7 +22,7 @@ def romanized(corpus: PathLike, langs: Iterable[str] = (), without: Iterable[str
 
     Args:
         corpus: folder of ``<tag>.txt``.
-        langs: the tags to take; empty takes all.
+        langs: the tags to use; empty means all.
         without: tags to leave out.
 
     Raises:

@@ -71,7 +71,7 @@ def write_corpus(
         split: the split to read.
         dedup: drop exact duplicates within a language.
         workers: number of processes.
-        langs: the tags to take; empty takes all.
+        langs: the tags to use; empty means all.
         rules: rules for moving or dropping lines; ``decisions.tsv`` is then also written.
         longest: maximum length of a line in bytes.
         strict: raise instead of leaving anything out.

@@ -72,7 +72,7 @@ def binarize(
         workers: number of processes.
         tables: ``auto`` or ``data`` (the codes of the corpus, after those already in ``out``), ``glot500``, or a folder
             with both tables; missing codes are appended.
-        langs: the tags to take; empty takes all.
+        langs: the tags to use; empty means all.
         shard: ``(i, n)`` processes the i-th of n shares of the pieces, i from 1. The last job to end finishes the
             folder; all jobs must see the same files.
         strict: raise for a corpus file that would otherwise be skipped.

@@ -225,7 +225,7 @@ class BlockIterator(EpochBatchIterating):
         if "consumed" not in state_dict:  # from another task, or a starting checkpoint
             if state_dict.get("iterations_in_epoch", 0):
                 raise ValueError(
-                    "the checkpoint stands in the middle of another task's data; start from it with --reset-dataloader"
+                    "the checkpoint is in the middle of another task's data: start from it with --reset-dataloader"
                 )
             self.epoch = state_dict["epoch"]
             self.dataset.set_epoch(self.epoch)

@@ -208,9 +208,7 @@ def plan_cost(
 
 def describe_costs(costs: Sequence[Cost]) -> str:
     """Return a table of the cost of each task and the total."""
-    lines = [
-        f"{'task':<14}{'trainings':>10}{'languages':>10}{'M tokens':>10}{'disk, GB':>10}{'kept, GB':>10}{'time':>12}"
-    ]
+    lines = [f"{'task':<14}{'runs':>10}{'languages':>10}{'M tokens':>10}{'disk, GB':>10}{'kept, GB':>10}{'time':>12}"]
     for cost in costs:
         tokens = (cost.tokens_forward + cost.tokens_trained) / 1e6
         lines.append(

@@ -88,7 +88,7 @@ def load_model(load: Callable[..., Any], model: PathLike, return_loaded: bool = 
     loaded, found = load_with(load, model, output_loading_info=True, **options)
     mismatched = {key if isinstance(key, str) else key[0] for key in found.get("mismatched_keys", ())}
     absent = set(found["missing_keys"]) | mismatched
-    # Every weight outside the base model's prefix belongs to a head, whatever its name.
+    # Every weight outside the base model's prefix belongs to a head, regardless of its name.
     prefix = (
         f"{loaded.base_model_prefix}." if getattr(loaded, loaded.base_model_prefix or "-", None) is not None else ""
     )

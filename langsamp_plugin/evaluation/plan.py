@@ -32,7 +32,7 @@ class TaskPlan(NamedTuple):
         tags: the languages to score.
         not_scored: languages that cannot be scored, and why.
         notes: notes for readers of the scores.
-        limit: maximum number of sentences per file; 0 takes all.
+        limit: maximum number of sentences per file; 0 means all.
         pairs: data of a retrieval task.
         train, dev: data of the source language, for fine-tuning.
         tests: test data, for fine-tuning.
@@ -87,9 +87,9 @@ def make_plan(
         unpacked: folder to unpack archives into.
         settings: settings of the run.
         source: the language to fine-tune on.
-        langs: the tags to score; empty takes all.
+        langs: the tags to score; empty means all.
         languages: ``all``, ``paper`` or a file with one tag per line.
-        limit: maximum number of sentences per file; 0 takes all.
+        limit: maximum number of sentences per file; 0 means all.
 
     Raises:
         FileNotFoundError: data, all languages or the source language are missing.

@@ -139,11 +139,11 @@ def prepare(
         model, data, out, tasks, name: as for :func:`evaluate`.
         revision: revision of a model in the local Hugging Face cache.
         source: the language to fine-tune on.
-        langs: the tags to score; empty takes all.
+        langs: the tags to score; empty means all.
         languages: ``all``, ``paper`` or a file with one tag per line; by default the paper's for ``published``, else
             all.
         protocol: ``fixed`` or ``published``.
-        limit: maximum number of sentences per file, evenly spaced; 0 takes all.
+        limit: maximum number of sentences per file, evenly spaced; 0 means all.
         spm: SentencePiece model of a checkpoint.
         device, precision, batch_tokens: see :class:`~langsamp_plugin.evaluation.device.Compute`.
         **changes: fields of :class:`~langsamp_plugin.evaluation.tasks.Settings` that override the protocol's.

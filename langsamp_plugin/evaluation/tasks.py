@@ -50,7 +50,7 @@ class Settings(NamedTuple):
         protocol: ``fixed`` or ``published``.
         layer: for retrieval: the block whose output is pooled; ``None`` is two thirds of the depth (8 of 12).
         max_length: number of tokens kept per sentence.
-        most_pairs: for retrieval: maximum number of pairs per language, evenly spaced; 0 takes all.
+        most_pairs: for retrieval: maximum number of pairs per language, evenly spaced; 0 means all.
         min_pairs: languages with fewer sentences are not scored.
         lr: learning rate of AdamW, falling linearly.
         epochs: passes over the training data.

@@ -130,7 +130,7 @@ def _check_place(folder: Path, info: Any) -> None:
 
 
 def _check_described(name: str, described: Any, room: int) -> None:
-    """Raise ``ValueError`` unless a description is of a tensor that fits into ``room`` bytes of the files."""
+    """Raise ``ValueError`` unless a description is that of a tensor that fits into ``room`` bytes of the files."""
     size, dtype = described.size, described.properties.dtype
     if not _is_size(size) or not isinstance(dtype, torch.dtype):
         raise ValueError(f"{name} has no size or no dtype")
@@ -179,7 +179,7 @@ def read_common(path: PathLike) -> dict[str, Any]:
 
 
 def is_tensor(described: Any) -> bool:
-    """Return whether a description is of a tensor; otherwise it is of an object stored as bytes."""
+    """Return whether a description is that of a tensor; otherwise it describes an object stored as bytes."""
     return type(described).__name__ == "TensorStorageMetadata"
 
 

@@ -165,7 +165,7 @@ def train_tokenizer(
         alpha: languages are sampled by ``p ~ lines ** alpha`` (0.3 in XLM-R).
         coverage: share of characters that get their own piece.
         max_lines: lines to train on, over all languages.
-        langs: the tags to take; empty takes all.
+        langs: the tags to use; empty means all.
         strict: raise for a corpus file that would otherwise be skipped.
 
     Returns:

@@ -53,11 +53,11 @@ def trim_tokenizer(
         corpus: folder of ``<tag>.txt``.
         out: the ``.model`` file to write.
         min_count: with 1 the corpus is split exactly as before.
-        langs: the tags to take; empty takes all.
+        langs: the tags to use; empty means all.
 
     Raises:
         FileNotFoundError: the model or the corpus is missing.
-        ValueError: the model is of an unsupported kind, or ``out`` is the model itself.
+        ValueError: models of this kind are not supported, or ``out`` is the model itself.
     """
     old = Tokenizer(base)
     if Path(out).exists() and Path(out).samefile(base):

@@ -1,10 +1,11 @@
-"""What both tables bring to small masked LMs of five architectures, with random weights, on the quickstart's corpus.
+"""Measures what both tables gain in small masked LMs of five architectures, from random weights, on the quickstart's
+corpus.
 
     python scripts/benchmarks/architectures.py quickstart/data-bin                  # two CPU cores, some minutes
     python scripts/benchmarks/architectures.py quickstart/data-bin --updates 1000 --width 128
 
-Each architecture is trained with and without the tables, from the same weights, on the same batches. Losses are bits a
-masked token of held-out text; with the tables also where each sentence is given the tag of another language.
+Each architecture is trained with and without the tables, from the same weights, on the same batches. Losses are bits
+per masked token of held-out text; with the tables, also when each sentence has the tag of another language.
 """
 
 import argparse
@@ -65,7 +66,8 @@ def train(model: Any, data: Any, options: argparse.Namespace, seed: int) -> None
 
 
 def held_out_loss(model: Any, data: Any, other_tags: bool = False) -> float:
-    """Return bits a masked token; with ``other_tags`` each sentence has the tag of the next language of the tables."""
+    """Return bits per masked token; with ``other_tags`` each sentence has the tag of the next language of the
+    tables."""
     import torch
 
     model.eval()

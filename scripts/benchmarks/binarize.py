@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("corpus", type=Path, help="folder of <tag>.txt")
     parser.add_argument("--spm", type=Path, required=True, help="SentencePiece model")
     parser.add_argument("--workers", type=int, default=1, help="processes on either side")
-    parser.add_argument("--limit", type=int, help="only so many languages, spread over the list")
+    parser.add_argument("--limit", type=int, help="at most N languages, spread over the list")
     parser.add_argument("--record", help=RECORD_HELP)
     args = parser.parse_args()
     files = sorted(args.corpus.glob("*.txt"))

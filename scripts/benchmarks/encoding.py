@@ -1,10 +1,10 @@
-"""Sentences a second into vectors: ours against the authors' way, the same sentences, in one run.
+"""Sentences encoded per second by this package and by the authors' method, on the same sentences, in one run.
 
     python scripts/benchmarks/encoding.py MODEL SENTENCES.txt [--limit N]
 
 The authors' script (Glot500, evaluation/retrieval) takes batches of 128 in the order of the file, padded to the
-longest, asks the model for the states of all layers, and keeps the mean vectors of every layer in files. Ours sorts by
-length, fills batches by tokens, stops at the highest layer that is asked for, and keeps that one.
+longest, gets the states of all layers from the model, and writes the mean vectors of every layer to files. Ours sorts
+by length, fills batches by tokens, stops at the highest requested layer, and keeps only that one.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="Hugging Face folder")
     parser.add_argument("sentences", type=Path, nargs="+", help="text files, one sentence per line")
     parser.add_argument("--limit", type=int, default=2000, help="sentences")
-    parser.add_argument("--rounds", type=int, default=2, help="how often; the faster round counts")
+    parser.add_argument("--rounds", type=int, default=2, help="number of rounds; the fastest counts")
     parser.add_argument("--record", help=RECORD_HELP)
     args = parser.parse_args()
     sentences = [line.partition("\t")[2] or line for path in args.sentences for line in read_lines(path)][: args.limit]

@@ -5,8 +5,8 @@
 Two models are drawn from one distribution: a score per language (sd 15), the luck of each fine-tuning seed, which moves
 all languages together (sd 0.5, 1.3, 4.2: the paper's for NER, SIB200, Taxi1500), noise of language x seed (sd 2), and
 for each language its own true difference (sd 1, mean 0: a claim about languages beyond the measured ones). A false
-alarm is p < 0.05; power is the same with a true gain of 1 point. Next to it what a two-level bootstrap and a bootstrap
-over languages say.
+alarm is p < 0.05; power is the same with a true gain of 1 point. The table also has the false alarms of a two-level
+bootstrap and of a bootstrap over languages.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main() -> None:
                     f"{null['two-level bootstrap']:.1f} | {null['languages only']:.1f} |",
                     flush=True,
                 )
-    print(f"{trials} trials each; with one seed there is no test of the models, so nothing is called different.")
+    print(f"{trials} trials each; with one seed the models cannot be tested, so no difference is reported.")
 
 
 if __name__ == "__main__":

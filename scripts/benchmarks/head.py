@@ -1,14 +1,14 @@
-"""Loss and gradients of the masked-LM head alone, every way of making them, in one run.
+"""Measures loss and gradients of the masked-LM head alone with every implementation, in one run.
 
     python scripts/benchmarks/head.py                          # two CPU cores, some minutes
     python scripts/benchmarks/head.py --precision bf16 --tokens 1200,4915 --words 250002,401145     # a GPU
     python scripts/benchmarks/head.py --ways blocks --megabytes 16,32,64,128,256                    # sizes of a block
 
-Ways: plain makes all logits; blocks is this plugin's, fused the same with its softmax compiled (--compile); torch-N is
-torch.nn.functional.linear_cross_entropy with N rows a chunk, torch-default with its defaults; cce is cut_cross_entropy,
-if that package and a GPU are available. Each runs in a separate process. Extra memory is the peak above inputs,
-weights and their gradients. The difference is the largest of the three gradients from plain's, relative to the largest
-entry.
+Ways: plain computes all logits; blocks is this plugin's implementation, and fused is the same with its softmax compiled
+    (--compile); torch-N is torch.nn.functional.linear_cross_entropy with N rows per chunk, torch-default with its
+    defaults; cce is cut_cross_entropy, if that package and a GPU are available. Each runs in a separate process. Extra
+    memory is the peak above inputs, weights and their gradients. The difference is the largest of the three gradients
+    from plain's, relative to the largest entry.
 """
 
 import argparse

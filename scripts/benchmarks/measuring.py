@@ -17,7 +17,7 @@ RECORD_HELP = "CSV file to write the rows to, with the conditions; written after
 
 
 class SideFailed(Exception):
-    """A side ended with an error; its message is the last line that it wrote."""
+    """A side ended with an error; the message is its last line of output."""
 
 
 def resident(field: str = "VmRSS") -> int:
@@ -27,7 +27,7 @@ def resident(field: str = "VmRSS") -> int:
 
 
 def device_name() -> str:
-    """Return what the numbers are from: the GPU, or the number of CPU cores."""
+    """Return the hardware of the measurements: the GPU, or the number of CPU cores."""
     import torch
 
     if torch.cuda.is_available():
@@ -42,7 +42,7 @@ def conditions() -> str:
 
 
 def give_result(**values: Any) -> None:
-    """Hand a side's figures to the process that started it."""
+    """Pass the figures of a side to the process that started it."""
     print(RESULT + json.dumps(values))
 
 
@@ -54,7 +54,7 @@ def run_side(*arguments: object, **options: Any) -> dict[str, Any]:
         **options: of ``subprocess.run``.
 
     Returns:
-        What it passed to :func:`give_result`; nothing where it passed nothing.
+        What it passed to :func:`give_result`, if anything.
 
     Raises:
         SideFailed: it ended with an error.
@@ -68,7 +68,7 @@ def run_side(*arguments: object, **options: Any) -> dict[str, Any]:
 
 
 class Table:
-    """Rows that are printed as they come, aligned, and recorded as CSV.
+    """Rows that are printed as they are added, aligned, and recorded as CSV.
 
     Args:
         columns: the name of each column and the width it is printed with; 0 is recorded and not printed.
@@ -97,7 +97,7 @@ class Table:
 
 
 def write_csv(path: str, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows, so that a run that is stopped leaves what it has."""
+    """Write rows at once, so that an interrupted run keeps them."""
     from langsamp_plugin.atomic import atomic_write
 
     with atomic_write(path) as stream:

@@ -1,10 +1,10 @@
-"""Count the passes over a block's logits, and the bytes that they move, in each way of making the masked-LM loss.
+"""Count the passes over a block's logits, and the bytes that they move, in each implementation of the masked-LM loss.
 
     python scripts/benchmarks/passes.py                 # half a minute on a CPU; counts do not depend on the device
 
-An operation makes a pass for each tensor of a block's size that it reads or writes. The three matrix products are in
-the count: they write the logits once and read their gradient twice. For what is compiled, the loads and stores in the
-loops that torch generates for a CPU are counted.
+An operation makes a pass for each tensor of a block's size that it reads or writes. The three matrix products are
+included: they write the logits once and read their gradient twice. For compiled code, the loads and stores in the loops
+that torch generates for a CPU are counted.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from langsamp_plugin.modules import fused_softmax, head_loss, logit_blocks
 ROWS, WORDS, WIDTH = 64, 30_016, 16
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WAYS = ("plain", "blocks", "fused")
-# A view moves nothing; an empty tensor is written by whoever asked for it.
+# A view moves nothing; an empty tensor is written later by another operation.
 FREE = (
     "view", "t.default", "slice", "transpose", "detach", "empty", "expand", "alias", "unsqueeze", "select",
     "as_strided",
@@ -100,14 +100,14 @@ def main() -> None:
     parser.add_argument("--precisions", default=",".join(DTYPES))
     parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--record", help=RECORD_HELP)
-    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq enables every logger
     options = parser.parse_args()
-    columns = {"precision": 9, "way": 7, "passes": 7, "bytes a logit": 13, "conditions": 0}
+    columns = {"precision": 9, "way": 7, "passes": 7, "bytes per logit": 15, "conditions": 0}
     table = Table(columns, options.record)
     for name in options.precisions.split(","):
         for way in options.ways.split(","):
             passes, moved = count(way, DTYPES[name])
-            table.add(precision=name, way=way, passes=passes, **{"bytes a logit": moved, "conditions": conditions()})
+            table.add(precision=name, way=way, passes=passes, **{"bytes per logit": moved, "conditions": conditions()})
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
     python scripts/benchmarks/reckon.py                       # an H100, 64 x 512 tokens, 401,145 words, bf16
 
 Nothing here is measured on a GPU. FLOPs are exact. Bytes of elementwise work in a transformer block are counted on a
-CPU, operation by operation, forward and backward; passes over the logits are those of passes.py. The options hold what
-is assumed: the share of its peak that a matrix product reaches, what is left of it where rows begin at odd places in
-memory, and what is left of the elementwise traffic with --compile. Launches, waits and communication are left out.
+CPU, operation by operation, forward and backward; passes over the logits are those of passes.py. The options are the
+assumptions: the share of its peak that a matrix product reaches, how much of that remains if rows are not aligned in
+memory, and how much of the elementwise traffic remains with --compile. Launches, waits and communication are ignored.
 """
 
 import argparse
@@ -52,22 +52,22 @@ def bytes_a_token(exact_gelu: bool) -> float:
     with CountBytes() as counter:
         block(x_TBC)[0].sum().backward()
     weights = sum(part.numel() for part in block.parameters())
-    return (counter.bytes - 2 * 3 * weights) / tokens  # gradients of weights are written once, whatever the batch
+    return (counter.bytes - 2 * 3 * weights) / tokens  # gradients of weights are written once for any batch
 
 
 def main() -> None:
     """Print a row for each part of the step and way of running it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peak", type=float, default=989e12, help="FLOP/s of bf16 (default: an H100 SXM's data sheet)")
-    parser.add_argument("--bandwidth", type=float, default=3.35e12, help="bytes a second of its memory")
+    parser.add_argument("--bandwidth", type=float, default=3.35e12, help="bytes per second of its memory")
     parser.add_argument("--reached", type=float, default=0.6, help="share of the peak that aligned products reach")
-    parser.add_argument("--unaligned", type=float, default=0.5, help="what is left of that at odd row lengths")
-    parser.add_argument("--compiled", type=float, default=1 / 3, help="what --compile leaves of other traffic")
+    parser.add_argument("--unaligned", type=float, default=0.5, help="how much of that remains if rows are not aligned")
+    parser.add_argument("--compiled", type=float, default=1 / 3, help="share of other traffic left by --compile")
     parser.add_argument("--sentences", type=int, default=64)
     parser.add_argument("--words", type=int, default=401145)
     parser.add_argument("--record", help=RECORD_HELP)
     options = parser.parse_args()
-    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq opens every logger
+    logging.getLogger().setLevel(logging.WARNING)  # importing fairseq enables every logger
     shape = (options.sentences, 512)
     tokens = shape[0] * shape[1]
     masked = MASKED * tokens
@@ -99,7 +99,7 @@ def main() -> None:
         table.add(part=part, **{way: f"{1e3 * rows[part]:.1f} ms" for way, rows in found.items()})
     total = {way: sum(rows.values()) for way, rows in found.items()}
     table.add(part="together", **{way: f"{1e3 * value:.1f} ms" for way, value in total.items()})
-    table.add(part="tokens a second", **{way: f"{tokens / value:,.0f}" for way, value in total.items()})
+    table.add(part="tokens per second", **{way: f"{tokens / value:,.0f}" for way, value in total.items()})
     share = {way: sum(work.values()) / value / options.peak for way, value in total.items()}
     table.add(part="share of the peak (MFU)", **{way: f"{100 * value:.0f} %" for way, value in share.items()})
 

@@ -2,9 +2,9 @@
 
     python scripts/benchmarks/reckoning.py MODEL --data eval --tasks sr_tatoeba,sib200 [--langs ...] [--limit N]
 
-With --reckon-only nothing is run: MODEL may then be a folder with nothing but a configuration and a tokenizer, such as
-that of a size whose weights are not available. --cpu-time compares processor seconds, for a machine that others use,
-too; give it one thread (OMP_NUM_THREADS=1).
+With --reckon-only nothing is run: MODEL may then be a folder that has only a configuration and a tokenizer, for sizes
+whose weights are not available. --cpu-time compares processor seconds, for a busy machine; use one thread
+(OMP_NUM_THREADS=1).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LargestSize(threading.Thread):
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of the files of a folder, as far as they are still there."""
+    """Return the bytes of the files of a folder that still exist."""
     total = 0
     for path in folder.rglob("*"):
         try:
@@ -52,7 +52,7 @@ def size_of(folder: Path) -> int:
 
 
 def main() -> None:
-    """Reckon, run, and print a row per task."""
+    """Estimate, run, and print a row per task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="Hugging Face folder")
     parser.add_argument("--data", required=True, help="folder with a folder per task")

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, and the least that it needs; used by scripts/benchmarks/train.py."""
+"""Measures where the time of a training step goes, and the least that it needs; used by scripts/benchmarks/train.py."""
 
 import time
 from typing import Any
@@ -8,7 +8,7 @@ BLOCKS, WIDTH, HEADS, INNER = 12, 768, 12, 3072
 
 
 def bandwidth() -> float:
-    """Return bytes a second of reading and writing large tensors on the device that is measured."""
+    """Return bytes per second of reading and writing large tensors on the device that is measured."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -26,7 +26,7 @@ def bandwidth() -> float:
 
 
 def attach_timers(model: Any, trainer: Any, cuda: bool) -> dict[str, float]:
-    """Time parts of the plugin's step; on a GPU the waiting this needs makes the step slightly slower."""
+    """Time parts of the plugin's step; on a GPU, the synchronization that this needs makes the step slightly slower."""
     import torch
 
     from langsamp_plugin.models import encoder

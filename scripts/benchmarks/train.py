@@ -6,12 +6,12 @@
 
 DATA-BIN is a binarized folder; a vocabulary of another size is padded to --words. Each side runs in a separate
 process: fairseq's two through fairseq's Trainer, Hugging Face's as run_mlm.py does (logits of all positions, torch's
-fused AdamW, autocast). All have XLM-R base's sizes, dropout 0.1, Adam, clipping at 1. Sentences are given to the plugin
-as of unknown language, so that its loss can be compared with fairseq's: the tables are looked up and add zero.
+fused AdamW, autocast). All have XLM-R base's sizes, dropout 0.1, Adam, clipping at 1. The plugin gets all sentences
+with an unknown language, so that its loss can be compared with fairseq's: the tables are looked up and add zero.
 
-Peak memory is what is above parameters, gradients and optimizer state (in float32; under fp16 and bf16 what is above
-what the side itself keeps between updates). FLOPs are the least that the step needs, whatever a side computes:
-6 per weight and token, attention's 12 per layer, width and pair of tokens, the vocabulary at masked positions only.
+Peak memory is the peak above parameters, gradients and optimizer state (in float32; with fp16 and bf16 above what the
+side itself keeps between updates). FLOPs are the minimum that the step needs, regardless of what a side computes: 6 per
+weight and token, attention's 12 per layer, width and pair of tokens, the vocabulary at masked positions only.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def measure(side: str, folder: str, data: str, options: argparse.Namespace) -> N
     timers = attach_timers(model, trainer, options.cuda) if options.profile and side == "langsamp" else None
     losses, seconds = [], []
     for number, batch in enumerate(batches):
-        if number == options.warm_up:  # parameters and the optimizer's state are there
+        if number == options.warm_up:  # parameters and the optimizer's state are allocated now
             if options.cuda:
                 torch.cuda.reset_peak_memory_stats()
                 # fairseq's Trainer resets the peak after each update, to log it.
@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--head-loss", default="auto", choices=["auto", "blocks", "plain"])
     parser.add_argument("--optimizer", default="fused_adamw", help="the plugin's")
     parser.add_argument("--compile", action="store_true", help="the plugin's layers")
-    parser.add_argument("--profile", action="store_true", help="say where the plugin's time goes")
+    parser.add_argument("--profile", action="store_true", help="show where the plugin's time goes")
     parser.add_argument("--record", help=RECORD_HELP)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -179,7 +179,7 @@ def main() -> None:
                 for side in options.sides.split(","):
                     try:
                         results[side] = child(side, Path(folder), data, options, count, shape)
-                    except SideFailed as error:  # out of memory is a result, and other sides are still to come
+                    except SideFailed as error:  # out of memory is a result, and the other sides still have to run
                         note = "out of memory" if "out of memory" in str(error).lower() else f"failed: {error}"
                         table.add(side=side, words=count, shape=shape, precision=options.precision, note=note)
                         continue

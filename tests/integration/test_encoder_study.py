@@ -67,7 +67,7 @@ def test_every_measurement_is_there(study):
         assert "probe" in json.loads((where / "neutrality" / f"{arm}-1" / "neutrality.json").read_text())["model"]
     assert not list(out.rglob("scratch/*")), "what was cached is removed"
     report = (out / "report.md").read_text()
-    assert "Incomplete" not in report and "no test" in report and "| untouched encoder | - |" in report
+    assert "Incomplete" not in report and "no test" in report and "| unchanged encoder | - |" in report
     assert {"languages", "known", "updates", "missing"} == set(json.loads((out / "study.json").read_text()))
 
 

@@ -8,7 +8,7 @@ from support import run, train_command
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 HALF = ("--fp16", "--memory-efficient-fp16")
-# fairseq makes a tensor on the GPU after an overflow, whatever it trains on.
+# fairseq makes a tensor on the GPU after an overflow, even if it trains on a CPU.
 ON_CPU = (
     "import torch, sys; torch.Tensor.cuda = lambda self, *_, **__: self; from fairseq_cli.train import cli_main; "
     "cli_main()"

@@ -81,7 +81,7 @@ def test_malformed(langsamp, case):
 
 
 def test_every_command_gets_some():
-    """How many were refused stands at the end of pytest's output (conftest.py)."""
+    """The end of pytest's output shows how many were refused (conftest.py)."""
     commands = {SETUPS[case.setup].command for case in CASES}
     registered = {
         f"{prefix}{command.name or command.callback.__name__.strip('_')}"

@@ -1,5 +1,4 @@
-"""Checkpoints and folders that a conversion cannot reproduce are refused; rows follow the dictionary, whatever its
-order."""
+"""Checkpoints and folders that a conversion cannot reproduce are refused; rows follow the dictionary in any order."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Fine-tuning against the loop that anybody would write."""
+"""Fine-tuning against a plain loop."""
 
 import random
 
@@ -21,7 +21,7 @@ from langsamp_plugin.lang_script import LangScript
 
 
 def by_a_plain_loop(folder, kind, train, dev, tests, seed, lr, epochs, max_length):
-    """The fine-tuning that anybody would write: batches of 8, one sentence at a time for testing; F1 of dev and
+    """A plain fine-tuning loop: batches of 8, one sentence at a time for testing; F1 of dev and
     tests."""
     from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
@@ -87,7 +87,7 @@ def by_a_plain_loop(folder, kind, train, dev, tests, seed, lr, epochs, max_lengt
 
 @pytest.mark.parametrize("task", ["sib200", "pos"])
 def test_finetuning_by_an_independent_script(eval_data, exported, tmp_path, task):
-    """With the same seed and order it ends in the same scores, tag by tag."""
+    """With the same seed and order it ends with the same scores, tag by tag."""
     settings = {**QUICK, "accumulate": 1, "max_length": 300}
     (result,) = evaluate(exported, eval_data, tmp_path, [task], **settings)
     assert len({score for _, score in result.curves["42"]}) >= 2, "the model learns"

@@ -1,4 +1,4 @@
-"""Training on Megatron-Core is fairseq-train's, whatever number of ranks it runs on and wherever it was killed."""
+"""Training on Megatron-Core equals fairseq-train's, for any number of ranks and any time of a kill."""
 
 import signal
 import time

@@ -50,7 +50,7 @@ def test_other_vocabulary_names_both_sizes():
 
 
 def test_memory_that_the_documents_name():
-    """20 bytes a parameter in half precision with float32 masters, 22 with buckets of gradients for several GPUs."""
+    """20 bytes per parameter in half precision with float32 masters, 22 with buckets of gradients for several GPUs."""
     task = Task()
     model = LangSampRobertaModel.build_model(argparse.Namespace(), task)
     missing = 401_145 - len(task.dictionary)  # rows of the embedding, and of the projection's bias

@@ -60,7 +60,7 @@ UNKNOWN_LANGUAGE = [  # of languages that lid.176 does not know: Inuktitut, Chin
 
 
 def test_a_text_shows_what_the_model_knows_of_its_language(tmp_path, lid):
-    """A line without any German among German is something else, whatever the model calls it."""
+    """A line without any German among German is something else, regardless of the model's label."""
     put(tmp_path / "src" / "deu_Latn.txt", [*GERMAN * 10, *UNKNOWN_LANGUAGE])
     labels = load_identifier(lid).identify
     assert all(labels(line)[0].probability < 0.8 for line in UNKNOWN_LANGUAGE), "no label is believed"

@@ -122,7 +122,7 @@ def test_an_incomplete_study_is_reported(folder):
     assert "vanilla-1 of 5 updates" in missing and "shuffled-2 of 9 updates" in missing
     assert "measurements of both-1 of 9 updates" in missing, "neutrality is not measured"
     table = "\n".join(score_table(study, 9))
-    assert "| untouched encoder | - | 49.571 |" in table and "| + both | 3 |" in table and "even" not in table
+    assert "| unchanged encoder | - | 49.571 |" in table and "| + both | 3 |" in table and "even" not in table
     assert [line.split(" | ")[0] for line in test_table(study)[2:]] == [
         "| held-out loss, bits",
         "| SR-T, top-1",

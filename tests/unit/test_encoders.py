@@ -16,7 +16,7 @@ LABELS = ["a", "b", "c"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_architectures(tmp_path, kind):
-    """A missing new head is not a fault of the folder, whatever the names of the head's layers."""
+    """A missing new head is not a fault of the folder, for any names of the head's layers."""
     save_encoder(tmp_path / "base", kind)
     model, tokenizer = load_encoder(tmp_path / "base", torch.device("cpu"))
     vectors, cut = mean_pooled(sentences(5, 0), model, tokenizer, [0, 2])

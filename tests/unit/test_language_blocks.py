@@ -1,4 +1,4 @@
-"""Block arithmetic: whatever the sizes, every token is in exactly one block, and every block comes once a pass."""
+"""Block arithmetic: for all sizes, every token is in exactly one block, and every block occurs once per pass."""
 
 from types import SimpleNamespace
 

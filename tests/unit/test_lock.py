@@ -92,7 +92,7 @@ def test_containers_with_equal_process_numbers(holder, tmp_path):
 
 
 def without_locks(monkeypatch):
-    """A shared disk on which another machine's locks are not seen, and are had by everybody who asks."""
+    """A shared disk on which the locks of other machines are not seen, so that each lock request succeeds."""
     monkeypatch.setattr(temporary, "try_flock", lambda descriptor: True)
     monkeypatch.setattr(lock, "try_flock", lambda descriptor: True)
 

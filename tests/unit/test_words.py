@@ -18,7 +18,9 @@ EXAMPLES = [
     "a row shall start", "drawn anew", "parted by a tab", "names put together", "mend the line", "reckoned from",
     "it lies in a folder", "the whole file", "split otherwise than before", "for want of a GPU", "an id is there twice",
     "an id comes twice", "one code a line", "somebody else's", "cosine less the mean", "it is said late",
-    "it is looked at first", "so it is told", "all else is the same",
+    "it is looked at first", "so it is told", "all else is the same", "20 tokens a second", "two trainings run",
+    "what came out", "Run again, it resumes", "whatever its order", "0 takes all", "a checkpoint stands in a folder",
+    "everybody knows", "it ends in the same bits", "killed again and again", "it wins back a bit", "a run of it",
 ]  # fmt: skip
 
 
