@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from support import ROOT, train_command
+from warm_start import TRAINING
 
 TAGS = "eng_Latn,deu_Latn,rus_Cyrl"
 
@@ -73,7 +74,7 @@ class Server:
             "langsamp_plugin.analysis.tag_swap",
             "langsamp_plugin.report.files", "textalloc",
         ),
-        "fairseq-train": ("fairseq_cli.train", "langsamp_plugin"),
+        "fairseq-train": (*TRAINING, "langsamp_plugin"),
     }  # fmt: skip
 
     def __init__(self, kind):

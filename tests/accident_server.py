@@ -7,7 +7,6 @@ import anything.
 
 import atexit
 import ctypes
-import gc
 import json
 import os
 import resource
@@ -15,6 +14,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+import warm_start
 
 CAPABILITIES_VERSION_3 = 0x20080522
 OVERRIDES = sum(1 << number for number in (0, 1, 2, 3, 7))  # CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, SETUID
@@ -134,15 +135,17 @@ def warm(request):
 
 
 def serve(modules):
-    for name in modules:
-        __import__(name)
-    if "langsamp_plugin.analysis.embeddings" in sys.modules:
-        # UMAP compiles for half a minute, with threads that no fork survives.
-        sys.modules["langsamp_plugin.analysis.embeddings"].umap_points = lambda vectors: vectors[:, :2]
+    warm_start.import_all(modules)
+    if "fairseq_cli.train" in modules:
+        warm_start.read_training_options()
+    else:
+        warm_start.build_command_line_once()
+        warm_start.normalise_once()
+        warm_start.leave_out_umap()
+        warm_start.draw_empty_pictures()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-    gc.collect()
-    gc.freeze()  # forks do not look through what was imported here, which would copy its memory
+    warm_start.before_forks()
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)

@@ -1,6 +1,5 @@
 """Shared fixtures: real text from the Django package, binarized once per session, and a tiny trained run."""
 
-import fcntl
 import importlib.util
 import logging
 import os
@@ -12,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from made_once import made_once
 from support import LANGS, ROOT, run, train_command
 
 SHARED = ROOT.parent / "shared"
@@ -53,19 +53,23 @@ def demo(tmp_path_factory):
     from langsamp_plugin.data.binarizer import binarize
     from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
-    folder = tmp_path_factory.mktemp("demo")
-    write_corpus(folder / "corpus", LANGS)
-    train_tokenizer(folder / "corpus" / "train", folder / "spm.model", 2000)
-    binarize(folder / "corpus" / "train", folder / "spm.model", folder / "data-bin", valid=folder / "corpus" / "valid")
-    return folder
+    def make(folder):
+        write_corpus(folder / "corpus", LANGS)
+        corpus, spm = folder / "corpus", folder / "spm.model"
+        train_tokenizer(corpus / "train", spm, 2000)
+        binarize(corpus / "train", spm, folder / "data-bin", valid=corpus / "valid")
+
+    return made_once(tmp_path_factory, "demo", make)
 
 
 @pytest.fixture(scope="session")
 def trained(demo, tmp_path_factory):
     """The checkpoint of 20 updates on the demo data."""
-    folder = tmp_path_factory.mktemp("trained")
-    run(*train_command(demo / "data-bin", folder, 20))
-    return folder / "checkpoint_last.pt"
+
+    def make(folder):
+        run(*train_command(demo / "data-bin", folder, 20))
+
+    return made_once(tmp_path_factory, "trained", make) / "checkpoint_last.pt"
 
 
 @pytest.fixture(scope="session")
@@ -73,9 +77,7 @@ def exported(trained, tmp_path_factory):
     """The Hugging Face folder of that checkpoint."""
     from langsamp_plugin.convert.export import export
 
-    out = tmp_path_factory.mktemp("exported") / "hf"
-    export(trained, out)
-    return out
+    return made_once(tmp_path_factory, "exported", lambda folder: export(trained, folder / "hf")) / "hf"
 
 
 @pytest.fixture(scope="session")
@@ -83,22 +85,9 @@ def gallery(demo, trained, exported, eval_data, tmp_path_factory):
     """A folder with valid inputs for every command; what changes them works on copies."""
     from gallery import make_gallery
 
-    folder = tmp_path_factory.mktemp("gallery")
-    make_gallery(folder, demo, trained, exported, eval_data)
-    return folder
-
-
-def made_once(tmp_path_factory, name, make):
-    """Make a folder that no test changes, once for all workers of pytest-xdist; the others wait for it."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
-    with open(folder / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / name).exists():
-            make(folder / f"{name}.partial")
-            (folder / f"{name}.partial").rename(folder / name)
-    return folder / name
+    return made_once(
+        tmp_path_factory, "gallery", lambda folder: make_gallery(folder, demo, trained, exported, eval_data)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -123,7 +112,10 @@ def udhr(shared, tmp_path_factory):
 @pytest.fixture(scope="session")
 def eval_data(demo, tmp_path_factory):
     """Messages in four languages: aligned ones, and others labelled by their length, their words by their shape."""
-    folder = tmp_path_factory.mktemp("eval")
+    return made_once(tmp_path_factory, "eval", lambda folder: make_eval_data(folder, demo))
+
+
+def make_eval_data(folder, demo):
     shutil.copytree(demo / "corpus" / "aligned", folder / "sr_bible")
     for tag in ("eng_Latn", "deu_Latn", "rus_Cyrl", "hin_Deva"):
         lines = (demo / "corpus" / "train" / f"{tag}.txt").read_text(encoding="utf-8").splitlines()[:360]
@@ -136,7 +128,6 @@ def eval_data(demo, tmp_path_factory):
             path.parent.mkdir(parents=True, exist_ok=True)
             sentences = ["".join(f"{word}\t{shape(word)}\n" for word in line.split()) for line in part]
             path.write_text("\n".join(sentences), encoding="utf-8")
-    return folder
 
 
 def shape(word):

@@ -26,11 +26,15 @@ READERS = (
 
 
 def checkpoint(edit):
-    """Load the checkpoint, edit it, and save it."""
+    """Load the checkpoint, edit it, and save it; once, as eight commands get it and start from the same one."""
+    edited = []
 
     def damage(folder):
-        state = torch.load(folder / "last.pt", weights_only=True)
-        torch.save(edit(state) or state, folder / "last.pt")
+        if not edited:
+            state = torch.load(folder / "last.pt", weights_only=True)
+            torch.save(edit(state) or state, folder / "last.pt")
+            edited.append((folder / "last.pt").read_bytes())
+        (folder / "last.pt").write_bytes(edited[0])
 
     return damage
 

@@ -19,6 +19,13 @@ LANGS = ("eng_Latn", "deu_Latn", "srp_Cyrl", "srp_Latn", "rus_Cyrl", "hin_Deva",
 TABLES = Tables(LanguageTable(["eng", "deu", "zul", "rus"]), ScriptTable(["Latn", "Cyrl", "Deva"]))
 VOCAB, MASK, PAD = 1000, 999, 1
 QUICK = {"epochs": 3, "lr": 3e-3, "batch_size": 8, "seeds": (42,), "max_length": 40}
+WITHOUT_FAIRSEQ = f"""
+import sys, types
+package = types.ModuleType("langsamp_plugin")
+package.__path__ = [{str(ROOT / "langsamp_plugin")!r}]
+sys.modules["langsamp_plugin"] = package
+"""
+"""Code of a process that needs parts of the package that need no fairseq: importing this takes seconds."""
 
 
 def run(*command, expect=0, warm_script=False, warm_programs=False, **kwargs):

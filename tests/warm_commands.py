@@ -8,7 +8,6 @@ streams, and gets its process number and then its status. A command is killed wh
 import atexit
 import contextlib
 import faulthandler
-import gc
 import json
 import os
 import pickle
@@ -22,13 +21,15 @@ import threading
 import time
 from pathlib import Path
 
+import warm_start
+
 SOCKET = "WARM_COMMANDS"
 """The environment variable with the server's address."""
 PYTHON = "WARM_PYTHON"
 """The environment variable with the interpreter by which a command starts others, if they are to be warm."""
 PRELOADED = (
-    "fairseq_cli.train", "matplotlib.figure", "pandas", "safetensors.torch", "scipy.stats", "sentencepiece", "sklearn",
-    "tokenizers", "transformers.models.xlm_roberta.modeling_xlm_roberta", "typer",
+    *warm_start.TRAINING, "matplotlib.figure", "pandas", "pyarrow.parquet", "safetensors.torch", "scipy.stats",
+    "sentencepiece", "sklearn", "tokenizers", "transformers.models.xlm_roberta.modeling_xlm_roberta", "typer",
 )  # fmt: skip
 
 
@@ -40,8 +41,10 @@ def can_run(command):
     return name in ("langsamp", "fairseq-train", "fairseq-hydra-train", "fairseq-preprocess")
 
 
-def be(command, folder, environment):
+def be(command, folder, environment, session):
     """Be the command, from its first line to its exit."""
+    if session:
+        os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -118,16 +121,6 @@ def answer(connection):
         connection.sendall(f"{status} ".encode())
 
 
-def read_options():
-    """Read a training command's flags once: hydra's parser, which fairseq uses, is much faster the second time."""
-    from fairseq import options
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
-
-    command = ["data", "--task", "masked_lm", "--criterion", "masked_lm", "--arch", "roberta_base", "--optimizer",
-               "adam"]  # fmt: skip
-    convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=command))
-
-
 def call(path):
     """Call a function of a module and keep its result."""
     function, arguments = pickle.loads(Path(path).read_bytes())
@@ -136,14 +129,12 @@ def call(path):
 
 def serve(path, *modules):
     """Import what commands import, then answer until standard input ends."""
-    import importlib
-
-    for name in modules:
-        importlib.import_module(name)
+    warm_start.import_all(modules)
     if "fairseq_cli.train" in modules:
-        read_options()
-    gc.collect()
-    gc.freeze()  # forks do not look through what was imported here, which would copy its memory
+        warm_start.read_training_options()
+    if "typer" in modules:
+        warm_start.read_a_command_line()
+    warm_start.before_forks()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(f"{path}.bound")
     listener.listen(8)
@@ -177,17 +168,19 @@ class Command:
         environment: all of its environment.
         streams: the numbers of its standard input, output and errors.
         server: the server's address.
+        session: whether it has a session of its own.
     """
 
-    def __init__(self, command, folder, environment, streams, server):
+    def __init__(self, command, folder, environment, streams, server, session=False):
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connection.connect(server)
-        message = json.dumps({"command": command, "folder": str(folder), "environment": environment})
-        socket.send_fds(self._connection, [message.encode()], streams)
+        message = {"command": command, "folder": str(folder), "environment": environment, "session": session}
+        socket.send_fds(self._connection, [json.dumps(message).encode()], streams)
         self.pid = self._number()
 
-    def is_alive(self):
-        return not select.select([self._connection], [], [], 0)[0]
+    def is_alive(self, seconds=0):
+        """Return whether it still runs after as many seconds."""
+        return not select.select([self._connection], [], [], seconds)[0]
 
     def wait(self):
         """Wait for the status; it is negative after a signal."""

@@ -29,12 +29,6 @@ def environment(device: Any = None, precision: str = "float32") -> dict[str, Any
     """
     import torch
 
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     on_gpu = device is not None and device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else f"CPU, {os.cpu_count()} cores",
@@ -42,10 +36,22 @@ def environment(device: Any = None, precision: str = "float32") -> dict[str, Any
         "python": platform.python_version(),
         "langsamp_plugin": __version__,
         "commit": code_commit(),
-        "versions": versions,
+        "versions": dict(_versions()),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+@lru_cache(maxsize=1)
+def _versions() -> dict[str, str]:
+    """Return the versions of :data:`PACKAGES`; reading them takes as long as encoding a short language."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 @lru_cache(maxsize=1)

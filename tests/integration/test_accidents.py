@@ -11,6 +11,7 @@ from accident_commands import COMMANDS, Bench
 from accident_outputs import reference
 from accident_race import VARIANTS, race
 from accidents import ACCIDENTS, Disk, mounted, run_cell
+from made_once import alone
 
 SLOW = {
     "fairseq-train": ("disk full late", "link as --out", "SIGINT", "twice at once"),
@@ -37,8 +38,9 @@ def bench(gallery, tmp_path_factory):
     from langsamp_plugin.megatron.import_model import import_to_megatron
 
     work = tmp_path_factory.mktemp("accidents")
-    if not (gallery / "megatron").exists():
-        import_to_megatron(gallery / "last.pt", gallery / "megatron", spm=gallery / "spm.model")
+    with alone(tmp_path_factory, "gallery"):
+        if not (gallery / "megatron").exists():
+            import_to_megatron(gallery / "last.pt", gallery / "megatron", spm=gallery / "spm.model")
     (work / "disk").mkdir()
     with mounted(work / "disk"):
         bench = Bench(gallery, work)

@@ -6,10 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+from started_commands import Started
 from support import ROOT, Evil, run, train_command
 
 UPDATES = 24
@@ -28,17 +28,9 @@ def same(folder, weights):
     return all(torch.equal(found["model"][name], weights[name]) for name in weights)
 
 
-def start(command):
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-        env=environment,
-    )  # fmt: skip
-
-
 def test_sigterm_saves_and_ends_with_status_0(demo, whole, tmp_path):
     command = train_command(demo / "data-bin", tmp_path, UPDATES, "--log-interval", 1, "--num-workers", 1)
-    process = start(command)
+    process = Started(command, ROOT)
     for line in process.stdout:
         if "num_updates=3" in line:
             process.send_signal(signal.SIGTERM)
@@ -73,7 +65,7 @@ def test_a_shard_that_is_cut_off_under_a_running_job(demo, whole, tmp_path):
     shutil.copytree(demo / "data-bin", data)
     # 200 updates, so that the run is still there when the file is cut.
     command = train_command(data, tmp_path / "run", 200, "--save-interval-updates", 6, "--log-interval", 1)
-    process = start(command)
+    process = Started(command, ROOT)
     for line in process.stdout:
         if "num_updates=8" in line:
             for path in data.glob("*/train.bin"):
@@ -99,16 +91,34 @@ def test_code_in_a_checkpoint_does_not_run(demo, tmp_path, flag, capfd):
     assert "code ran" in capfd.readouterr().out
 
 
-def test_soak(demo, tmp_path):
+class WarmTrainings:
+    """What the script takes from ``subprocess``, with trainings that are forks."""
+
+    DEVNULL, STDOUT = subprocess.DEVNULL, subprocess.STDOUT
+
+    @staticmethod
+    def Popen(command, stdout, stderr):
+        assert command[:3] == [sys.executable, "-m", "fairseq_cli.train"] and stdout is stderr
+        return Started(["fairseq-train", *command[3:]], ROOT, stdout.name)
+
+    @staticmethod
+    def run(command, **options):
+        run("fairseq-train", *command[3:])
+
+
+def test_soak(demo, tmp_path, monkeypatch, capsys):
     """The short form of scripts/soak.py: three kills, the last one while a checkpoint is written."""
-    script = ROOT / "scripts" / "soak.py"
-    output = run(sys.executable, script, demo / "data-bin", "--out", tmp_path / "soak", "--kills", 3, "--updates", 40)
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import soak
+
+    monkeypatch.setattr(soak, "subprocess", WarmTrainings)
+    options = [demo / "data-bin", "--out", tmp_path / "soak", "--kills", 3, "--updates", 40]
+    monkeypatch.setattr(sys, "argv", ["soak.py", *map(str, options)])
+    soak.main()
+    output = capsys.readouterr().out
     assert "  1: SIGKILL after" in output, output
     assert re.search(r"^[1-3] kills, 0 differences, 0 files left behind", output, re.MULTILINE), output
     # Control: it would see a difference.
-    sys.path.insert(0, str(script.parent))
-    import soak
-
     one = {"model": {"a": torch.zeros(2), "b": [1]}, "step": 3}
     assert soak.differences(one, {"model": {"a": torch.tensor([0, 1e-9]), "b": [1]}, "step": 4}) == [
         ".model.a",

@@ -1,10 +1,12 @@
 """Whatever is wrong with its input, a command ends in one line that names it, and leaves nothing half-written."""
 
+import functools
 import re
 import shutil
 import sys
 
 import pytest
+import typer.main
 from malformed_checkpoints import checkpoint_cases
 from malformed_data import index_cases
 from malformed_evaluation import evaluation_cases
@@ -24,6 +26,15 @@ CASES = [
     )
     for case in cases()
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made_once_for_all():
+    """The parser of all commands; and coordinates for UMAP's points, which it compiles for half a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        patch.setattr("langsamp_plugin.analysis.embeddings.umap_points", lambda vectors: vectors[:, :2])
+        yield
 
 
 @pytest.fixture

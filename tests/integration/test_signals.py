@@ -12,21 +12,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from started_commands import Started
 from support import ROOT, run, train_command
+from warm_commands import can_run
 
 SLOW = ("--update-freq", 8, "--num-workers", 2, "--log-interval", 1)
 
 
 def start(command, log):
+    """Start a command in a session of its own: as a fork of a warm process, or as a module and under torchrun, where
+    it matters how it was started, as it is."""
+    command = [str(part) for part in command]
+    if can_run(command):
+        return Started(command, ROOT, log)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with open(log, "wb") as stream:
         return subprocess.Popen(
-            [str(part) for part in command],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-            env=environment,
-            start_new_session=True,
+            command, stdout=stream, stderr=subprocess.STDOUT, cwd=ROOT, env=environment, start_new_session=True
         )
 
 
@@ -81,7 +83,7 @@ def slow(*arguments, **settings):
 setattr(owner, name, slow)
 train.cli_main()
 """
-    return [sys.executable, "-c", code, *command[1:]]
+    return ["python", "-c", code, *command[1:]]
 
 
 @pytest.mark.parametrize(

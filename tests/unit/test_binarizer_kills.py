@@ -1,18 +1,17 @@
 """A binarizer that is killed, alone or with its workers, and one whose disk is full."""
 
+import contextlib
 import os
 import re
-import resource
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from small_pieces import same_data
-from support import run
+from started_commands import Started
+from support import ROOT, run
 
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.data.token_buffer import TokenBuffer
@@ -59,32 +58,34 @@ def test_goes_on_after_the_last_finished_piece(demo, tmp_path, monkeypatch, smal
     assert not done
 
 
+def living(session):
+    """Return the processes of a session that have not ended."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            state, _, _, its_session, *_ = (process / "stat").read_text().rpartition(")")[2].split()
+            found += [process] if int(its_session) == session and state != "Z" else []
+    return found
+
+
 def test_killed_with_its_workers(demo, tmp_path, monkeypatch):
     """SIGKILL in the middle: no process stays behind, no partial file counts as complete, the same command ends
     it."""
     (tmp_path / "corpus").mkdir()
     for tag in ("hin_Deva", "rus_Cyrl"):
         text = (demo / "corpus" / "train" / f"{tag}.txt").read_bytes()
-        (tmp_path / "corpus" / f"{tag}.txt").write_bytes(text * 100)
+        (tmp_path / "corpus" / f"{tag}.txt").write_bytes(text * 40)
     command = ["langsamp", "binarize", tmp_path / "corpus", "--spm", demo / "spm.model", "--workers", 2]
     command += ["--valid-lines", 0, "--out"]
-    first = subprocess.Popen(
-        [sys.executable, "-m", "langsamp_plugin.cli", *map(str, command[1:]), str(tmp_path / "data")]
-    )
+    first = Started([*command, tmp_path / "data"], ROOT, tmp_path / "log.txt")
     while not list((tmp_path / "data").glob("*/.pieces*/*.tmp")):
         assert first.poll() is None
         time.sleep(0.01)
+    assert len(living(first.pid)) == 3
     first.kill()
     first.wait()
     time.sleep(0.5)
-
-    def mine(process):
-        try:
-            return str(tmp_path / "data") in (process / "cmdline").read_text()
-        except OSError:  # it has ended
-            return False
-
-    assert not [process for process in Path("/proc").glob("[0-9]*") if mine(process)]
+    assert not living(first.pid)
     run(*command, tmp_path / "data")
     run(*command, tmp_path / "whole")
     for path in (tmp_path / "whole").glob("*/*.bin"):
@@ -98,10 +99,10 @@ def test_full_disk(demo, tmp_path):
     (tmp_path / "corpus" / "hin_Deva.txt").write_text(text * 20, encoding="utf-8")
     shutil.copy(demo / "corpus" / "train" / "eng_Latn.txt", tmp_path / "corpus")
     limit = 100_000
-    output = run(
-        "langsamp", "binarize", tmp_path / "corpus", "--spm", demo / "spm.model", "--out", tmp_path / "data",
-        expect=1, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
+    code = f"import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    code += "from langsamp_plugin.cli import main\nmain()"
+    words = ["binarize", tmp_path / "corpus", "--spm", demo / "spm.model", "--out", tmp_path / "data"]
+    output = run("python", "-c", code, *words, expect=1)
     assert re.search(
         r"hin_Deva.*00000\.\w+\.(bin|sizes) could not be written, raise the limit .*: File too large$",
         output,

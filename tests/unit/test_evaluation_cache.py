@@ -58,7 +58,7 @@ def test_the_origin_is_that_of_the_computation(inputs, encoded, tuned, monkeypat
     first = evaluate(model, data, out, tasks, langs=["deu_Latn"], **TUNED)
     encoded.clear(), tuned.clear()
     monkeypatch.setattr(platform, "python_version", lambda: "9.9.9")
-    monkeypatch.setattr(provenance, "version", lambda package: "0.0")
+    monkeypatch.setattr(provenance, "_versions", lambda: dict.fromkeys(provenance.PACKAGES, "0.0"))
     second = evaluate(model, data, out, tasks, langs=["deu_Latn"], **TUNED)
     assert not encoded and not tuned
     assert [result.provenance for result in second] == [result.provenance for result in first]

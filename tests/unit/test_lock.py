@@ -8,14 +8,14 @@ import sys
 import time
 
 import pytest
-from support import ROOT
+from support import ROOT, WITHOUT_FAIRSEQ
 
 from langsamp_plugin import lock, temporary
 from langsamp_plugin.errors import InUseError
 from langsamp_plugin.lock import Owner, hold
 from langsamp_plugin.place import claim_folder
 
-HOLDER = """
+HOLDER = f"""{WITHOUT_FAIRSEQ}
 import sys, time
 from pathlib import Path
 from langsamp_plugin import lock, temporary

@@ -1,0 +1,85 @@
+"""What processes of the tests do once, so that neither their forks nor the commands that they run do it again.
+
+Each of these took a tenth of a second or more of every command: together more than the commands themselves.
+"""
+
+import functools
+import gc
+import importlib
+import weakref
+
+TRAINING = ("fairseq_cli.train", "torch._dynamo", "torch.distributed.fsdp")
+"""What a training imports; the last two not before it has started."""
+
+
+def build_command_line_once():
+    """Have typer make its parser of all commands once instead of in each run."""
+    import typer.main
+
+    if not hasattr(typer.main.get_command, "cache_info"):
+        typer.main.get_command = functools.cache(typer.main.get_command)
+
+
+def read_a_command_line():
+    """Let typer import what it needs first when it reads arguments."""
+    import typer
+
+    app = typer.Typer()
+    app.command()(lambda: None)
+    app(args=[], standalone_mode=False)
+
+
+def read_training_options():
+    """Read a training command's flags once: hydra's parser, which fairseq uses, is much faster the second time."""
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    command = ["data", "--task", "masked_lm", "--criterion", "masked_lm", "--arch", "roberta_base", "--optimizer",
+               "adam"]  # fmt: skip
+    convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=command))
+
+
+def normalise_once():
+    """Derive the fast tokenizer's normaliser once from each set of rules, the same in all the tests' vocabularies."""
+    from langsamp_plugin.convert import tokenizer_files
+
+    stock, known = tokenizer_files.exact_normalizer, {}
+
+    def exact_normalizer(charsmap, inner):
+        if charsmap not in known:
+            known[charsmap] = stock(charsmap, inner)
+        return known[charsmap]
+
+    tokenizer_files.exact_normalizer = exact_normalizer
+
+
+def leave_out_umap():
+    """Take coordinates for UMAP's points: it compiles for half a minute, with threads that no fork survives."""
+    from langsamp_plugin.analysis import embeddings
+
+    embeddings.umap_points = lambda vectors: vectors[:, :2]
+
+
+def draw_empty_pictures():
+    """Leave pictures empty; their files are written by the same libraries in the same way."""
+    import textalloc
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    Axes.draw = lambda self, renderer: None
+    Figure.draw_without_rendering = lambda self: None
+    ConstrainedLayoutEngine.execute = lambda self, figure: None
+    textalloc.allocate = lambda *arguments, **options: ([], [], [], [])
+
+
+def import_all(modules):
+    for name in modules:
+        importlib.import_module(name)
+
+
+def before_forks():
+    """End the preparations: forks do not look through what was imported here, which would copy its memory."""
+    weakref.finalize._registry.clear()  # a fork would clear up behind its parent's libraries when it ends
+    gc.collect()
+    gc.freeze()
