@@ -26,7 +26,7 @@ from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
 
 TASK = "langsamp_masked_lm"
 MAX_TOKENS = 512
-"""Most tokens per block for a folder of transformers, which does not say with how many it was trained."""
+"""Maximum tokens per block for a Hugging Face folder, which does not record the length used in training."""
 
 
 class CheckpointText:
@@ -100,12 +100,12 @@ class CheckpointText:
 
 
 class FolderText:
-    """Held-out text for a folder of transformers with tables, of any architecture.
+    """Held-out text for a Hugging Face folder with tables, of any architecture.
 
     Args:
         folder: of ``langsamp export`` or of ``save_pretrained``.
         data, split, batch_size, device: see :class:`CheckpointText`; the data folder must be given.
-        tokens_per_sample: tokens per block; 0 takes :data:`MAX_TOKENS`, or what the model's positions allow.
+        tokens_per_sample: tokens per block; 0 means :data:`MAX_TOKENS`, or fewer if the model has fewer positions.
 
     Attributes:
         tags, rows: see :class:`CheckpointText`.
@@ -122,7 +122,9 @@ class FolderText:
         from langsamp_plugin.hf import DataBin, load_tagged
 
         if data is None:
-            raise ValueError(f"{folder} is a folder of transformers, which names no data: set --data to a data folder")
+            raise ValueError(
+                f"{folder} is a Hugging Face folder, which does not name its data: set --data to a data folder"
+            )
         self.model = load_with(load_tagged, folder).float().to(device).eval()
         if not any(map(len, self.model.tables)):
             raise ValueError(f"{folder} must have tables, but has none: use a model that was trained with them")
@@ -165,8 +167,8 @@ class FolderText:
 
 
 def _check_tokenizer(folder: Path, data: Path) -> None:
-    """Raise ``ValueError`` if data were made with another tokenizer than a folder's, if that has one: ids would stand
-    for other pieces, with no other sign of it than high losses."""
+    """Raise ``ValueError`` if data were made with another tokenizer than that of the folder, if it has one: ids would
+    mean other pieces, and only high losses would show it."""
     from transformers import AutoTokenizer
 
     if not any((folder / name).is_file() for name in (*FILES, SPM_FILENAME)):
@@ -192,7 +194,7 @@ def open_held_out(
     device: torch.device,
     tokens_per_sample: int = 0,
 ) -> Union[CheckpointText, FolderText]:
-    """Return the text for a checkpoint of fairseq or for a folder of transformers.
+    """Return the text for a checkpoint of fairseq or for a Hugging Face folder.
 
     Raises:
         ValueError: ``tokens_per_sample`` is given for a checkpoint, which has its own.

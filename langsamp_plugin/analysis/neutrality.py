@@ -111,7 +111,7 @@ def read_parallel(data: PathLike, langs: Iterable[str], limit: int) -> tuple[dic
     Args:
         data: folder of ``<tag>.txt`` with lines ``id<tab>text``, or of ``<tag>/test.tsv`` with an id column and a text
             column (SIB-200, FLORES).
-        langs: tags; empty takes those of the paper's ten languages that the data contain.
+        langs: tags; empty means those of the paper's ten languages that the data contain.
         limit: sentences; 0 means all.
 
     Returns:

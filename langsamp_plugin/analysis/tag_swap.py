@@ -76,7 +76,7 @@ def tag_swap(
     """Measure the held-out loss under each of :data:`SWAPS`.
 
     Args:
-        checkpoint: a LangSAMP checkpoint of fairseq, or a folder of transformers with tables.
+        checkpoint: a LangSAMP checkpoint of fairseq, or a Hugging Face folder with tables.
         data: the data folder; by default the one that a checkpoint was trained on.
         split: the split to use.
         batch_size: blocks per batch.

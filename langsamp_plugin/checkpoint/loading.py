@@ -52,7 +52,7 @@ def allow_fairseq_checkpoints() -> None:
         from omegaconf.nodes import AnyNode
 
         allowed += [distributed._TensorPlaceholder, DictConfig, ListConfig, ContainerMetadata, Metadata, AnyNode]
-        # By name, as typing.Any has no __name__ on Python 3.9, of which torch would make one.
+        # By name, because torch would otherwise use __name__, which typing.Any lacks on Python 3.9.
         allowed += [int, list, dict, collections.defaultdict, (Any, "typing.Any")]
     torch.serialization.add_safe_globals(allowed)
 
@@ -98,7 +98,7 @@ def read_saved(path: PathLike) -> Any:
     except UNREADABLE as error:
         if Path(path).stat().st_size == 0:
             raise ValueError(f"{path} is empty: download or copy it again, or use an older one") from error
-        # A KeyError, say, has only a byte of the file to say.
+        # The message of a KeyError, for example, is only a byte of the file.
         reason = f": {_first_line(error)}" if isinstance(error, RuntimeError) else ", or is of another kind"
         raise ValueError(f"{path} is not a complete checkpoint file{reason}") from error
 

@@ -150,14 +150,12 @@ def analyze_sources(
 @analyze_app.command("tags")
 @writes_own(begin='{\n "checkpoint": ')
 def analyze_tags(
-    checkpoint: Path = typer.Argument(
-        ..., help="LangSAMP checkpoint of fairseq, or folder of transformers with tables."
-    ),
+    checkpoint: Path = typer.Argument(..., help="LangSAMP checkpoint of fairseq, or Hugging Face folder with tables."),
     out: Path = typer.Option(..., help="JSON file to write."),
     data: Optional[Path] = typer.Option(None, help="Data folder; by default the one that a checkpoint was trained on."),
     split: str = typer.Option("valid", help="Split of the data."),
     tokens_per_sample: int = typer.Option(
-        0, min=0, help="Tokens per block for a folder; 0 takes 512, or what its positions allow."
+        0, min=0, help="Tokens per block for a folder; 0 means 512, or fewer if its model has fewer positions."
     ),
     blocks: int = typer.Option(0, min=0, help="At most N blocks of text per tag; 0 means all."),
     device: str = typer.Option("", help="cpu, cuda or cuda:N; by default a GPU if there is one."),

@@ -26,4 +26,4 @@ ODD_LINES = (
     "\U0001f600 fine \U0001f468\u200d\U0001f469\u200d\U0001f467 \U0001f1e9\U0001f1ea",
     "\uff21\uff22\uff23 \ufb01ne e\u0301 \u1e9e 3\u00bd \u2460 a\u00adb x\u200by",
 )
-"""What text on the web is full of and the sentences do not have."""
+"""Characters that are common in web text but do not occur in the sentences."""

@@ -69,14 +69,14 @@ def read_folder(
         folder: where it is.
         out: the checkpoint that it becomes; nothing is written yet.
         spm: its SentencePiece model; by default the one in the folder.
-        allow_pickle: take weights that are only there as a pickle.
-        inventory: what the rows of tables in the authors' layout are; by default the published one.
-        drop_added: leave out tokens that were added to the vocabulary.
-        seed: of a masked-LM head, where the folder has none.
+        allow_pickle: read weights that exist only as a pickle.
+        inventory: codes of the rows of tables in the authors' layout; by default the published inventory.
+        drop_added: drop tokens that were added to the vocabulary.
+        seed: seed of a new masked-LM head, used if the folder has none.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged, or its parts do not fit together.
+        ValueError: a file is damaged, or the files do not match each other.
     """
     found = read_hf_folder(folder, allow_pickle)
     model = Path(spm) if spm is not None else found.path / SPM_FILENAME

@@ -20,7 +20,7 @@ CLOSE = (
     ),
     *(frozenset(["prs", "pes", "fas"]), frozenset(["fil", "tgl"]), frozenset(["kin", "run"])),
 )
-"""Languages that models confuse, and whose texts even readers confuse."""
+"""Languages that models confuse, and whose texts readers confuse as well."""
 
 WIKIPEDIA_LABELS = {"als": "gsw", "nrm": "nrf", "mo": "ron", "zh-min-nan": "nan", "bh": "bih", "nah": "nah"}
 """Labels of models trained on Wikipedia (lid.176) whose meaning differs from the equal ISO code."""

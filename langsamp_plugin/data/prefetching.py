@@ -1,8 +1,8 @@
-"""Batches that a thread makes ahead, as fairseq does, and that ends before the interpreter does.
+"""Prefetches batches in a thread, like fairseq, but ends the thread before the interpreter exits.
 
-fairseq leaves its thread to the end of the process. If it is inside torch at that moment, CPython unwinds it through
-C++ code that must not be unwound: a finished training then aborts ("terminate called without an active exception") and
-its status says that it failed.
+fairseq does not stop its thread at the end of the process. If the thread is inside torch at that moment, CPython
+unwinds it through C++ code that must not be unwound: a finished run then aborts ("terminate called without an active
+exception") with the status of a failure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from fairseq.data.iterators import BufferedIterator
 
 PATIENCE = 10.0
-"""Seconds that the end of a process waits for a batch that is being made."""
+"""Seconds to wait at the end of a process for a batch that is being made."""
 
 
 class _UntilClosed:
@@ -36,7 +36,8 @@ class _UntilClosed:
 
 
 class PrefetchedBatches(BufferedIterator):
-    """fairseq's ``BufferedIterator``, whose thread ends when the iterator is dropped and at the end of the process.
+    """fairseq's ``BufferedIterator`` with a thread that ends when the iterator is dropped and at the end of the
+    process.
 
     Args:
         size: number of batches to hold.
@@ -55,7 +56,7 @@ class PrefetchedBatches(BufferedIterator):
 
 
 def _end(closed: threading.Event, batches: queue.Queue, threads: list[threading.Thread]) -> None:
-    """Have the thread end: it may wait for room in the queue, or be making a batch."""
+    """End the thread, which may be waiting for room in the queue or making a batch."""
     closed.set()
     for thread in threads:
         step = PATIENCE / 200

@@ -16,9 +16,9 @@ CHARACTERS_PER_TOKEN = 3.6
 MEASURED = 8_000_000
 """Parameters whose update is timed: more than fit into a processor's cache."""
 WORDS = 1000
-"""Rows of the timed model, whose embeddings cost nothing."""
+"""Vocabulary of the timed model; small, because the cost of embeddings is not measured."""
 READING = 100e6
-"""Bytes of weights that are hashed, read and checked in a second."""
+"""Bytes of weights that are hashed, read and checked per second."""
 
 
 class Cost(NamedTuple):
@@ -27,7 +27,7 @@ class Cost(NamedTuple):
     Args:
         task: its name.
         trainings: fine-tuning runs.
-        languages: to score.
+        languages: number of languages to score.
         tokens_forward: tokens of forward passes.
         tokens_trained: tokens trained on, over all epochs and seeds.
         disk: peak bytes on disk, including fine-tuned weights.
@@ -76,11 +76,11 @@ def model_size(folder: Path) -> ModelSize:
 
 
 class Speed(NamedTuple):
-    """What a machine does in a second.
+    """What a machine does per second.
 
     Args:
-        forward: multiply-adds of transformer blocks, forward alone.
-        trained: the same, counted as forward, where a backward pass follows.
+        forward: multiply-adds of transformer blocks in a forward pass.
+        trained: the same count, if a backward pass follows.
         updated: parameters that an update changes: its gradient, its norm, AdamW.
     """
 
@@ -170,12 +170,12 @@ def plan_cost(
 
     Args:
         plan: the task with its data.
-        size: of the model.
+        size: the sizes of the model.
         speed: of this machine, from :func:`measured_speed`.
-        tokenizer: of the model.
+        tokenizer: the tokenizer of the model.
         layers: additional blocks that retrieval scores.
         keep_models: whether fine-tuned weights are kept.
-        loading: seconds until a model is there, once a task and once a seed.
+        loading: seconds to load a model, which happens once per task and once per seed.
     """
     settings = plan.settings
     if plan.task.kind == RETRIEVAL:
@@ -198,7 +198,7 @@ def plan_cost(
     forward = seeds * (looks * dev + test)
     weights = 4.0 * size.parameters
     seconds = size.blocks * (trained / speed.trained + forward / speed.forward)
-    # AdamW reads and writes every parameter several times, and of a multilingual encoder most are rows of words.
+    # AdamW reads and writes every parameter several times; most of a multilingual encoder's are rows of the vocabulary.
     seconds += seeds * (loading + updates * size.parameters / speed.updated)
     kept = weights * seeds if keep_models else 0.0
     return Cost(

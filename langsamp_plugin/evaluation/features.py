@@ -46,8 +46,8 @@ class FeatureStore:
 
         Args:
             texts: the sentences.
-            layers: which.
-            found: what ``on_batch`` is told where nothing has to be encoded; by default the number of sentences.
+            layers: numbers of the blocks.
+            found: number passed to ``on_batch`` if nothing has to be encoded; by default the number of sentences.
         """
         name = hash_texts(texts)
         missing = [layer for layer in layers if not self.cache.has(self.folder, f"{name}-{layer}", "npy")]

@@ -27,7 +27,7 @@ SHOWN = ("protocol", "max_length", "lr", "epochs", "batch_size", "accumulate", "
 
 
 MARKER = "config.json"
-"""A folder of weights without it is what is left of one that was being removed."""
+"""A folder of weights without it is left over from an interrupted removal."""
 
 
 class SeedRun:
@@ -80,7 +80,7 @@ class SeedRun:
     def drop(self) -> None:
         """Remove the fine-tuned weights."""
         self._model = None
-        # First, so that what a run that is killed here leaves is not taken for a model.
+        # First, so that the leftovers of a run that is killed here do not look like a model.
         (self.weights / MARKER).unlink(missing_ok=True)
         shutil.rmtree(self.weights, ignore_errors=True)
 

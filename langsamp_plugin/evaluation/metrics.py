@@ -28,7 +28,7 @@ def tagging_scores(
 
     Returns:
         ``f1``, ``f1_words`` (micro), ``f1_macro`` over labels, ``f1_spans``: seqeval's entity F1 of the labels as they
-        are. The authors report it for POS, where it takes the first letter of a tag for a prefix: equal neighbours are
+        are. The authors report it for POS, where it treats the first letter of a tag as a prefix: equal neighbours are
         one span, except those of SCONJ and SYM, and SCONJ and CCONJ are one label.
     """
     from seqeval.metrics import f1_score as span_f1

@@ -217,7 +217,7 @@ def model_folder(model: Path, cache: Cache, spm: Optional[PathLike] = None) -> P
     if not model.is_file():
         raise FileNotFoundError(f"model {model} is missing: name a Hugging Face folder or a fairseq checkpoint")
     stat = model.stat()
-    # What turns text into rows is read from these places; other contents are another model.
+    # The files that map text to rows are read from these places; with other contents it is another model.
     folders = [model.parent, *filter(None, [training_data_folder(load_checkpoint(model))])]
     files = [folder / name for folder in folders for name in TOKENIZER_FILES] + ([Path(spm)] if spm else [])
     contents = {str(file): hashlib.blake2b(file.read_bytes()).hexdigest() for file in files if file.is_file()}

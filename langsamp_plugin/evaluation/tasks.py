@@ -93,7 +93,7 @@ class Task(NamedTuple):
         licence: licence of the data, as their source states it.
         citation: publication to cite.
         published: settings of the authors' scripts that differ.
-        published_metric: the one that their table shows, where it is another one.
+        published_metric: the metric of the authors' table, if it differs.
         wikipedia: folders are named after codes of Wikipedias.
         folder: folder within ``--data``, if it differs from ``name``.
     """
@@ -114,7 +114,7 @@ class Task(NamedTuple):
     folder: str = ""
 
     def main_metric(self, protocol: str) -> str:
-        """Return the metric that tables show of a protocol."""
+        """Return the metric that tables show for a protocol."""
         return self.published_metric if protocol == PUBLISHED and self.published_metric else self.metric
 
     def protocol(self, name: str) -> Settings:

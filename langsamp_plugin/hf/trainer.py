@@ -131,7 +131,7 @@ class LangSampTrainer(Trainer):
         return int(state["consumed"]) - int(state["updates"]) * self._items_per_update
 
     def _load_rng_state(self, checkpoint: Any) -> None:
-        # Older versions read the states of the generators with torch's defaults, which know no array of numpy.
+        # Older versions read the states of the generators with torch's defaults, which refuse numpy arrays.
         array = np.random.get_state()[1]  # type: ignore[index]
         reconstruct = array.__reduce__()[0]
         with torch.serialization.safe_globals([reconstruct, np.ndarray, np.dtype, type(array.dtype)]):
@@ -195,10 +195,10 @@ class LangSampTrainer(Trainer):
 
 
 def scale_updates(optimizer: torch.optim.Optimizer, weights: Sequence[torch.Tensor], factor: float) -> None:
-    """Multiply by ``factor`` what each step of an optimizer adds to some weights.
+    """Scale by ``factor`` the change that each step of an optimizer makes to some weights.
 
-    For AdamW this equals a learning rate ``factor`` times as high. The optimizer's groups, and so its state in
-    checkpoints, stay as they are.
+    For AdamW this equals a learning rate ``factor`` times as high. The optimizer's groups, and therefore its state in
+    checkpoints, do not change.
     """
     before: list[torch.Tensor] = []
 

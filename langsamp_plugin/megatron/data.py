@@ -1,7 +1,7 @@
 """Data for Megatron's trainers: a sample is a pure function of its number, so a run resumes by counting.
 
 Megatron counts the samples that all ranks have consumed and restores that number on resume. Sample n is position
-``n % E`` of epoch ``n // E + 1``, E blocks an epoch, in the order of
+``n % E`` of epoch ``n // E + 1``, E blocks per epoch, in the order of
 :class:`~langsamp_plugin.data.sampling.BlockSampler` and with the masks of the fairseq side: the same seed gives the
 same batches. With another number of ranks or another batch size, each remaining sample is still used exactly once.
 """

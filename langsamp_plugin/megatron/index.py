@@ -53,7 +53,7 @@ def index_data(data: PathLike, out: PathLike, overwrite: bool = False) -> IndexR
         data: a binarized data folder; empty splits are skipped.
         out: the folder to write, ``<tag>/<split>.{bin,idx}`` like the data folder; each ``.bin`` is a hard link to the
             original, or a symbolic link across disks.
-        overwrite: replace an earlier folder of this kind though files were added to it.
+        overwrite: replace an earlier folder of this kind even if files were added to it.
 
     Raises:
         FileNotFoundError: the data are missing.
@@ -63,7 +63,7 @@ def index_data(data: PathLike, out: PathLike, overwrite: bool = False) -> IndexR
     if data.resolve() == out.resolve():
         raise ValueError(f"--out must differ from the data folder, but both are {out}: the indexes have the same names")
     count = sentences = tokens = 0
-    # Of contents nothing is to be known: the .bin files, all of the text, are the data's own.
+    # Contents are not hashed: the .bin files have all of the text and belong to the data folder.
     with atomic_folder(out, MARKER, overwrite, contents=False) as folder:
         for tag, sources in progress(data_languages(data).items(), desc="index", unit="language"):
             for number, source in enumerate(sources):
@@ -117,7 +117,7 @@ def check_megatron_index(prefix: PathLike) -> int:
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: the index is damaged, in fairseq's format, or of another ``.bin``.
+        ValueError: the index is damaged, in fairseq's format, or belongs to another ``.bin``.
     """
     index, buffer = index_path(prefix), buffer_path(prefix)
     for path in (index, buffer):

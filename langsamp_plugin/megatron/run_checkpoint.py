@@ -101,7 +101,7 @@ def results_in_this_process() -> Iterator[None]:
     """Let Megatron-Core's writer collect its results in a queue of this process while it saves.
 
     Its own queue has a process, which only a save in the background needs: starting it imports all of Megatron-Core
-    again on each rank, and it would outlive a training that is killed.
+    again on each rank, and it would outlive a run that is killed.
     """
     from megatron.core.dist_checkpointing.strategies import filesystem_async
 

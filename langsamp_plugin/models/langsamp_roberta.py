@@ -56,7 +56,7 @@ class LangSampRobertaModel(RobertaModel):
         parser.add_argument(
             "--freeze-encoder",
             action="store_true",
-            help="train only the masked-LM head and the tables: gives a head to an encoder that has none",
+            help="train only the masked-LM head and the tables, for an encoder that has no head",
         )
         parser.add_argument(
             "--checkpoint-activations",

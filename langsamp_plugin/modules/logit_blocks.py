@@ -44,7 +44,7 @@ def make_logits(features_RC: Tensor, weight_VC: Tensor, bias_V: Tensor) -> Tenso
 def aligned_parts(words: int) -> list[slice]:
     """Return the largest part of the vocabulary that :data:`ALIGNED` divides, and the rest if there is one.
 
-    A GPU multiplies matrices of an odd size at less than half the speed, and so it gets two products.
+    A GPU multiplies matrices of an odd size at less than half the speed, so the product is split in two.
     """
     fit = words // ALIGNED * ALIGNED
     return [part for part in (slice(0, fit), slice(fit, words)) if part.stop > part.start]

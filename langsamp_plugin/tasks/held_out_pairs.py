@@ -50,7 +50,7 @@ class HeldOutPairs:
     Args:
         split: the sentences.
         tables: the inventories, for models that read tags at the input.
-        reference: its tag; ``None`` takes English, or without English the language with the most sentences.
+        reference: its tag; ``None`` means English, or the language with the most sentences if there is no English.
         limit: maximum number of pairs per language.
         bos_id, pad_id: of the dictionary.
         max_tokens: maximum tokens per sentence, including ``<s>``.

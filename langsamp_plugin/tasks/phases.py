@@ -25,7 +25,7 @@ class Phase(NamedTuple):
         updates: number of updates; ``None`` is one epoch as determined by ``alpha`` and ``scale``, in complete updates.
         mask_prob: share of tokens that are predicted.
         alpha, scale: parameters of the sampling.
-        languages: tags of the phase; ``None`` takes all.
+        languages: tags of the phase; ``None`` means all.
         data: data folders, whose text is combined.
     """
 

@@ -24,14 +24,14 @@ def tag_tables(model: nn.Module) -> list[Tensor]:
 
 @contextmanager
 def scaled_step(optimizer: Any, weights: Sequence[Tensor], factor: float) -> Iterator[None]:
-    """Multiply by ``factor`` what the optimizer's step within adds to some weights.
+    """Scale by ``factor`` the change that the optimizer's step inside the block makes to some weights.
 
-    It equals a learning rate ``factor`` times as high for each optimizer whose step is proportional to the rate, such
-    as Adam and AdamW. Unlike a second parameter group it needs nothing of the optimizer, works with the single flat
-    tensor of master weights in half precision, and leaves the optimizer's state in the checkpoint as it is.
+    This equals a learning rate ``factor`` times as high for each optimizer whose step is proportional to the rate, such
+    as Adam and AdamW. Unlike a second parameter group it does not depend on the optimizer, works with the single flat
+    tensor of master weights in half precision, and does not change the optimizer's state in the checkpoint.
 
     Args:
-        optimizer: fairseq's.
+        optimizer: fairseq's optimizer.
         weights: parameters of the model.
         factor: 1 changes nothing.
     """

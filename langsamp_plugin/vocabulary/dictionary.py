@@ -1,4 +1,4 @@
-"""fairseq's ``dict.txt``: ``piece count`` a line, in the order of ids from 4."""
+"""fairseq's ``dict.txt``: one ``piece count`` per line, in the order of ids from 4."""
 
 from __future__ import annotations
 

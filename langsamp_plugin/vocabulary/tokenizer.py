@@ -102,8 +102,8 @@ class Tokenizer:
         kept = [space for space in SPACES if self.processor.encode(f"a{space}a") != plain]
         if kept:
             raise ValueError(
-                f"{self.path} does not take U+{ord(kept[0]):04X} for a space (its normalizer must be nmt_nfkc), and "
-                f" Hugging Face's XLM-R tokenizer would: {RETRAIN}"
+                f"{self.path} must treat U+{ord(kept[0]):04X} as a space, like Hugging Face's XLM-R tokenizer, but "
+                f"does not (its normalizer must be nmt_nfkc): {RETRAIN}"
             )
 
     @property

@@ -1,5 +1,4 @@
-"""Trims a SentencePiece model to the pieces that a corpus needs, so that a few languages need not carry XLM-R's
-250,000.
+"""Trims a SentencePiece model to the pieces that a corpus needs, because a few languages do not need XLM-R's 250,000.
 
 Text is split as before: a unigram model takes the best split, so removing pieces that occur in no best split changes
 nothing. The trimmed model keeps the pieces of the corpus, all single characters of its scripts, and the special pieces.

@@ -154,7 +154,7 @@ def test_tags_of_a_folder_need_data_and_tables(data, exported, tagged, tmp_path)
     stock = transformers.BertForMaskedLM(transformers.BertConfig(**SIZES))
     stock.save_pretrained(tmp_path)
     for model, folder, length, message in (
-        (tagged, None, 0, "which names no data: set --data to a data folder"),
+        (tagged, None, 0, "which does not name its data: set --data to a data folder"),
         (exported, data, 0, "must have the vocabulary of the tokenizer"),
         (tmp_path, data, 0, "must have tables, but has none: use a model that was trained with them"),
         (tagged, data, 400, "--tokens-per-sample must be at most 298 for"),

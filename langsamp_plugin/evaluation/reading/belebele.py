@@ -59,5 +59,5 @@ def read_belebele(folder: Path) -> PairData:
         if shared:
             pairs[tag] = Pairs([english[key] for key in shared], [passages[key] for key in shared])
         else:
-            left_out[str(tag)] = "no passage is of a page that English has"
+            left_out[str(tag)] = "no passage has a page that English also has"
     return PairData(pairs, left_out, [])

@@ -85,7 +85,7 @@ def keep_one(found: dict[LangScript, Path], left_out: dict[str, str], tag: LangS
 
 
 def select_tags(tags: Iterable[LangScript], langs: Iterable[str], where: Path) -> tuple[list[LangScript], list[str]]:
-    """Return the sorted tags to use, and those that are missing; empty ``langs`` takes all.
+    """Return the sorted tags to use, and those that are missing; empty ``langs`` means all.
 
     Raises:
         FileNotFoundError: all of ``langs`` are missing.
