@@ -92,7 +92,7 @@ def test_code_in_a_checkpoint_does_not_run(demo, tmp_path, flag, capfd):
 
 
 class WarmTrainings:
-    """What the script takes from ``subprocess``, with trainings that are forks."""
+    """What the script takes from ``subprocess``, with training runs that are forks."""
 
     DEVNULL, STDOUT = subprocess.DEVNULL, subprocess.STDOUT
 
