@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from langsamp_plugin.atomic import PathLike
-from langsamp_plugin.checkpoint.vocabulary import PADDING
+from langsamp_plugin.checkpoint.vocabulary import DIGEST, PADDING
 from langsamp_plugin.modules.head_loss import masked_lm_loss
 from langsamp_plugin.modules.ignored import IGNORED
-from langsamp_plugin.vocabulary.dictionary import read_dictionary
+from langsamp_plugin.vocabulary.dictionary import dictionary_digest, read_dictionary
 from langsamp_plugin.vocabulary.folder_tokenizer import FILES, FOLDER
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME
 
@@ -61,11 +61,19 @@ class CheckpointText:
         from langsamp_plugin.convert.tables_file import load_tables
 
         load_tables(checkpoint)  # fail early with a clear error
-        task_name = training_task(load_checkpoint(checkpoint))
+        state = load_checkpoint(checkpoint)
+        task_name = training_task(state)
         if task_name != TASK:  # fairseq must never build a task that a file names
             raise ValueError(f"{checkpoint} must say that it was trained with --task {TASK}, but says {task_name}")
         overrides = {"align_share": 0.0, **({"data": str(data)} if data is not None else {})}  # pairs are not measured
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], arg_overrides=overrides)
+        old = (state.get("task_state") or {}).get(DIGEST)
+        new = dictionary_digest(read_dictionary(Path(task.cfg.data.split(":")[0]) / "dict.txt"))
+        if old not in (None, new):  # the task itself has the checkpoint's by now
+            raise ValueError(
+                f"{checkpoint} was trained with another dictionary (hash {old}) than the dict.txt of {task.cfg.data} "
+                f"has (hash {new}): binarize the text with the model that the checkpoint was trained with"
+            )
         task.load_dataset(split)
         self.encoder, self.pad, self.device = model.to(device).eval().encoder, task.dictionary.pad(), device
         self.tags, self.rows = task.tags, task.tag_rows
@@ -130,8 +138,8 @@ class FolderText:
             raise ValueError(f"{folder} must have tables, but has none: use a model that was trained with them")
         # RoBERTa's positions start behind the padding id.
         most = min(MAX_TOKENS, getattr(self.model.config, "max_position_embeddings", MAX_TOKENS + 2) - 2)
-        if tokens_per_sample > most:
-            raise ValueError(f"--tokens-per-sample must be at most {most} for {folder}, but is {tokens_per_sample}")
+        if tokens_per_sample == 1 or tokens_per_sample > most:  # the first token is <s>
+            raise ValueError(f"--tokens-per-sample must be 2 to {most} for {folder}, but is {tokens_per_sample}")
         self.data = DataBin(data, split, tokens_per_sample=tokens_per_sample or most, with_ids=False)
         self.data.check_model(self.model)
         _check_tokenizer(Path(folder), Path(data))

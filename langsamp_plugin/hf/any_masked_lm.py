@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel, XLMR
 from langsamp_plugin.checkpoint.tables import TagTables
 from langsamp_plugin.hf.heads import find_head
 from langsamp_plugin.hf.masked_lm import LangSampForMaskedLM
-from langsamp_plugin.hf.tagged import TaggedMaskedLM
+from langsamp_plugin.hf.tagged import OWN, TaggedMaskedLM
 from langsamp_plugin.hf.tagged_folder import TABLES
 from langsamp_plugin.lang_script import LangScript, Tables
 
@@ -27,6 +28,9 @@ def tagged_class(stock: type[PreTrainedModel]) -> Any:
         return stock
     if stock is XLMRobertaForMaskedLM:
         return LangSampForMaskedLM
+    taken = [name for name in OWN if name in inspect.signature(stock.forward).parameters]
+    if taken:
+        raise ValueError(f"{stock.__name__} must not have arguments of these names itself, but has: {' '.join(taken)}")
     name = PREFIX + stock.__name__
     text = f"``{stock.__name__}`` whose head can use the language and script of each sentence."
     return type(name, (TaggedMaskedLM, stock), {"__module__": __name__, "__qualname__": name, "__doc__": text})

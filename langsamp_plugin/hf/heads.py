@@ -59,12 +59,15 @@ def _roberta(model: Any, head: Any) -> Optional[Head]:
     def transform(features: Tensor) -> Tensor:
         return head.layer_norm(gelu(head.dense(features)))
 
-    return Head(head, "lm_head", head, transform, head.decoder.weight, head.decoder.bias, _biased(head.dense))
+    bias = head.decoder.bias if head.decoder.bias is not None else getattr(head, "bias", None)  # ESM adds its own
+    return Head(head, "lm_head", head, transform, head.decoder.weight, bias, _biased(head.dense))
 
 
 def _bert(model: Any, head: Any) -> Optional[Head]:
     predictions: Any = getattr(head, "predictions", None)
     if not _has(predictions, "transform", "decoder") or not _has(predictions.transform, "dense"):
+        return None
+    if _has(predictions, "dense"):  # MobileBERT's projection has two parts
         return None
     decoder = predictions.decoder
     return Head(

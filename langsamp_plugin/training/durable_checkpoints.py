@@ -20,7 +20,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from langsamp_plugin.atomic import PathLike, atomic_write
-from langsamp_plugin.checkpoint.loading import is_intact, load_checkpoint
+from langsamp_plugin.checkpoint.loading import is_intact, load_checkpoint, read_saved
 from langsamp_plugin.place import claim_folder, making, resolve, try_place
 from langsamp_plugin.temporary import remove_leftovers, temporary_name
 
@@ -68,6 +68,7 @@ def _mending(stock: Any) -> Any:
             # trainer.model creates the data-parallel wrapper, which requires all workers.
             weights = sum(parameter.numel() for parameter in trainer._model.parameters())
             hold_save_dir(cfg.save_dir, trainer.checkpoint_suffix, 4 * weights)
+        check_restore_file(cfg.restore_file, cfg.save_dir, trainer.checkpoint_suffix)
         if cfg.restore_file == LAST:
             if trainer.data_parallel_rank == 0:
                 repair_last_checkpoint(cfg.save_dir, trainer.checkpoint_suffix)
@@ -86,6 +87,26 @@ class _Read:
 
     path = ""
     dictionary: Optional[str] = None
+
+
+def check_restore_file(restore_file: str, save_dir: PathLike, suffix: str = "") -> None:
+    """Raise an error for a ``--restore-file`` that is a folder or missing: fairseq would silently train from scratch.
+
+    A missing file in ``save_dir`` is allowed, as a run may name its own checkpoint before the first one is written.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it is a folder.
+    """
+    path = Path(restore_file.replace(".pt", f"{suffix}.pt"))
+    if restore_file == LAST or "://" in restore_file:
+        return
+    if path.is_dir():
+        read_saved(path)  # says what kind of folder it is
+    if not path.exists() and path.resolve().parent != Path(save_dir).resolve():
+        raise FileNotFoundError(
+            f"--restore-file {path} is missing: name a checkpoint, or leave the flag out to train from the beginning"
+        )
 
 
 def check_dictionary(path: str, old: Optional[str], task: Any) -> None:

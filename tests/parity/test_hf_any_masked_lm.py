@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForMaskedLM
 
 from langsamp_plugin.hf import LangSampForMaskedLM, add_tags, fold_tag, load_tagged
+from langsamp_plugin.hf.heads import find_head
 from langsamp_plugin.lang_script import LanguageTable, ScriptTable, Tables
 
 KINDS = {
@@ -121,6 +122,25 @@ def test_folding(pair):
         wanted = model(**plain, tag=["hin_Deva"] * 3).logits
         assert (folded(**plain).logits - wanted).abs().max() < 1e-5
         assert (folded(**plain).logits - stock(**plain).logits).abs().max() > 1e-3
+
+
+def test_a_bias_outside_the_projection():
+    """ESM's head adds its bias itself; the loss in blocks has it, too."""
+    torch.manual_seed(0)
+    stock = transformers.EsmForMaskedLM(transformers.EsmConfig(**SIZES))
+    torch.nn.init.normal_(stock.lm_head.bias)
+    head, features = find_head(stock), torch.randn(1, 3, SIZES["hidden_size"])
+    found = torch.nn.functional.linear(head.transform(features), head.weight, head.bias)
+    torch.testing.assert_close(found, stock.lm_head(features), rtol=1e-5, atol=1e-5)
+
+
+def test_other_heads_and_arguments_are_refused():
+    small = dict(embedding_size=8, true_hidden_size=8, intra_bottleneck_size=8)
+    with pytest.raises(ValueError, match="MobileBertForMaskedLM must have a known masked-LM head"):
+        add_tags(transformers.MobileBertForMaskedLM(transformers.MobileBertConfig(**SIZES, **small)), Tables.glot500())
+    model = transformers.XmodForMaskedLM(transformers.XmodConfig(**SIZES, languages=["en_XX"]))
+    with pytest.raises(ValueError, match="XmodForMaskedLM must not have arguments of these names itself, .*lang_ids"):
+        add_tags(model, Tables.glot500())
 
 
 def test_what_does_not_fit_is_refused():

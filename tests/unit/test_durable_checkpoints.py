@@ -10,7 +10,7 @@ from support import Evil
 
 from langsamp_plugin.checkpoint.loading import is_intact
 from langsamp_plugin.temporary import temporary_name
-from langsamp_plugin.training.durable_checkpoints import LAST, link, repair_last_checkpoint
+from langsamp_plugin.training.durable_checkpoints import LAST, check_restore_file, link, repair_last_checkpoint
 
 
 def save(path, value):
@@ -19,6 +19,20 @@ def save(path, value):
 
 def value_of(path):
     return float(torch.load(path, weights_only=True)["model"]["weight"][0])
+
+
+def test_a_restore_file_that_cannot_be_read_is_refused(tmp_path):
+    """fairseq would train from random weights without a word."""
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="is a Hugging Face folder: `langsamp import .* makes a checkpoint of it"):
+        check_restore_file(str(tmp_path), tmp_path / "save")
+    with pytest.raises(FileNotFoundError, match="--restore-file .*model.pt is missing: name a checkpoint"):
+        check_restore_file(str(tmp_path / "model.pt"), tmp_path / "save")
+    with pytest.raises(FileNotFoundError, match="model-rank-0.pt is missing"):
+        check_restore_file(str(tmp_path / "model.pt"), tmp_path / "save", "-rank-0")
+    save(tmp_path / "model.pt", 1)
+    for allowed in (tmp_path / "model.pt", tmp_path / "save" / "checkpoint3.pt", LAST, "s3://bucket/model.pt"):
+        check_restore_file(str(allowed), tmp_path / "save")  # a run's own checkpoint may be written later
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "a bit", "zeros", "text", "missing"])

@@ -157,13 +157,14 @@ def test_tags_of_a_folder_need_data_and_tables(data, exported, tagged, tmp_path)
         (tagged, None, 0, "which does not name its data: set --data to a data folder"),
         (exported, data, 0, "must have the vocabulary of the tokenizer"),
         (tmp_path, data, 0, "must have tables, but has none: use a model that was trained with them"),
-        (tagged, data, 400, "--tokens-per-sample must be at most 298 for"),
+        (tagged, data, 400, "--tokens-per-sample must be 2 to 298 for"),
+        (tagged, data, 1, "--tokens-per-sample must be 2 to 298 for .*, but is 1"),
     ):
         with pytest.raises(ValueError, match=message):
             tag_swap(model, folder, tokens_per_sample=length)
 
 
-def test_data_of_another_tokenizer_of_the_same_size(demo, exported, tmp_path):
+def test_data_of_another_tokenizer_of_the_same_size(demo, trained, exported, tmp_path):
     """Ids mean the same pieces on both sides, or nothing is measured."""
     found = tag_swap(exported, demo / "data-bin", blocks=1)
     assert found["masked_tokens"] > 0
@@ -174,6 +175,8 @@ def test_data_of_another_tokenizer_of_the_same_size(demo, exported, tmp_path):
         ValueError, match="must be binarized with the tokenizer of .*, but 2 of 1,997 pieces have anoth"
     ):
         tag_swap(exported, data, blocks=1)
+    with pytest.raises(ValueError, match="was trained with another dictionary"):
+        tag_swap(trained, data, blocks=1)
 
 
 def test_what_does_not_fit_is_named(demo, folder, data, tmp_path):
