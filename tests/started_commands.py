@@ -9,7 +9,7 @@ from warm_commands import SOCKET, Command, start_server
 
 
 class Started:
-    """A command in a session of its own, to be used like a :class:`subprocess.Popen`.
+    """A command in a separate session, to be used like a :class:`subprocess.Popen`.
 
     Args:
         command: its words.

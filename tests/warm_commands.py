@@ -168,7 +168,7 @@ class Command:
         environment: all of its environment.
         streams: the numbers of its standard input, output and errors.
         server: the server's address.
-        session: whether it has a session of its own.
+        session: whether it has a separate session.
     """
 
     def __init__(self, command, folder, environment, streams, server, session=False):

@@ -20,8 +20,8 @@ SLOW = ("--update-freq", 8, "--num-workers", 2, "--log-interval", 1)
 
 
 def start(command, log):
-    """Start a command in a session of its own: as a fork of a warm process, or as a module and under torchrun, where
-    it matters how it was started, as it is."""
+    """Start a command in a separate session: as a fork of a warm process, or directly as a module and under
+    torchrun, where it matters how it was started."""
     command = [str(part) for part in command]
     if can_run(command):
         return Started(command, ROOT, log)
