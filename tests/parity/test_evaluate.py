@@ -68,12 +68,12 @@ def test_features_are_those_of_the_whole_model(eval_data, exported):
     assert np.abs(short[0] - np.stack(expected)).max() < 1e-5
 
 
-def test_retrieval_on_a_real_encoder(shared, encoder, tmp_path):
+def test_retrieval_on_a_real_encoder(shared, small_encoder, tmp_path):
     """Sentence by sentence with transformers alone, the ranks of both directions are the same."""
     from transformers import AutoModel, AutoTokenizer
 
-    (result,) = evaluate(encoder, shared / "data" / "eval", tmp_path, ["sr_tatoeba"], langs=["tel"], limit=60)
-    model, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    (result,) = evaluate(small_encoder, shared / "data" / "eval", tmp_path, ["sr_tatoeba"], langs=["tel"], limit=60)
+    model, tokenizer = AutoModel.from_pretrained(small_encoder).eval(), AutoTokenizer.from_pretrained(small_encoder)
     sides = []
     for side in ("eng", "tel"):
         lines = (

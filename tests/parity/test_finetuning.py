@@ -106,7 +106,8 @@ def test_finetuning_by_an_independent_script(eval_data, exported, tmp_path, task
 
 
 @pytest.mark.parametrize(
-    "task, model", [("sib200", "encoder"), ("taxi1500", "exported"), ("pos", "exported"), ("ner", "encoder")]
+    "task, model",
+    [("sib200", "small_encoder"), ("taxi1500", "exported"), ("pos", "exported"), ("ner", "small_encoder")],
 )
 def test_real_data(shared, request, tmp_path, task, model):
     """Sixteen sentences of the published sets, one epoch, a published encoder or a small one: the plain loop's

@@ -2,23 +2,27 @@
 result."""
 
 import re
+import shutil
 import sys
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from support import run, run_elsewhere, train_command
+from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from langsamp_plugin.checkpoint.fairseq_model import build_model
 from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.convert.init import import_checkpoint
 from langsamp_plugin.convert.verification import encode_sentences
 from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
-def imported(encoder, tmp_path_factory):
+def imported(udhr_encoder, tmp_path_factory):
     out = tmp_path_factory.mktemp("imported") / "model.pt"
-    return out, run("langsamp", "import", encoder, "--out", out, "--verify")
+    return out, run("langsamp", "import", udhr_encoder, "--out", out, "--verify")
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +60,37 @@ def test_there_and_back_is_bitwise(imported, exported, tmp_path):
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_memory_of_an_export(imported, tmp_path):
-    """At most three times the checkpoint's size, though Python with torch and transformers is over half a gigabyte."""
+def test_memory_of_an_export(udhr_encoder, tmp_path):
+    """At most three times the checkpoint's size, though Python with torch and transformers is over half a gigabyte.
+
+    The model has the size of the published encoder with all of its pieces, most of it in the embedding, too.
+    """
+    folder = shutil.copytree(udhr_encoder, tmp_path / "wide", ignore=shutil.ignore_patterns("*.safetensors"))
+    config = XLMRobertaConfig.from_pretrained(
+        folder, hidden_size=1344, intermediate_size=1344, num_hidden_layers=1, num_attention_heads=12
+    )
+    with torch.device("meta"):
+        shapes = {name: weight.shape for name, weight in XLMRobertaModel(config).state_dict().items()}
+    config.save_pretrained(folder)
+    save_file({name: torch.full(shape, 0.01) for name, shape in shapes.items()}, folder / "model.safetensors")
+    checkpoint = tmp_path / "model.pt"
+    import_checkpoint(folder, checkpoint)
+    assert checkpoint.stat().st_size > 460e6
     code = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)
 print("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
 """
-    output = run(sys.executable, "-c", code, "langsamp", "export", imported[0], "--out", tmp_path / "hf")
-    assert int(output.split("peak ")[1]) <= 3 * imported[0].stat().st_size
+    output = run(sys.executable, "-c", code, "langsamp", "export", checkpoint, "--out", tmp_path / "hf")
+    assert int(output.split("peak ")[1]) <= 3 * checkpoint.stat().st_size
 
 
-def test_stock_classes_load_it(exported, encoder, tmp_path):
+def test_stock_classes_load_it(exported, udhr_encoder, tmp_path):
     """In a process that can import neither fairseq nor this package; its vectors are those of the published encoder."""
     code = f"""
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline
-folder, published = {str(exported[0])!r}, {str(encoder)!r}
+folder, published = {str(exported[0])!r}, {str(udhr_encoder)!r}
 model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 AutoModelForMaskedLM.from_pretrained(folder)
 print(len(pipeline("fill-mask", model=folder)("Das ist <mask>.")))
@@ -83,15 +101,15 @@ print((one * other).sum(1).min() > 0.99999, one[0] @ one[1] > one[0] @ one[2])
     assert run_elsewhere(code, tmp_path) == ["5", "True", "True"]
 
 
-def test_a_longer_vocabulary(encoder, imported, demo, udhr, tmp_path):
+def test_a_longer_vocabulary(udhr_encoder, imported, demo, udhr, tmp_path):
     """Old pieces keep ids and features, new ones are used, and training continues."""
-    model = encoder / "sentencepiece.bpe.model"
+    model = udhr_encoder / "sentencepiece.bpe.model"
     few = ("--vocab-size", 3000, "--langs", "ady_Cyrl,amh_Ethi,cat_Latn,div_Thaa,hin_Deva,kan_Knda")
     run("langsamp", "tokenizer", "extend", model, udhr, *few, "--out", tmp_path / "new.model")
     output = run(
         "langsamp",
         "init",
-        encoder,
+        udhr_encoder,
         "--spm",
         tmp_path / "new.model",
         "--out",
