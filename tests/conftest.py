@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import signal
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 from made_once import made_once
 from support import LANGS, ROOT, run, train_command
+from warm_commands import CompiledOnce
 
 SHARED = ROOT.parent / "shared"
 MALFORMED = re.compile(r"test_malformed\.py::test_malformed\[(.*?): ")
@@ -22,6 +24,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Importing fairseq enables every logger, and numba, below UMAP, has much to say.
 logging.getLogger("numba").setLevel(logging.WARNING)
+sys.meta_path.insert(0, CompiledOnce())
 # A shell lets what it runs in the background ignore SIGINT, and nohup SIGHUP, and so all that is started there; tests
 # send both.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

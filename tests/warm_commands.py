@@ -33,12 +33,33 @@ PRELOADED = (
 )  # fmt: skip
 
 
+NAMES = ("langsamp", "fairseq-train", "fairseq-hydra-train", "fairseq-preprocess", "python")
+
+
 def can_run(command):
     """Return whether a fork does what the command would."""
     name, *arguments = command
     if name == "python" and arguments:
         return arguments[0] == "-c" or not arguments[0].startswith("-")
-    return name in ("langsamp", "fairseq-train", "fairseq-hydra-train", "fairseq-preprocess")
+    return name in NAMES
+
+
+class CompiledOnce:
+    """Has what numba compiles for UMAP, 20 seconds, kept on disk, as UMAP itself asks for a part of it.
+
+    Stands in ``sys.meta_path``, where it sees that UMAP is going to be imported.
+    """
+
+    def find_spec(self, name, *rest):
+        if name == "umap":
+            import functools
+
+            import numba
+
+            sys.meta_path.remove(self)
+            numba.njit = functools.wraps(numba.njit)(lambda *args, _njit=numba.njit, **options: _njit(
+                *args, **{"cache": True, **options}
+            ))  # fmt: skip
 
 
 def be(command, folder, environment, session):
@@ -129,6 +150,7 @@ def call(path):
 
 def serve(path, *modules):
     """Import what commands import, then answer until standard input ends."""
+    sys.meta_path.insert(0, CompiledOnce())
     warm_start.import_all(modules)
     if "fairseq_cli.train" in modules:
         warm_start.read_training_options()
@@ -252,12 +274,14 @@ def for_scripts():
 
 
 def for_programs():
-    """Return the environment in which ``python`` is warm, and so is what its programs start by ``sys.executable``."""
+    """Return the environment in which ``python`` is warm, and so is what its programs start by ``sys.executable`` or
+    look for next to it."""
     start_server()
     folder = Path(os.environ[SOCKET]).with_name("bin")
     folder.mkdir(exist_ok=True)
-    (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} -S {__file__} ask python "$@"\n')
-    (folder / "python").chmod(0o755)
+    for name in NAMES:
+        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} -S {__file__} ask {name} "$@"\n')
+        (folder / name).chmod(0o755)
     return {**os.environ, PYTHON: str(folder / "python"), "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from warm_commands import start_server
+from warm_commands import for_programs
 
 # What cannot run inside the tests, and what runs it.
 ELSEWHERE = {
@@ -97,15 +97,15 @@ def sandbox(folder, inputs, text):
         )
         if re.search(rf"(^|[\s/\"=]){re.escape(name)}($|[\s/\"])", text, flags=re.MULTILINE) and not made:
             shutil.copytree(path, folder / name) if path.is_dir() else shutil.copy(path, folder / name)
-    start_server()  # the shims find it by the environment
+    environment = for_programs()  # the shims find the server by it
     shims = folder / ".bin"
     shims.mkdir()
     for name in ("fairseq-train", "fairseq-hydra-train", "langsamp", "python", "pip", "bash"):
         shim = shims / name
-        shim.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/small_scale.py {name} "$@"\n')
+        shim.write_text(f'#!/bin/sh\nexec {sys.executable} -S {ROOT}/tests/small_scale.py {name} "$@"\n')
         shim.chmod(0o755)
     return {
-        **os.environ,
+        **environment,
         "PATH": f"{shims}{os.pathsep}{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
     }
 
