@@ -2,14 +2,11 @@
 
 import errno
 import os
-import resource
-import subprocess
-import sys
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import ROOT
+from support import run
 
 from langsamp_plugin import errors
 from langsamp_plugin.convert.hf_folder import read_safetensors
@@ -61,15 +58,18 @@ LIBRARIES = {
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_libraries_really(library, tmp_path):
-    imports = "import sys\nfrom langsamp_plugin.atomic import atomic_folder, atomic_write"
-    code = f"{imports}\n{LIBRARIES[library]}\nrun(sys.argv[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-    )  # fmt: skip
-    last = done.stderr.splitlines()[-1]
-    assert "StorageError" in last and "/out could not be written, " in last, done.stderr
+    code = f"""
+import resource, sys
+from langsamp_plugin.atomic import atomic_folder, atomic_write
+from langsamp_plugin.errors import StorageError
+{LIBRARIES[library]}
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    run(sys.argv[1])
+except StorageError as error:
+    print(error)
+"""
+    assert "/out could not be written, " in run("python", "-c", code, tmp_path / "out").splitlines()[-1]
     assert not list(tmp_path.iterdir())
 
 
