@@ -31,8 +31,6 @@ PRELOADED = (
     *warm_start.TRAINING, "matplotlib.figure", "pandas", "pyarrow.parquet", "safetensors.torch", "scipy.stats",
     "sentencepiece", "sklearn", "tokenizers", "transformers.models.xlm_roberta.modeling_xlm_roberta", "typer",
 )  # fmt: skip
-
-
 NAMES = ("langsamp", "fairseq-train", "fairseq-hydra-train", "fairseq-preprocess", "python")
 
 

@@ -38,7 +38,7 @@ def test_quickstart(tmp_path):
         assert part in report, part
     assert (out / "loss.png").exists() and (out / "analysis" / "language_pca_script.png").exists()
     assert "**The trained model retrieves worse" in report or "from its own random initialisation" in report
-    again = run(*command)
+    again = run(*command, warm_script=True)
     assert again.count("done before") == 11
     assert "with other settings" in run(*command[:-4], "--updates", 31, "--out", out, expect=2)
     assert "--corpus" in run("bash", ROOT / "scripts" / "quickstart.sh", "--corpus", tmp_path / "none", expect=2)

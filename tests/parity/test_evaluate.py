@@ -17,6 +17,9 @@ from langsamp_plugin.evaluation.results import load_result
 from langsamp_plugin.evaluation.run import evaluate
 from langsamp_plugin.evaluation.tasks import TASKS
 
+FEW = {**QUICK, "limit": 48}
+KEPT = {**FEW, "keep_models": True}
+
 
 def test_retrieval_by_an_independent_script(eval_data, exported, tmp_path):
     """transformers' own padding, one sentence at a time, gives the same accuracies, at both layers of one pass."""
@@ -96,9 +99,6 @@ def test_retrieval_on_a_real_encoder(shared, small_encoder, tmp_path):
     assert 50 < result.scores["tel_Telu"]["top1"][0] < 100
 
 
-KEPT = {**QUICK, "keep_models": True}
-
-
 def test_nothing_is_done_twice_and_nothing_stale_is_used(eval_data, exported, tmp_path, monkeypatch):
     first = evaluate(exported, eval_data, tmp_path / "out", ["sr_bible", "pos"], langs=["deu_Latn"], **KEPT)
     calls = []
@@ -127,9 +127,9 @@ def test_nothing_is_done_twice_and_nothing_stale_is_used(eval_data, exported, tm
     assert calls == ["tuned"]
     changed = shutil.copytree(eval_data, tmp_path / "changed")
     path = changed / "pos" / "eng_Latn" / "train.tsv"
-    path.write_text(path.read_text(encoding="utf-8").replace("LONG", "LENGTHY", 1), encoding="utf-8")
+    path.write_text(re.sub(r"\t\w+", "\tOTHER", path.read_text(encoding="utf-8"), count=1), encoding="utf-8")
     calls.clear()
-    evaluate(exported, changed, tmp_path / "out", ["pos"], langs=["deu_Latn"], **QUICK)
+    evaluate(exported, changed, tmp_path / "out", ["pos"], langs=["deu_Latn"], **FEW)
     assert calls == ["tuned"]
     other = shutil.copytree(exported, tmp_path / "other" / exported.name)
     from safetensors.torch import load_file, save_file
@@ -138,15 +138,15 @@ def test_nothing_is_done_twice_and_nothing_stale_is_used(eval_data, exported, tm
     tensors["roberta.encoder.layer.0.output.dense.bias"] = tensors["roberta.encoder.layer.0.output.dense.bias"] + 0.5
     save_file(tensors, other / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match="belongs to another model with the name hf: choose another --name"):
-        evaluate(other, eval_data, tmp_path / "out", ["pos"], langs=["deu_Latn"], **QUICK)
+        evaluate(other, eval_data, tmp_path / "out", ["pos"], langs=["deu_Latn"], **FEW)
     calls.clear()
-    evaluate(other, eval_data, tmp_path / "out", ["sr_bible", "pos"], name="other", langs=["deu_Latn"], **QUICK)
+    evaluate(other, eval_data, tmp_path / "out", ["sr_bible", "pos"], name="other", langs=["deu_Latn"], **FEW)
     assert "tuned" in calls and len(calls) == 3
 
 
 def test_an_interrupted_run_goes_on(eval_data, exported, tmp_path, monkeypatch):
     """Killed while testing the third language of the second seed: one model and two languages are not done again."""
-    settings = {**QUICK, "seeds": (42, 43)}
+    settings = {**FEW, "seeds": (42, 43)}
     (whole,) = evaluate(exported, eval_data, tmp_path / "whole", ["sib200"], **settings)
     real = finetuning_run.predict
     scored = []
@@ -176,7 +176,7 @@ def test_what_is_not_as_it_should_be_is_said(eval_data, exported, tmp_path):
     russian = broken / "sib200" / "rus_Cyrl" / "test.tsv"
     lines = russian.read_text(encoding="utf-8").splitlines()
     russian.write_text("\n".join([lines[0], "x\tmiddling\t" + "слово " * 60, *lines[1:3]]) + "\n", encoding="utf-8")
-    (result,) = evaluate(exported, broken, tmp_path / "out", ["sib200"], **QUICK)
+    (result,) = evaluate(exported, broken, tmp_path / "out", ["sib200"], **FEW)
     assert re.search(r"deu_Latn/test\.tsv has no sentence with a label", result.not_scored["deu_Latn"])
     assert result.not_scored["hin_Deva"] == "it has no test file" and len(result.not_scored) == 2
     assert set(result.scores) == {"eng_Latn", "rus_Cyrl"}
@@ -192,23 +192,23 @@ def test_what_is_not_as_it_should_be_is_said(eval_data, exported, tmp_path):
     # A file that cannot be read leaves out its language, and a task without source data is left out; both are listed.
     russian.write_text("1\tno text\n")
     left = {}
-    (one,) = evaluate(exported, broken, tmp_path / "y", ["sib200"], left_out=left, **QUICK)
+    (one,) = evaluate(exported, broken, tmp_path / "y", ["sib200"], left_out=left, **FEW)
     assert re.search(r"rus_Cyrl/test\.tsv, line 1", one.not_scored["rus_Cyrl"]) and not left
     shutil.rmtree(broken / "pos" / "eng_Latn")
-    (one,) = evaluate(exported, broken, tmp_path / "y", ["sr_bible", "pos"], left_out=left, **QUICK)
+    (one,) = evaluate(exported, broken, tmp_path / "y", ["sr_bible", "pos"], left_out=left, **FEW)
     assert one.task == "sr_bible"
     assert "no train file to fine-tune on; --source could be deu_Latn hin_Deva rus_Cyrl" in left["pos"]
     # What cannot be run at all is said before anything is.
     with pytest.raises(ValueError, match=r"can be scored: rus_Cyrl: .*rus_Cyrl/test\.tsv, line 1"):
-        evaluate(exported, broken, tmp_path / "x", ["sib200"], langs=["rus_Cyrl"], **QUICK)
+        evaluate(exported, broken, tmp_path / "x", ["sib200"], langs=["rus_Cyrl"], **FEW)
     with pytest.raises(FileNotFoundError, match="--source could be deu_Latn hin_Deva rus_Cyrl"):
-        evaluate(exported, broken, tmp_path / "x", ["pos"], **QUICK)
+        evaluate(exported, broken, tmp_path / "x", ["pos"], **FEW)
     with pytest.raises(FileNotFoundError, match="has no fin_Latn"):
         evaluate(exported, eval_data, tmp_path / "x", ["sr_bible"], langs=["fi"])
     with pytest.raises(ValueError, match="--tasks must be one or more of sr_bible,.* but is xnli"):
         evaluate(exported, eval_data, tmp_path / "x", ["sr_bible", "xnli"])
     assert not (tmp_path / "x" / "hf").exists()
-    (other,) = evaluate(exported, broken, tmp_path / "out", ["pos"], source="deu_Latn", **QUICK)
+    (other,) = evaluate(exported, broken, tmp_path / "out", ["pos"], source="deu_Latn", **FEW)
     assert other.source == "deu_Latn" and "rus_Cyrl" in other.scores
 
 

@@ -85,16 +85,22 @@ def by_a_plain_loop(folder, kind, train, dev, tests, seed, lr, epochs, max_lengt
     return best[0], {tag: score(test) for tag, test in tests.items()}
 
 
+def read_some(path, kind, limit):
+    """Read the sentences that ``--limit`` takes."""
+    data = READERS[kind](path)
+    rows = np.arange(limit) * len(data.texts) // limit if len(data.texts) > limit else range(len(data.texts))
+    return Labelled([data.texts[row] for row in rows], [data.labels[row] for row in rows])
+
+
 @pytest.mark.parametrize("task", ["sib200", "pos"])
 def test_finetuning_by_an_independent_script(eval_data, exported, tmp_path, task):
     """With the same seed and order it ends with the same scores, tag by tag."""
-    settings = {**QUICK, "accumulate": 1, "max_length": 300}
+    settings = {**QUICK, "accumulate": 1, "max_length": 300, "limit": 96}
     (result,) = evaluate(exported, eval_data, tmp_path, [task], **settings)
     assert len({score for _, score in result.curves["42"]}) >= 2, "the model learns"
     kind = TASKS[task].kind
-    read = READERS[kind]
-    train, dev = (read(eval_data / task / "eng_Latn" / f"{split}.tsv") for split in ("train", "dev"))
-    tests = {tag: read(eval_data / task / tag / "test.tsv") for tag in result.scores}
+    train, dev = (read_some(eval_data / task / "eng_Latn" / f"{split}.tsv", kind, 96) for split in ("train", "dev"))
+    tests = {tag: read_some(eval_data / task / tag / "test.tsv", kind, 96) for tag in result.scores}
     best, scores = by_a_plain_loop(exported, kind, train, dev, tests, 42, 3e-3, 3, 300)
     assert max(score for _, score in result.curves["42"]) == pytest.approx(best)
     assert {tag: found["f1"][0] for tag, found in result.scores.items()} == pytest.approx(scores) and len(scores) == 4
@@ -124,15 +130,9 @@ def test_real_data(shared, request, tmp_path, task, model):
     folder = task_folder(TASKS[task], shared / "data" / "eval", tmp_path / ".cache" / "data")
     files = {tag: find_labelled(folder)[0][LangScript.parse(tag)] for tag in (source, other)}
 
-    def read(path):
-        data = READERS[kind](path)
-        rows = np.arange(16) * len(data.texts) // 16 if len(data.texts) > 16 else range(len(data.texts))
-        return Labelled([data.texts[row] for row in rows], [data.labels[row] for row in rows])
-
-    tests = {tag: read(parts["test"]) for tag, parts in files.items()}
-    _, scores = by_a_plain_loop(
-        encoder, kind, read(files[source]["train"]), read(files[source]["dev"]), tests, 42, 1e-4, 1, 300
-    )
+    tests = {tag: read_some(parts["test"], kind, 16) for tag, parts in files.items()}
+    train, dev = (read_some(files[source][split], kind, 16) for split in ("train", "dev"))
+    _, scores = by_a_plain_loop(encoder, kind, train, dev, tests, 42, 1e-4, 1, 300)
     metric = "f1_words" if kind == "tagging" else "f1"
     assert {tag: found[metric][0] for tag, found in result.scores.items()} == pytest.approx(scores)
 
