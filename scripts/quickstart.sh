@@ -2,10 +2,11 @@
 # From nothing to a trained LangSAMP model, its scores and a picture: about ten minutes on two CPU cores.
 #
 #   bash scripts/quickstart.sh                     real text in 89 language-scripts, from the Django package
-#   bash scripts/quickstart.sh --corpus DIR        your own folder of <tag>.txt, e.g. eng_Latn.txt
+#   bash scripts/quickstart.sh --corpus DIR        your own folder of <tag>.txt, e.g. eng_Latn.txt; with parallel text:
+#                                                  examples/parallel
 #   bash scripts/quickstart.sh --langs deu_Latn,rus_Cyrl,hin_Deva
 #   bash scripts/quickstart.sh --out DIR           another folder than runs/quickstart
-#   bash scripts/quickstart.sh --updates N         shorter or longer training (default 1300)
+#   bash scripts/quickstart.sh --updates N         shorter or longer training (default 500, without pairs 1300)
 # If run again, it skips finished work; after a kill it resumes.
 set -euo pipefail
 
@@ -14,23 +15,25 @@ usage() {
     exit 2
 }
 
-corpus="" langs="" out="" updates=1300
+corpus="" langs="" out="" updates=""
 while [ $# -gt 0 ]; do
     case $1 in
         --corpus | --langs | --out | --updates) [ $# -ge 2 ] || usage "$1 needs a value" ;;
     esac
     case $1 in
-        --corpus) corpus=$(realpath "$2" 2>/dev/null) && [ -d "$corpus" ] || usage "--corpus $2 is no folder" ; shift 2 ;;
+        --corpus) corpus=$(realpath "$2" 2>/dev/null) && [ -d "$corpus" ] || usage "--corpus must be a folder, but is $2" ; shift 2 ;;
         --langs) langs=$2 ; shift 2 ;;
         --out) out=$(realpath -m "$2") ; shift 2 ;;
         --updates) [[ $2 =~ ^[1-9][0-9]*$ ]] || usage "--updates must be a number, but is $2" ; updates=$2 ; shift 2 ;;
-        -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0" ; exit 0 ;;
+        -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0" ; exit 0 ;;
         *) usage "unknown option $1" ;;
     esac
 done
 
 cd "$(dirname "$0")/.."
 out=${out:-$PWD/runs/quickstart}
+# An update with pairs takes as long as four without.
+if [ -n "$corpus" ]; then updates=${updates:-1300}; else updates=${updates:-500}; fi
 bash scripts/install.sh
 export PATH="$PWD/.venv/bin:$PATH" PYTHONUNBUFFERED=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
@@ -54,7 +57,7 @@ step() { # step NUMBER "what it does" FILE-IT-MAKES command...
     [ -e "$made" ] || touch "$made"
 }
 
-# The plugin as any fairseq user calls it. 1300 updates of 16 x 64 tokens are a demonstration, not a pretraining.
+# The plugin as any fairseq user calls it. Some hundred updates of 16 x 64 tokens are a demonstration, not a pretraining.
 train() {
     fairseq-train "$out/data-bin" --user-dir langsamp_plugin \
         --task langsamp_masked_lm --arch langsamp_roberta_tiny --criterion langsamp_masked_lm --cpu \
@@ -62,11 +65,11 @@ train() {
         --optimizer adam --adam-betas '(0.9,0.98)' --seed 1 \
         --log-format simple --log-interval 25 --no-epoch-checkpoints "$@"
 }
-# Saves are also validations in fairseq, so one interval serves both: a killed run loses at most 325 updates.
+# Saves are also validations in fairseq, so one interval serves both: a killed run loses at most 250 updates.
 train_model() {
-    train --lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 --total-num-update "$updates" \
-        --max-update "$updates" --save-interval 100000 --validate-interval 100000 \
-        --save-interval-updates 325 --keep-interval-updates 1 \
+    train "${aligned[@]+"${aligned[@]}"}" --lr 2e-3 --lr-scheduler polynomial_decay --warmup-updates 100 \
+        --total-num-update "$updates" --max-update "$updates" --save-interval 100000 --validate-interval 100000 \
+        --save-interval-updates 250 --keep-interval-updates 1 \
         --save-dir "$out/checkpoints" --tensorboard-logdir "$out/tensorboard"
 }
 # One update at learning rate 0: the same model before training, the control for every figure in the report.
@@ -78,14 +81,17 @@ train_untrained() {
 if [ -z "$corpus" ]; then
     step 1 "real text in every language-script of Django's catalogues" "$out/corpus" \
         langsamp corpus django --out "$out/corpus" --langs "$langs"
-    train_text="$out/corpus/train" held_out=(--valid "$out/corpus/valid")
+    step 1 "pairs of translations" "$out/pairs" langsamp pairs django --out "$out/pairs" \
+        --langs "$(basename -s .txt "$out"/corpus/train/*.txt | paste -sd,)"
+    train_text="$out/corpus/train" held_out=(--valid "$out/corpus/valid" --pairs "$out/pairs")
+    aligned=(--align-share 0.5 --align-pairs 96 --align-pivot eng_Latn --tables-lr-scale 5)
 else
     echo "[1/9] corpus: $corpus"
-    train_text=$corpus held_out=(--langs "$langs")
+    train_text=$corpus held_out=(--langs "$langs") aligned=()
 fi
 step 2 "SentencePiece model" "$out/spm.model" \
     langsamp tokenizer train "$train_text" --vocab-size 8000 --out "$out/spm.model"
-step 3 "binarizing" "$out/data-bin/dict.txt" \
+step 3 "binarizing" "$out/.binarized" \
     langsamp binarize "$train_text" "${held_out[@]}" --spm "$out/spm.model" --out "$out/data-bin" --workers 2
 step 4 "training with fairseq ($updates updates)" "$out/.trained" train_model
 step 5 "the same model untrained, as a control" "$out/.untrained" train_untrained

@@ -21,48 +21,19 @@ from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 # Well-known related languages; the report shows the neighbours that the model found for those it was trained on.
 SHOWN = [
-    "bel",
-    "ukr",
-    "rus",
-    "bul",
-    "mkd",
-    "srp",
-    "hrv",
-    "bos",
-    "ces",
-    "slk",
-    "dan",
-    "nob",
-    "nno",
-    "swe",
-    "fin",
-    "est",
-    "hin",
-    "mar",
-    "nep",
-    "ind",
-    "msa",
-    "por",
-    "spa",
-    "glg",
-    "ita",
-    "tur",
-    "aze",
-    "tat",
-    "kaz",
-    "kir",
-    "deu",
-    "nld",
-]
+    "bel", "ukr", "rus", "bul", "mkd", "srp", "hrv", "bos", "ces", "slk", "dan", "nob",
+    "nno", "swe", "fin", "est", "hin", "mar", "nep", "ind", "msa", "por", "spa", "glg",
+    "ita", "tur", "aze", "tat", "kaz", "kir", "deu", "nld",
+]  # fmt: skip
 
 
-def curve(folder: Path) -> list[tuple[int, float]]:
-    """Return (update, validation loss in bits, macro average over tags) of every validation."""
+def curve(folder: Path, column: str = "loss_bits") -> list[tuple[int, float]]:
+    """Return (update, macro average over tags) of every validation."""
     points = []
     for path in folder.glob("*.tsv"):
         with open(path, encoding="utf-8") as stream:
             rows = {(row["kind"], row["name"]): row for row in csv.DictReader(stream, delimiter="\t")}
-        points.append((int(path.stem), float(rows["macro", "macro"]["loss_bits"])))
+        points.append((int(path.stem), float(rows["macro", "macro"][column])))
     return sorted(points)
 
 
@@ -166,19 +137,31 @@ def neighbour_section(embeddings: dict[str, Any]) -> list[str]:
     return [*lines, "", "![principal components of the language embeddings](analysis/language_pca_script.png)"]
 
 
-def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> list[str]:
-    """Show retrieval next to its two controls and say whether it is evidence."""
+def mean(result: dict[str, Any], metric: str) -> float:
+    """Return the mean of a metric over languages."""
+    values = [scores[metric][0] for scores in result["scores"].values()]
+    return sum(values) / len(values)
 
-    def mean(result: dict[str, Any], metric: str) -> float:
-        values = [scores[metric][0] for scores in result["scores"].values()]
-        return sum(values) / len(values)
 
+def retrieval_section(
+    trained: dict[str, Any], untrained: dict[str, Any], margins: list[tuple[int, float]]
+) -> list[str]:
+    """Show what pairs did: retrieval next to its two controls, and the margin in each validation."""
     rows = [
         f"| {name} | {mean(result, 'top1'):.1f} | {mean(result, 'top5'):.1f} | {mean(result, 'top10'):.1f} |"
         for name, result in (("trained", trained), ("untrained, same initial weights", untrained))
     ]
     gap = mean(trained, "top10") - mean(untrained, "top10")
-    if gap < 0:
+    if margins and gap > 0:
+        verdict = (
+            f"**With pairs of translations the model retrieves {gap:.1f} points better than its own random "
+            "initialisation.** A model of this size that has no pairs retrieves worse than that: its tables hold what "
+            "is specific to a language, but nothing pulls translations together. Margin of cosines on held-out pairs, "
+            "mean over languages: "
+            + ", ".join(f"{margin:.2f} after {updates} updates" for updates, margin in margins)
+            + "."
+        )
+    elif gap < 0:
         verdict = (
             f"**The trained model retrieves worse than its own random initialisation ({gap:+.1f} points).** Untrained "
             "vectors are bags of random word vectors and match the words that languages share; a few minutes of "
@@ -191,7 +174,7 @@ def retrieval_section(trained: dict[str, Any], untrained: dict[str, Any]) -> lis
         )
     pairs = list(trained["sizes"].values())
     return [
-        "## Sentence retrieval against English",
+        "## What pairs did: sentence retrieval against English" if margins else "## Sentence retrieval against English",
         "",
         f"Held-out messages, {min(pairs)} to {max(pairs)} candidates, {len(pairs)} language-scripts "
         f"({len(trained['not_scored'])} more have too few), block {trained['settings']['layer']}, mean pooling, "
@@ -228,11 +211,18 @@ def conditions(run: Path, seconds: int) -> list[str]:
         f"- Model: `langsamp_roberta_tiny` (4 layers, width 192), {len(state['task_state']['languages'])} language and "
         f"{len(state['task_state']['scripts'])} script embeddings, from random weights.",
         f"- Training: {state['optimizer_history'][-1]['num_updates']} updates of {config['dataset']['batch_size']} x "
-        f"{config['task']['tokens_per_sample']} tokens, Adam, lr {config['optimization']['lr'][0]}, alpha "
+        f"{config['task']['tokens_per_sample']} tokens, Adam, lr {config['optimization']['lr'][0]} "
+        f"(tables: {config['task']['tables_lr_scale']:g} times that), alpha "
         f"{config['task']['multilang_sampling_alpha']}, seed {config['common']['seed']}.",
         f"- Machine: {os.cpu_count()} cores ({platform.processor() or platform.machine()}), Python "
         f"{platform.python_version()}, torch {version('torch')}, transformers {version('transformers')}.",
     ]
+    if share := config["task"].get("align_share"):
+        lines.insert(
+            -1,
+            f"- Pairs: in {share:.0%} of the updates, {config['task']['align_pairs']} sentences and their translations "
+            f"(into {config['task']['align_pivot']} where there is one).",
+        )
     if seconds:
         lines.append(f"- Time of this run of the script: {seconds // 60} min {seconds % 60} s, installation aside.")
     return lines
@@ -261,13 +251,11 @@ def main() -> None:
         tag_section(tags),
         neighbour_section(embeddings),
     ]
-    results = run / "results"
-    if (results / "hf" / "sr_bible.json").is_file():
-        sections.append(
-            retrieval_section(
-                read_json(results / "hf" / "sr_bible.json"), read_json(results / "hf_untrained" / "sr_bible.json")
-            )
-        )
+    files = [run / "results" / model / "sr_bible.json" for model in ("hf", "hf_untrained")]
+    retrieval = [read_json(path) for path in files if path.is_file()]
+    if retrieval:
+        trained, untrained = retrieval
+        sections.append(retrieval_section(trained, untrained, curve(run / "checkpoints" / "alignment", "margin")))
     else:
         sections.append(
             ["## Sentence retrieval", "", "Not measured: a corpus of your own has no aligned sentences to retrieve."]
@@ -283,6 +271,11 @@ def main() -> None:
         f"neighbours         {embeddings['agreement']['same_script']:.0f} % share the script (chance "
         f"{embeddings['agreement']['chance']:.0f} %)"
     )
+    if retrieval:
+        print(
+            f"retrieval          {mean(trained, 'top10'):.0f} % in the top 10 "
+            f"(untrained {mean(untrained, 'top10'):.0f} %, chance {mean(trained, 'chance10'):.0f} %)"
+        )
     columns = shutil.get_terminal_size().columns
     print("-" * min(columns, 72))
     shown = run.relative_to(Path.cwd()) if run.is_relative_to(Path.cwd()) else run
