@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from made_once import made_once
-from support import LANGS, ROOT, run, train_command
 from warm_commands import CompiledOnce
 
+# What imports torch is imported where it is used: the process that only starts pytest-xdist's workers does without.
+ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 MALFORMED = re.compile(r"test_malformed\.py::test_malformed\[(.*?): ")
 
@@ -51,6 +52,8 @@ def shared():
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory):
     """A folder with corpus/{train,valid,aligned}, spm.model and data-bin of seven language-scripts."""
+    from support import LANGS
+
     from langsamp_plugin.corpus.django_catalogues import write_corpus
     from langsamp_plugin.data.binarizer import binarize
     from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
@@ -67,6 +70,7 @@ def demo(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(demo, tmp_path_factory):
     """The checkpoint of 20 updates on the demo data."""
+    from support import run, train_command
 
     def make(folder):
         run(*train_command(demo / "data-bin", folder, 20))
@@ -94,6 +98,8 @@ def gallery(demo, trained, exported, eval_data, tmp_path_factory):
 
 def build_encoder(shared, out, *texts):
     """Write the published encoder, with all of its pieces or with those that texts need."""
+    from support import run
+
     run("python", ROOT / "tests" / "published_encoder.py", shared / "tools" / "build_e5_xlmr.py", out, *texts)
 
 
