@@ -44,7 +44,22 @@ def gradient_in_place(logits_RV: Tensor, target_R: Tensor, log_sums_R: Tensor, s
     logits_RV.copy_(torch.where(right_RV, shares_RV - 1, shares_RV) * scale)
 
 
-@cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function compiled for any number of rows; the first call takes several seconds."""
-    return torch.compile(function, dynamic=True)
+    """Return the function compiled for any number of rows; the first call takes several seconds.
+
+    The size of the vocabulary is a constant of the kernel: a division by a variable, once per logit, would take as long
+    as the memory traffic.
+    """
+
+    def call(*tensors: Tensor) -> Any:
+        for tensor in tensors:
+            if tensor.dim():
+                torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        return _compiled(function)(*tensors)
+
+    return call
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=False)

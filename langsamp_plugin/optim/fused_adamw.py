@@ -115,10 +115,18 @@ class FairseqFusedAdamW(FairseqOptimizer):
     def clip_grad_norm(self, max_norm: float, aggregate_norm_fn: Optional[Callable] = None) -> Tensor:
         """Return the norm of the gradients times the factors so far; record another factor if it exceeds
         ``max_norm``."""
-        norm = super().clip_grad_norm(0, aggregate_norm_fn) * self._factor
+        norm = self._norm(aggregate_norm_fn) * self._factor
         if max_norm > 0:
             self._factor = self._factor * (max_norm / (norm + 1e-6)).clamp(max=1)
         return norm
+
+    def _norm(self, aggregate_norm_fn: Optional[Callable]) -> Tensor:
+        """Return the norm of all gradients; fairseq's needs Apex to avoid a kernel per weight."""
+        gradients = [weight.grad.detach() for weight in self.params if weight.grad is not None]
+        if len(gradients) <= 1:
+            return super().clip_grad_norm(0, aggregate_norm_fn)
+        norm = torch.stack(torch._foreach_norm(gradients, 2, dtype=torch.float32)).norm()
+        return norm if aggregate_norm_fn is None else aggregate_norm_fn(norm)
 
     def step(self, closure: Optional[Callable] = None, scale: Any = 1.0, groups: Any = None) -> None:
         """Perform one update with all recorded factors."""

@@ -1,7 +1,7 @@
 """Patches to fairseq's trainer for long runs.
 
 They make checkpoints survive crashes, handle SIGTERM, add remedies to errors, keep half precision exact across
-restarts, average weights, and run ``--bf16`` without a TPU.
+restarts and its copies quick, average weights, and run ``--bf16`` without a TPU.
 """
 
 from langsamp_plugin.training import (
@@ -9,6 +9,7 @@ from langsamp_plugin.training import (
     durable_checkpoints,
     ending,
     last_words,
+    master_copies,
     master_weights,
     moving_average,
     not_finite,
@@ -21,6 +22,7 @@ def install() -> None:
     durable_checkpoints.install()
     ending.install()
     not_finite.install()
+    master_copies.install()
     master_weights.install()
     moving_average.install()
     last_words.install()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._dynamo.testing import CompileCounter
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from langsamp_plugin.modules import fused_softmax
@@ -81,6 +82,20 @@ def test_fused_blocks_equal_the_eager_ones(dtype, monkeypatch):
         monkeypatch.setattr(fused_softmax, "compiled", lambda function: wrong if function is sums else function)
         found = masked_lm_loss(features, weight, bias, target, "blocks", fused=True)
         assert difference(found.losses_N, results[0][0]) > 1e-3
+
+
+def test_one_compilation_serves_any_number_of_rows(monkeypatch):
+    """The vocabulary's size stays a constant; the control compiles for each number of rows."""
+    compilations = []
+    for dynamic in (True, False):
+        counter = CompileCounter()
+        compiled = torch.compile(sums, dynamic=False, backend=counter)
+        monkeypatch.setattr(fused_softmax, "_compiled", lambda _, compiled=compiled: compiled)
+        for rows in (5, 8, 64):
+            logits, target = torch.randn(rows, 101), torch.randint(101, (rows,))
+            (fused_softmax.compiled(sums) if dynamic else compiled)(logits, target)
+        compilations.append(counter.frame_count)
+    assert compilations == [1, 3]
 
 
 def test_small_gradients_survive_float16(monkeypatch):
