@@ -61,7 +61,14 @@ PY
 )"
 arch=(langsamp_roberta "${sizes[@]}")
 more=(--update-freq "$update_freq")
-[ "$size" = gpu ] && more+=(--bf16 --num-workers 4) || more+=(--cpu)
+on_gpu=$(python -c 'import torch; print("yes" if torch.cuda.is_available() else "")')
+if [ "$size" = gpu ]; then
+    more+=(--bf16 --num-workers 4)
+elif [ -n "$on_gpu" ]; then # minutes of training: saved once, at the end
+    more+=(--no-save-optimizer-state) save=1000000
+else
+    more+=(--cpu)
+fi
 
 folder=$out/untouched updates=$head_updates
 train untouched none 1 --finetune-from-model "$out/start/model.pt" --freeze-encoder --dropout 0 --attention-dropout 0 \
@@ -78,13 +85,16 @@ one() { # one ARM SEED: train it
         --lr "$lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" \
         --max-update "$updates" "${words[@]:1}"
 }
-for_each() { # for_each "ARMS" command...: in the background, as many at the same time as there is room
-    local name
-    for name in $1; do
+for_each() { # for_each "train|measure|both" "ARM:SEED:UPDATES ..." more...: in the background, as many at a time as there is room
+    local run name
+    for run in $2; do
+        IFS=: read -r name seed updates <<< "$run"
+        folder=$out/updates-$updates
         wait_for_room "$jobs"
-        case $2 in
+        case $1 in
             train) one "$name" "$seed" & ;;
-            *) measure "$folder" "$name-$seed" "${@:3}" & ;;
+            measure) measure "$folder" "$name-$seed" "${@:3}" & ;;
+            both) { one "$name" "$seed" && measure "$folder" "$name-$seed" ; } & ;;
         esac
         running+=($!)
     done
@@ -97,21 +107,32 @@ wanted() { # wanted ARM...: those of --arms that can be trained
     done || true
 }
 printf 'lengths=%s\nseeds=%s\narms=%s\n' "$lengths" "$seeds" "$arms" > "$out/plan"
+rounds=()
 for seed in ${seeds//,/ }; do
     for turn in "$(wanted $ARMS_FIRST)" "$(wanted $ARMS_THEN)"; do
-        [ -n "$turn" ] || continue
         for updates in ${lengths//,/ }; do
-            folder=$out/updates-$updates
-            for_each "$turn" train
-            measure "$out/untouched" untouched --parts retrieval
-            for_each "$turn" measure --parts retrieval
-            python "$here/report_encoder.py" "$out"
-            measure "$out/untouched" untouched
-            for_each "$turn" measure
-            python "$here/report_encoder.py" "$out"
+            round=""
+            for name in $turn; do round+=" $name:$seed:$updates" ; done
+            [ -z "$round" ] || rounds+=("$round")
         done
     done
 done
+if [ "$size" = encoder ] && [ -n "$on_gpu" ]; then # small runs share it, so nothing waits for the end of a round
+    measure "$out/untouched" untouched &
+    running+=($!)
+    for_each both "${rounds[*]}"
+    rounds=()
+fi
+for round in "${rounds[@]+"${rounds[@]}"}"; do
+    for_each train "$round"
+    measure "$out/untouched" untouched --parts retrieval
+    for_each measure "$round" --parts retrieval
+    python "$here/report_encoder.py" "$out"
+    measure "$out/untouched" untouched
+    for_each measure "$round"
+    python "$here/report_encoder.py" "$out"
+done
+[ ${#rounds[@]} -gt 0 ] || python "$here/report_encoder.py" "$out"
 if [ "$size" = gpu ]; then # fine-tuning as the paper does, last, as it takes longest
     for name in vanilla both; do
         measure "$folder" "$name-${seeds%%,*}" --parts finetuning

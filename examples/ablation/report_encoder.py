@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from languages import KNOWN
 from outcome import Run
 from study import ARMS, METRICS, RETRIEVAL, UNTOUCHED, Study, neutrality
@@ -100,6 +101,7 @@ def conditions(study: Study) -> list[str]:
     heads = sum(language["group"] == "head" for language in study.languages)
     scripts = {language["tag"].partition("_")[2] for language in study.languages}
     badly = sum(value < KNOWN for value in study.known.values())
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
     return [
         f"- Languages: {len(study.languages)} language-scripts in {len(scripts)} scripts, {heads} head and "
         f"{len(study.languages) - heads} tail; the unchanged encoder knew {badly} badly and "
@@ -109,7 +111,7 @@ def conditions(study: Study) -> list[str]:
         f"- Training: {', '.join(map(str, study.runs))} updates of {batch} x {config['task']['tokens_per_sample']} "
         f"tokens, lr {config['optimization']['lr'][0]}; {minutes:.1f} minutes for {run.names[0]} "
         f"of {max(study.runs)} updates.",
-        f"- Machine: {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch "
+        f"- Machine: {gpu}{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch "
         f"{version('torch')}, transformers {version('transformers')}.",
     ]
 

@@ -4,7 +4,8 @@
 #   bash examples/ablation/run.sh --size smoke     minutes on a CPU: eight languages, does it all work?
 #   bash examples/ablation/run.sh --size small     two cores, hours: every language of the corpus, two seeds
 #   bash examples/ablation/run.sh --size encoder --start XLMR-FOLDER
-#                                                  two cores, a night: continues from a published encoder, seven arms
+#                                                  continues from a published encoder, seven arms: two cores, a night;
+#                                                  a large GPU, minutes
 #   bash examples/ablation/run.sh --size gpu --start XLMR-FOLDER
 #                                                  one large GPU, bf16: the same with every language and more updates
 #
@@ -18,6 +19,7 @@
 #   --langs TAGS           only these of the corpus
 #   --arms "vanilla both"  encoder, gpu: only these of vanilla, both, shuffled, lang, script, even, pairs
 #   --head-updates N       encoder, gpu: updates of the head before all arms
+#   --batch N              encoder, gpu: sentences per step of the arms
 #   --limit N              sentences per evaluation file
 #   --jobs N               training runs in parallel (default: one per core)
 set -euo pipefail
@@ -29,11 +31,11 @@ usage() {
     exit 2
 }
 
-size="" corpus="" eval="" pairs="" out="" seeds="" updates="" langs="" start="" arms="" head_updates="" limit="" jobs=""
+size="" corpus="" eval="" pairs="" out="" seeds="" updates="" langs="" start="" arms="" head_updates="" limit="" jobs="" batch=""
 while [ $# -gt 0 ]; do
     case $1 in
-        -h | --help) sed -n '2,25s/^# \{0,1\}//p' "$0" ; exit 0 ;;
-        --size | --corpus | --eval | --pairs | --out | --seeds | --updates | --langs | --start | --arms | --head-updates | --limit | --jobs)
+        -h | --help) sed -n '2,27s/^# \{0,1\}//p' "$0" ; exit 0 ;;
+        --size | --corpus | --eval | --pairs | --out | --seeds | --updates | --langs | --start | --arms | --head-updates | --limit | --jobs | --batch)
             [ $# -ge 2 ] || usage "$1 needs a value"
             name=${1#--}
             printf -v "${name//-/_}" %s "$2"
@@ -51,9 +53,9 @@ case $size in
         batch=16 tokens=32 lr=2e-3 warmup=10 valid=10 limit=${limit:-30} updates=${updates:-60} seeds=${seeds:-1} ;;
     small) pieces=16000 arch=(langsamp_roberta_tiny)
         batch=32 tokens=64 lr=7e-4 warmup=200 valid=20 limit=${limit:-100} updates=${updates:-1000} seeds=${seeds:-1,2} ;;
-    encoder) batch=16 tokens=64 update_freq=1 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-250} scale=10 save=150
+    encoder) batch=${batch:-16} tokens=64 update_freq=1 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-250} scale=10 save=150
         valid=20 limit=${limit:-40} lengths=${updates:-100,300} seeds=${seeds:-1,2,3} ;;
-    gpu) batch=256 tokens=128 update_freq=4 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-100} scale=10 save=500
+    gpu) batch=${batch:-256} tokens=128 update_freq=4 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-100} scale=10 save=500
         valid=50 limit=${limit:-200} lengths=${updates:-500,2000} seeds=${seeds:-1} arms=${arms:-vanilla both shuffled} jobs=1 ;;
     *) usage "--size must be smoke, small, encoder or gpu" ;;
 esac
@@ -83,7 +85,7 @@ fi
 
 # Seeds, lengths and arms of an encoder's study may be added later.
 settings="size=$size corpus=$corpus eval=$eval seeds=$seeds updates=$updates langs=$langs start=$start"
-[ -n "$from_encoder" ] && settings="size=$size corpus=$corpus eval=$eval pairs=$pairs langs=$langs start=$start limit=$limit head=$head_updates"
+[ -n "$from_encoder" ] && settings="size=$size corpus=$corpus eval=$eval pairs=$pairs langs=$langs start=$start limit=$limit head=$head_updates batch=$batch"
 [ -f "$out/settings" ] && [ "$(cat "$out/settings")" != "$settings" ] &&
     usage "$out was made with other settings ($(cat "$out/settings")); remove it or choose another --out"
 echo "$settings" > "$out/settings"
