@@ -20,6 +20,7 @@ from torch import Tensor
 
 from langsamp_plugin.lang_script import CODE_TABLES, Tables
 from langsamp_plugin.modules.head_loss import TokenLosses, in_blocks, masked_lm_loss
+from langsamp_plugin.modules.second_names import second_names
 from langsamp_plugin.modules.tag_embedding import TagEmbedding
 from langsamp_plugin.modules.tied_embedding import TiedGradient, tied_lookup
 
@@ -38,6 +39,11 @@ class LangSampRobertaEncoder(RobertaEncoder):
         for module in self.modules():
             if hasattr(module, "normalized_shape"):  # torch's LayerNorm, or Apex's
                 module.eps = args.layer_norm_eps
+        weights = dict(self.named_parameters())
+        for name in second_names(weights):
+            # They never get a gradient. DistributedDataParallel would wait for it and average none at all, and the
+            # optimizer would keep two more floats for each of them.
+            weights[name].requires_grad_(False)
         if args.compile:
             # Compile in place, block by block: all blocks share one compilation, and weight names do not change.
             for block in self.sentence_encoder.layers:

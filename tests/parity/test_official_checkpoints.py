@@ -7,6 +7,7 @@ import fairseq
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_step import build
 from support import run, train_command
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
@@ -56,6 +57,24 @@ def test_copies_alone_are_no_weights():
 def test_info_does_not_count_them(trained, official):
     one, other = (re.search(r"([\d,]+) parameters", next(iter(describe(path))))[1] for path in (trained, official))
     assert one == other
+
+
+def test_copies_are_not_trained(monkeypatch):
+    """They get no gradient: several GPUs would wait for it, and the optimizer would keep a state for nothing."""
+    layer = fairseq.modules.transformer_layer.TransformerEncoderLayerBase
+    plain = layer.__init__
+
+    def with_copies(self, *args, **kwargs):
+        plain(self, *args, **kwargs)
+        for name in ("out_proj", "fc1", "fc2"):
+            real = self.self_attn.out_proj if name == "out_proj" else getattr(self, name)
+            for part in ("weight", "bias"):
+                setattr(self, f"{name}_{part}", torch.nn.Parameter(torch.zeros_like(getattr(real, part))))
+
+    monkeypatch.setattr(layer, "__init__", with_copies)
+    weights = dict(build().named_parameters())
+    copies = second_names(weights)
+    assert len(copies) >= 12 and {name for name, weight in weights.items() if not weight.requires_grad} == {*copies}
 
 
 @pytest.mark.parametrize("flag", ["--finetune-from-model", "--restore-file"])
