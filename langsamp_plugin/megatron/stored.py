@@ -12,7 +12,6 @@ import io
 import json
 import math
 import pickle
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -252,13 +251,19 @@ def write_stored(folder: PathLike, tensors: Mapping[str, Any], common: dict[str,
     import torch.distributed.checkpoint as dcp
 
     folder = Path(folder)
+    # What dcp.save() does for a single process. Here it is step by step because torch 2.6 has no argument no_dist: with
+    # it absent, a job with several ranks would wait in here until each of them wrote a checkpoint.
     planner = dcp.DefaultSavePlanner(flatten_state_dict=False, flatten_sharded_tensors=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # it warns about saving in a single process, which is intended
-        try:
-            dcp.save(dict(tensors), storage_writer=dcp.FileSystemWriter(str(folder)), planner=planner, no_dist=True)
-        except dcp.api.CheckpointException as error:  # not an Exception; contains those of all ranks
-            raise next(iter(error.failures.values()))[0] from None
+    writer = dcp.FileSystemWriter(str(folder))
+    writer.reset(str(folder))
+    planner.set_up_planner(dict(tensors), writer.storage_meta(), is_coordinator=True)
+    writer.set_up_storage_writer(True)
+    plan = writer.prepare_local_plan(planner.create_local_plan())
+    plans, metadata = planner.create_global_plan([plan])
+    (plan,) = writer.prepare_global_plan(plans)
+    written = writer.write_data(planner.finish_plan(plan), planner)
+    written.wait()
+    writer.finish(metadata, [written.value()])
     form = {"sharded_backend": "torch_dist", "sharded_backend_version": 1, "common_backend": "torch",
             "common_backend_version": 1}  # fmt: skip
     torch.save(common, folder / COMMON)
