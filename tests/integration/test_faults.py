@@ -12,6 +12,8 @@ import torch
 from started_commands import Started
 from support import ROOT, Evil, run, train_command
 
+from langsamp_plugin.checkpoint.loading import load_checkpoint
+
 UPDATES = 24
 
 
@@ -19,11 +21,11 @@ UPDATES = 24
 def whole(demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     run(*train_command(demo / "data-bin", folder, UPDATES, "--save-interval-updates", 6))
-    return torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
+    return load_checkpoint(folder / "checkpoint_last.pt")["model"]
 
 
 def same(folder, weights):
-    found = torch.load(folder / "checkpoint_last.pt", weights_only=True)
+    found = load_checkpoint(folder / "checkpoint_last.pt")
     assert found["optimizer_history"][-1]["num_updates"] == UPDATES
     return all(torch.equal(found["model"][name], weights[name]) for name in weights)
 

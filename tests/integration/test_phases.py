@@ -9,6 +9,7 @@ import pytest
 import torch
 from support import LANGS, run, train_command
 
+from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.tasks.config import LangSampMaskedLMConfig
 from langsamp_plugin.tasks.langsamp_masked_lm import LangSampMaskedLMTask
 from langsamp_plugin.tasks.phases import exact_draws, read_phases
@@ -96,7 +97,7 @@ def test_a_run_that_is_stopped_goes_on_bit_for_bit(demo, phases, tmp_path):
     command = ("--phases", phases)
 
     def weights(folder):
-        return torch.load(tmp_path / folder / "checkpoint_last.pt", weights_only=True)["model"]
+        return load_checkpoint(tmp_path / folder / "checkpoint_last.pt")["model"]
 
     run(*train_command(demo / "data-bin", tmp_path / "whole", 14, *command))
     for updates in (2, 3, 5, 7, 10, 13, 14):
@@ -130,9 +131,7 @@ def test_a_run_killed_at_random_moments(demo, phases, tmp_path):
         process.kill()
         process.wait()
     run(*train_command(demo / "data-bin", tmp_path / "parts", 12, *command))
-    found = [
-        torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"] for name in ("whole", "parts")
-    ]
+    found = [load_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("whole", "parts")]
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 

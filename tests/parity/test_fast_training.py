@@ -11,6 +11,7 @@ from fairseq.criterions.masked_lm import MaskedLmConfig, MaskedLmLoss
 from small_step import WORDS, build, gradients, make_batch, step, worst
 from support import Task, run, train_command
 
+from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
 from langsamp_plugin.modules import head_loss as module
 
@@ -134,9 +135,7 @@ def test_either_adam_continues_the_other(demo, tmp_path):
     for first, then in (("adam", "fused"), ("fused", "adam")):
         train(first, 2, first)
         assert "Loaded checkpoint" in train(first, 4, then)
-        whole, parts = (
-            torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"] for name in ("whole", first)
-        )
+        whole, parts = (load_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("whole", first))
         assert (
             worst({name: whole[name].float() for name in whole}, {name: parts[name].float() for name in whole}) < 1e-4
         )
@@ -157,9 +156,7 @@ def test_fast_parts_resume(demo, tmp_path):
     shutil.copy(tmp_path / "whole" / "checkpoint_1_5.pt", tmp_path / "parts" / "checkpoint_last.pt")
     output = run(*train_command(demo / "data-bin", tmp_path / "parts", 8, *fast))
     assert "Loaded checkpoint" in output
-    whole, parts = (
-        torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"] for name in ("whole", "parts")
-    )
+    whole, parts = (load_checkpoint(tmp_path / name / "checkpoint_last.pt")["model"] for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     # fairseq's own Adam resumes from there, without --reset-optimizer.
     output = run(*train_command(demo / "data-bin", tmp_path / "parts", 10, "--encoder-layers", 1))

@@ -8,6 +8,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
+import transformers
 from hf_models import CODES, SIZES, make_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM
@@ -123,6 +124,10 @@ def test_only_the_main_process_writes(model, tmp_path):
     assert not {path.name for path in tmp_path.glob("saved/*")} & SIDE_FILES  # the stock class is asked for the rest
 
 
+@pytest.mark.skipif(
+    transformers.__version__ >= "5" and not hasattr(torch.compiler, "is_exporting"),
+    reason="the models of transformers 5 compile with torch 2.7 or later: they ask torch.compiler.is_exporting()",
+)
 @pytest.mark.parametrize("fullgraph", (False, True))
 def test_compiled(model, batch, fullgraph):
     torch._dynamo.reset()
