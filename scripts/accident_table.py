@@ -61,7 +61,8 @@ def races(found: Iterable[dict[str, Any]]) -> str:
     """Return the section of races."""
     lines = [
         "## Two runs with different options into one place\n",
-        "\nIn each round, the result is the output of one run that ended with status 0, by its weights or tokens.\n\n",
+        "\nEach run pauses for 0.6 s at a random one of its writes. In each round, the result is the output of one run "
+        "that\nended with status 0, by its weights or tokens.\n\n",
         "| command | rounds | one was told of the other (status 1) | one after the other | mixtures |\n",
         "| --- | ---: | ---: | ---: | ---: |\n",
     ]

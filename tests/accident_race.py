@@ -1,4 +1,8 @@
-"""Races: two runs of a command with different options into one place."""
+"""Races: two runs of a command with different options into one place.
+
+Each run pauses somewhere in its writing, like on a slow disk, for longer than the other one waits for its place.
+Without the pause, a run as small as these would end in time for the other to follow it, and no writing would overlap.
+"""
 
 import hashlib
 import os
@@ -11,7 +15,7 @@ from accident_outputs import contents, hidden
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 
 VARIANTS = {
-    "fairseq-train": ((), ("--lr", "1e-2")),
+    "fairseq-train": (("--save-interval-updates", "1"), ("--save-interval-updates", "1", "--lr", "1e-2")),
     "export": ((), ("--half", "float16")),
     "binarize": ((), ("--valid-lines", "0")),
 }
@@ -19,10 +23,16 @@ VARIANTS = {
 
 
 def outcome(out):
-    """Return what a run's options show in: weights or tokens, by hash, and the names of all files."""
-    if (out / "checkpoint_last.pt").is_file():
-        weights = load_checkpoint(out / "checkpoint_last.pt")["model"]
-        return {name: hashlib.blake2b(tensor.numpy().tobytes()).hexdigest() for name, tensor in weights.items()}
+    """Return what a run's options show in: weights of all checkpoints or tokens, by hash, and the names of all
+    files."""
+    checkpoints = sorted(out.glob("checkpoint*.pt"))
+    if checkpoints:
+        weights = {path.name: load_checkpoint(path)["model"] for path in checkpoints}
+        return {
+            (file, name): hashlib.blake2b(tensor.numpy().tobytes()).hexdigest()
+            for file, tensors in weights.items()
+            for name, tensor in tensors.items()
+        }
     return {
         name: value if name.endswith((".safetensors", ".bin", ".idx")) else None
         for name, value in contents(out).items()
@@ -32,15 +42,23 @@ def outcome(out):
 def race(bench, name, folder, rounds):
     """Let two runs with different options write into one place, repeatedly.
 
+    Args:
+        bench: runs the commands.
+        name: of the command.
+        folder: an empty one.
+        rounds: how often.
+
     Returns:
         How often the one was told of the other, and how often they ran one after the other.
     """
     chance = random.Random(3)
-    known = []
+    known, writes = [], []
     for number, more in enumerate(VARIANTS[name]):
-        done = bench.run(name, folder / f"alone{number}", *more)
+        count = folder / f"count{number}"
+        done = bench.run(name, folder / f"alone{number}", *more, count=str(count))
         assert done.status == 0, done.output[-2000:]
         known.append(outcome(folder / f"alone{number}"))
+        writes.append(int(count.read_text()))
     assert known[0] != known[1], "the options show in nothing"
     found = {"told": 0, "one after the other": 0}
     for number in range(rounds):
@@ -49,7 +67,8 @@ def race(bench, name, folder, rounds):
         order = chance.sample((0, 1), 2)
         started = []
         for which in order:
-            started.append(bench.start(name, place / "out", *VARIANTS[name][which]))
+            slow = chance.randint(1, writes[which])
+            started.append(bench.start(name, place / "out", *VARIANTS[name][which], slow=slow))
             time.sleep(chance.uniform(0, 0.03))
         done = [bench.wait(one) for one in started]
         winners = [which for which, run in zip(order, done) if run.status == 0]
