@@ -13,6 +13,7 @@ import time
 from accident_outputs import contents, hidden
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
+from langsamp_plugin.lock import PATIENCE_S
 
 VARIANTS = {
     "fairseq-train": (("--save-interval-updates", "1"), ("--save-interval-updates", "1", "--lr", "1e-2")),
@@ -20,6 +21,8 @@ VARIANTS = {
     "binarize": ((), ("--valid-lines", "0")),
 }
 """Options that two runs of a race differ in, so that what is found tells which one wrote it."""
+PAUSE_S = 2 * PATIENCE_S
+"""How long the slow write takes."""
 
 
 def outcome(out):
@@ -68,7 +71,7 @@ def race(bench, name, folder, rounds):
         started = []
         for which in order:
             slow = chance.randint(1, writes[which])
-            started.append(bench.start(name, place / "out", *VARIANTS[name][which], slow=slow))
+            started.append(bench.start(name, place / "out", *VARIANTS[name][which], slow=slow, pause=PAUSE_S))
             time.sleep(chance.uniform(0, 0.03))
         done = [bench.wait(one) for one in started]
         winners = [which for which, run in zip(order, done) if run.status == 0]

@@ -17,14 +17,10 @@ from pathlib import Path
 
 import warm_start
 
-from langsamp_plugin.lock import PATIENCE_S
-
 CAPABILITIES_VERSION_3 = 0x20080522
 OVERRIDES = sum(1 << number for number in (0, 1, 2, 3, 7))  # CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, FOWNER, SETUID
 WRITES = ("fsync", "replace", "rename", "link", "mkdir")
 """Functions of ``os`` that are called where something gets written: a run can be stopped at any of them."""
-SLOW_S = 2 * PATIENCE_S
-"""How long a slow write takes: longer than another run waits for its place."""
 
 
 def be_nobody_special():
@@ -75,7 +71,7 @@ def after_the_try(request):
                     while not os.path.exists(request["go"]):
                         time.sleep(0.01)
                 elif seen[0] == request.get("slow"):
-                    time.sleep(SLOW_S)
+                    time.sleep(request["pause"])
                 elif "count" in request:
                     Path(request["count"]).write_text(str(seen[0]))
             return real(*arguments, **options)
