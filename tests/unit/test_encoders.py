@@ -97,8 +97,9 @@ def byte_level(add_prefix_space):
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
     made.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=made, cls_token="<s>", pad_token="<pad>", sep_token="</s>", unk_token="<unk>"
-    )
+        tokenizer_object=made, cls_token="<s>", pad_token="<pad>", sep_token="</s>", unk_token="<unk>",
+        add_prefix_space=add_prefix_space,  # transformers 4 sets it to False where it is not given
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("add_prefix_space", [False, True])
