@@ -19,6 +19,10 @@ FIXED: dict[str, tuple[Any, str]] = {
 }
 """Options that change what a model computes but have no field in ``config.json``: XLM-R's value, and the reason."""
 
+WRITTEN_FOR = "4.45.0"
+"""The oldest transformers that loads the folder. Without a version, 4.57 to 5.20 take tokenizers of more than 100,000
+pieces for Mistral's, and advise a flag that would spoil them."""
+
 
 def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Any]:
     """Return ``config.json``.
@@ -64,4 +68,5 @@ def hf_config(options: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, 
         "eos_token_id": 2,
         "tie_word_embeddings": True,
         "torch_dtype": str(weights[EMBEDDING].dtype).replace("torch.", ""),
+        "transformers_version": WRITTEN_FOR,
     }

@@ -1,10 +1,12 @@
 """What an export may replace, and the card that it writes."""
 
 import json
+import logging
 import shutil
 
 import pytest
 import yaml
+from packaging.version import parse
 from support import run
 
 from langsamp_plugin.convert.card_fields import CardFields
@@ -114,3 +116,26 @@ def test_an_import_of_it_keeps_tags_for_the_next_card(exported, tmp_path):
     export(tmp_path / "in" / "model.pt", tmp_path / "hf")
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["langsamp_tags"][0] == "deu_Latn"
     assert '- "deu"' in (tmp_path / "hf" / "README.md").read_text()
+
+
+def test_a_large_vocabulary_is_not_taken_for_mistrals(exported, tmp_path, caplog, monkeypatch):
+    """Some versions of transformers warn of a wrong regex where config.json has no version: the control."""
+    import tokenizers
+    import transformers
+
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    pieces = [("<unk>", 0.0), *((f"▁{number}", -1.0) for number in range(100_001))]
+    large = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0, False))
+    large.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    large.save(str(tmp_path / "tokenizer.json"))
+    shutil.copy(exported / "tokenizer_config.json", tmp_path)
+    config = json.loads((exported / "config.json").read_text())
+    warned = []
+    for version in (config["transformers_version"], None):
+        (tmp_path / "config.json").write_text(json.dumps({**config, "transformers_version": version}))
+        caplog.clear()
+        transformers.AutoTokenizer.from_pretrained(tmp_path)
+        warned.append("incorrect regex" in caplog.text)
+    assert not warned[0]
+    if parse("4.57.6") <= parse(transformers.__version__) <= parse("5.20.2"):
+        assert warned[1]
