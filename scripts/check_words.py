@@ -64,7 +64,12 @@ RULES = {
     r"\ba run of it\b|\bA run of it\b": "an example run",
 }
 CODE = re.compile(r"``[^`]*``|`[^`\n]*`")
-GENERATED = ("docs/accidents.md", "examples/quickstart/report.md", "examples/ablation/small/report.md")
+GENERATED = (
+    "docs/accidents.md",
+    "examples/quickstart/report.md",
+    "examples/ablation/small/report.md",
+    "examples/ablation/encoder/report.md",
+)
 
 
 class Finding(NamedTuple):

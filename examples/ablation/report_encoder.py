@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def conditions(study: Study) -> list[str]:
     config = state["cfg"]
     options = config["model"] if isinstance(config["model"], dict) else vars(config["model"])
     batch = config["dataset"]["batch_size"] * config["optimization"]["update_freq"][0]
-    minutes = state["extra_state"]["previous_training_time"] / 60
+    log = (run.folder / "models" / run.names[0] / "train.log").read_text(encoding="utf-8", errors="replace")
+    minutes = sum(map(float, re.findall(r"done training in ([0-9.]+) seconds", log))) / 60
     words = len(state["model"]["encoder.sentence_encoder.embed_tokens.weight"])
     heads = sum(language["group"] == "head" for language in study.languages)
     scripts = {language["tag"].partition("_")[2] for language in study.languages}
@@ -129,9 +131,9 @@ def length_sections(study: Study, length: int) -> list[str]:
         if table:
             lines += [f"### {name} at each block, {length} updates", "", *table, ""]
     draw_layers(study, length, study.folder / f"layers-{length}.png")
-    lines += [f"![retrieval over blocks](layers-{length}.png)", "", f"### Neutrality at {length} updates", ""]
-    lines += [*neutrality_table(study, run), ""]
+    lines += [f"![retrieval over blocks](layers-{length}.png)", ""]
     for what, table in (
+        ("Neutrality", neutrality_table(study, run)),
         ("SIB200 from the nearest source", transfer_table(study, run)),
         ("Fine-tuned", finetuned_table(study, run)),
     ):
