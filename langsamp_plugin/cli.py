@@ -17,7 +17,7 @@ import typer
 from langsamp_plugin import __version__
 from langsamp_plugin.commands import analyze, binarize, convert, corpus, evaluate, info, megatron, pairs, vocabulary  # noqa: F401 - registers
 from langsamp_plugin.commands.app import app
-from langsamp_plugin.doctor import EXTRAS
+from langsamp_plugin.doctor import EXTRAS, outdated
 from langsamp_plugin.errors import REMEDIES, InUseError, StorageError, VerificationError, storage_errno
 from langsamp_plugin.interruption import InterruptedBySignal, signals_raised
 
@@ -85,7 +85,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
         )
     if isinstance(error, (ModuleNotFoundError, VerificationError, InUseError)):
         return 1, str(error)
-    return 1, f"unexpected {type(error).__name__}: {error} (run again with --debug and report it)"
+    found = f"unexpected {type(error).__name__}: {error}"
+    old = next(iter(outdated()), None)  # its functions may lack an argument
+    if old is not None:
+        return 1, f"{found}; {old.name} must be {old.wanted} or newer, but is {old.installed}: {old.remedy}"
+    return 1, f"{found} (run again with --debug and report it)"
 
 
 def _explain_system(error: OSError) -> str:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -162,9 +163,54 @@ def _extra(extra: str) -> CheckResult:
         return CheckResult(
             "note", f"extra {extra}: without {', '.join(missing)}", f"pip install 'langsamp-plugin[{extra}]'"
         )
-    return CheckResult(
-        "ok", f"extra {extra}: {_versions(*(DISTRIBUTIONS.get(package, package) for package in packages))}"
-    )
+    distributions = [DISTRIBUTIONS.get(package, package) for package in packages]
+    text = f"extra {extra}: {_versions(*distributions)}"
+    old = [found for found in outdated() if found.name in distributions]
+    if old:
+        return CheckResult("note", text, "; ".join(f"{found.wanted} is needed: {found.remedy}" for found in old))
+    return CheckResult("ok", text)
+
+
+class Outdated(NamedTuple):
+    """An installed package that is older than the plugin requires.
+
+    Args:
+        name: the distribution.
+        installed, wanted: versions.
+    """
+
+    name: str
+    installed: str
+    wanted: str
+
+    @property
+    def remedy(self) -> str:
+        """The command that updates it."""
+        return f"pip install -U '{self.name}>={self.wanted}'"
+
+
+def outdated() -> list[Outdated]:
+    """Return installed packages that are too old; pip installs such an environment without an error.
+
+    Without the plugin's metadata (a source tree that is only on the path) nothing is known.
+    """
+    try:
+        requirements = metadata.requires("langsamp-plugin") or []
+    except metadata.PackageNotFoundError:
+        return []
+    found = {}
+    for requirement in requirements:
+        asked = re.match(r"([\w.-]+)(?:\[.*?\])?\s*\(?>=([\d.]+)", requirement)
+        installed = asked and _version(asked[1])
+        if asked and installed and _release(installed) < _release(asked[2]):
+            found[asked[1]] = Outdated(asked[1], installed, asked[2])
+    return list(found.values())
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the numbers of a version; what follows them does not count."""
+    numbers = re.match(r"[\d.]*\d", version)
+    return tuple(int(part) for part in numbers[0].split(".") if part) if numbers else ()
 
 
 def _installed(package: str) -> bool:
@@ -204,11 +250,12 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
+def _version(name: str) -> Optional[str]:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def _versions(*names: str) -> Optional[str]:
-    found = []
-    for name in names:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return ", ".join(found) or None
+    return ", ".join(f"{name} {version}" for name in names if (version := _version(name))) or None

@@ -7,7 +7,7 @@ import types
 import pytest
 from support import run
 
-from langsamp_plugin import doctor
+from langsamp_plugin import cli, doctor
 
 
 def lines(findings):
@@ -53,3 +53,27 @@ def test_old_versions_and_missing_extras(monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == "umap" else there(name))
     found = doctor._extra("analysis")
     assert "without umap" in found.text and found.remedy == "pip install 'langsamp-plugin[analysis]'"
+
+
+def test_packages_that_are_too_old_are_named(monkeypatch):
+    """In doctor, and with an error that nothing explains; the first version of seqeval lacked an argument."""
+    assert not doctor.outdated()
+    real = doctor.metadata.version
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: {"seqeval": "0.0.10"}.get(name) or real(name))
+    (old,) = doctor.outdated()
+    assert old == ("seqeval", "0.0.10", "1.2")
+    found = doctor._extra("eval")
+    assert found.state == "note" and found.remedy == "1.2 is needed: pip install -U 'seqeval>=1.2'"
+    assert doctor._extra("hf").state == "ok"
+    status, message = cli._explain(TypeError("f1_score() got an unexpected keyword argument"))
+    assert status == 1 and message.endswith(
+        "keyword argument; seqeval must be 1.2 or newer, but is 0.0.10: pip install -U 'seqeval>=1.2'"
+    )
+    assert "seqeval" not in cli._explain(ValueError("the limit is wrong"))[1]
+
+
+@pytest.mark.parametrize(
+    "version, release", [("1.10.0rc1", (1, 10, 0)), ("2.13.0+cpu", (2, 13, 0)), ("5", (5,)), ("main", ())]
+)
+def test_releases(version, release):
+    assert doctor._release(version) == release
