@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from langsamp_plugin.convert.exact_normalizer import exact_normalizer
+from langsamp_plugin.vocabulary.extend import read_model_proto
 from langsamp_plugin.vocabulary.model_file import RETRAIN
 from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 
@@ -28,11 +29,15 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
         max_length: most tokens of a text.
 
     Raises:
+        ModuleNotFoundError: protobuf is missing.
         ValueError: the fast tokenizer numbers the pieces differently, or cannot normalise as the model does.
     """
     from transformers import XLMRobertaTokenizerFast
 
-    shutil.copyfile(tokenizer.path, folder / SPM_FILENAME)
+    # Of pieces of one character, unigram and char models choose the same ones, but transformers 4 takes no char model.
+    model = read_model_proto(tokenizer)
+    model.trainer_spec.model_type = model.trainer_spec.UNIGRAM
+    (folder / SPM_FILENAME).write_bytes(model.SerializeToString())
     fast = XLMRobertaTokenizerFast.from_pretrained(str(folder), model_max_length=max_length)
     vocabulary = fast.get_vocab()
     wrong = [piece for number, piece in enumerate(tokenizer.pieces, 4) if vocabulary.get(piece) != number]
@@ -46,6 +51,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
         )
     backend.normalizer = exact
     fast.save_pretrained(str(folder))
+    shutil.copyfile(tokenizer.path, folder / SPM_FILENAME)
     # Fields that transformers 5 adds here (a list of extra tokens, how the folder was opened) break transformers 4.
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -69,7 +69,7 @@ def read_model_proto(tokenizer: Tokenizer) -> Any:
         from sentencepiece import sentencepiece_model_pb2
     except (ModuleNotFoundError, TypeError) as error:  # TypeError: protobuf too old for the generated code
         raise ModuleNotFoundError(
-            f"extending a tokenizer needs protobuf >= 3.20: pip install 'langsamp-plugin[data]' ({error})"
+            f"changing or exporting a tokenizer needs protobuf >= 3.20: pip install 'langsamp-plugin[hf]' ({error})"
         ) from error
     model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined] # made when it is imported
     model.ParseFromString(tokenizer.path.read_bytes())

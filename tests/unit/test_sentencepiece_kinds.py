@@ -103,7 +103,8 @@ def test_marks_are_kept(demo, tmp_path):
     lines += ["o\u0323\u0301 a\u0301\u0323 \u0915\u094d\u200d\u0937", "n\xa0\u0902 x\ufb01\u0301"]
 
     def normalized(fast, line):
-        return " ".join(fast.backend_tokenizer.normalizer.normalize_str(f"x{line}x").split(" "))
+        found = fast.backend_tokenizer.normalizer.normalize_str(f"x{line}x")
+        return found.replace("\u2581", " ")  # which transformers 4 puts where several spaces are
 
     expected = [tokenizer.processor.normalize(f"x{line}x").lstrip("\u2581").replace("\u2581", " ") for line in lines]
     collapsed = [[re.sub(" +", " ", normalized(fast, line)) for line in lines] for fast in (ours, stock)]
