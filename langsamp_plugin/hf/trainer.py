@@ -25,7 +25,7 @@ from langsamp_plugin.modules.tag_embedding import TagEmbedding
 logger = logging.getLogger(__name__)
 
 STATE = "langsamp_data.json"
-"""File in a checkpoint's folder: the run's position in its data, and the data's fingerprint."""
+"""File in a checkpoint's folder: the tables' learning rate, the run's position in its data, and their fingerprint."""
 
 
 WEIGHS_BY_TOKENS = hasattr(TrainingArguments, "average_tokens_across_devices")
@@ -57,6 +57,7 @@ class LangSampTrainer(Trainer):
         if not (math.isfinite(tables_lr_scale) and tables_lr_scale >= 0):
             raise ValueError(f"tables_lr_scale must be at least 0, but is {tables_lr_scale}: 1 is the common rate")
         self._tables_lr_scale = tables_lr_scale
+        self._adjusted: Any = None  # the optimizer that has this class's hooks
         for data in (kwargs.get("train_dataset"), kwargs.get("eval_dataset")):
             if isinstance(data, DataBin):
                 data.check_model(model)
@@ -77,13 +78,17 @@ class LangSampTrainer(Trainer):
         return super()._get_train_sampler(*args, **kwargs)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """Create the optimizer that the arguments name."""
+        """Create the optimizer that the arguments name, unless there is one from an earlier call of ``train``."""
         optimizer = super().create_optimizer(*args, **kwargs)
-        if isinstance(self.train_dataset, DataBin) and isinstance(optimizer, torch.optim.AdamW):
-            optimizer.register_step_pre_hook(partial(_like_fairseq, eps=self.args.adam_epsilon))
+        inner = getattr(optimizer, "optimizer", optimizer)  # accelerate has wrapped it in that case
+        if inner is self._adjusted:
+            return optimizer
+        self._adjusted = inner
+        if isinstance(self.train_dataset, DataBin) and isinstance(inner, torch.optim.AdamW):
+            inner.register_step_pre_hook(partial(_like_fairseq, eps=self.args.adam_epsilon))
         if self._tables_lr_scale != 1.0:
             tables = [module.weight for module in self.model.modules() if isinstance(module, TagEmbedding)]
-            scale_updates(optimizer, tables, self._tables_lr_scale)
+            scale_updates(inner, tables, self._tables_lr_scale)
         return optimizer
 
     @property
@@ -91,12 +96,20 @@ class LangSampTrainer(Trainer):
         return self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Train; see the stock class.
+        """Train; see the stock class. A warning names a ``tables_lr_scale`` that differs from the resumed run's.
 
         Raises:
             ValueError: the data differ from those of the resumed run.
         """
-        data = self.train_dataset
+        data, folder = self.train_dataset, resume_from_checkpoint
+        if folder is True:
+            folder = get_last_checkpoint(self.args.output_dir)
+        if folder:
+            before, now = _read_state(Path(folder)).get("tables_lr_scale"), self._tables_lr_scale
+            if before not in (None, now):
+                logger.warning(
+                    "tables_lr_scale is %g, but was %g in %s: the tables continue at the new rate", now, before, folder
+                )
         if isinstance(data, DataBin):
             total = math.ceil(self._epochs * len(data.blocks))
             if self.args.max_steps > 0:
@@ -106,21 +119,20 @@ class LangSampTrainer(Trainer):
             if data.with_ids:  # analyses use the rows of languages that a model was trained on
                 earlier = getattr(self.model.config, "langsamp_tags", None) or []
                 self.model.config.langsamp_tags = sorted({*earlier, *map(str, data.tags)})
-            if resume_from_checkpoint:
-                folder = resume_from_checkpoint
-                if folder is True:
-                    folder = get_last_checkpoint(self.args.output_dir)
-                data.start = self._place(Path(folder)) if folder is not None else 0
+            if folder:
+                data.start = self._place(Path(folder))
             # max_steps determines the last update, however earlier items were batched.
             data.length = total if self.args.max_steps > 0 else total - data.start
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _place(self, folder: Path) -> int:
         """Return the item at index 0, so that the items that the Trainer skips on resume are those already used."""
-        path = folder / STATE
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: resume from a checkpoint of LangSampTrainer on a data folder")
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = _read_state(folder)
+        if "fingerprint" not in state:
+            raise FileNotFoundError(
+                f"{folder} has no position in the data ({STATE}): resume from a checkpoint that LangSampTrainer wrote "
+                "on a data folder"
+            )
         now = self.train_dataset.fingerprint
         changed = [name for name in now if state["fingerprint"].get(name) != now[name]]
         if changed:
@@ -140,12 +152,15 @@ class LangSampTrainer(Trainer):
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         result = super()._save_checkpoint(*args, **kwargs)
         data = self.train_dataset
-        if isinstance(data, DataBin) and self.args.should_save:
+        if self.args.should_save:
             updates = self.state.global_step
+            state: dict[str, Any] = {"updates": updates, "tables_lr_scale": self._tables_lr_scale}
+            if isinstance(data, DataBin):
+                state["consumed"] = data.start + updates * self._items_per_update
+                state["fingerprint"] = data.fingerprint
             folder = Path(self._get_output_dir(trial=None)) / f"{PREFIX_CHECKPOINT_DIR}-{updates}"
-            consumed = data.start + updates * self._items_per_update
             with atomic_write(folder / STATE) as stream:
-                json.dump({"updates": updates, "consumed": consumed, "fingerprint": data.fingerprint}, stream)
+                json.dump(state, stream)
         return result
 
     def evaluate(
@@ -192,6 +207,12 @@ class LangSampTrainer(Trainer):
             sums.index_add_(0, tags_N, columns)
         model.train(was_training)
         return self.accelerator.reduce(sums, "sum").cpu().numpy()
+
+
+def _read_state(folder: Path) -> dict[str, Any]:
+    """Return the content of ``STATE``; empty without the file, as in checkpoints of the stock Trainer."""
+    path = folder / STATE
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def scale_updates(optimizer: torch.optim.Optimizer, weights: Sequence[torch.Tensor], factor: float) -> None:

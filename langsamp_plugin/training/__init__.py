@@ -13,6 +13,7 @@ from langsamp_plugin.training import (
     master_weights,
     moving_average,
     not_finite,
+    table_rate,
 )
 
 
@@ -25,4 +26,5 @@ def install() -> None:
     master_copies.install()
     master_weights.install()
     moving_average.install()
+    table_rate.install()
     last_words.install()

@@ -6,15 +6,57 @@ continued pretraining the rows hardly leave their initial values.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
+from fairseq.trainer import Trainer
 from torch import Tensor, nn
 
 from langsamp_plugin.modules.tag_embedding import TagEmbedding
 from langsamp_plugin.training.master_weights import masters
+
+logger = logging.getLogger(__name__)
+
+SCALE = "tables_lr_scale"
+"""Name in a checkpoint's ``extra_state``, and of the flag."""
+
+
+def install() -> None:
+    """Patch fairseq's trainer to name a scale that differs from the resumed run's. Idempotent."""
+    if not hasattr(Trainer.state_dict, SCALE):
+        Trainer.state_dict = _saving(Trainer.state_dict)
+        Trainer.load_checkpoint = _comparing(Trainer.load_checkpoint)
+
+
+def _saving(stock: Any) -> Any:
+    @wraps(stock)
+    def state_dict(self: Any) -> dict[str, Any]:
+        state = stock(self)
+        scale = getattr(self.cfg.task, SCALE, None)
+        if scale is not None:
+            state["extra_state"][SCALE] = scale
+        return state
+
+    setattr(state_dict, SCALE, True)
+    return state_dict
+
+
+def _comparing(stock: Any) -> Any:
+    @wraps(stock)
+    def load_checkpoint(self: Any, filename: str, reset_optimizer: bool = False, *rest: Any, **settings: Any) -> Any:
+        extra_state = stock(self, filename, reset_optimizer, *rest, **settings)
+        before, now = (extra_state or {}).get(SCALE), getattr(self.cfg.task, SCALE, None)
+        if before not in (None, now) and now is not None and not reset_optimizer:
+            logger.warning(
+                "--tables-lr-scale is %g, but was %g in %s: the tables continue at the new rate", now, before, filename
+            )
+        return extra_state
+
+    return load_checkpoint
 
 
 def tag_tables(model: nn.Module) -> list[Tensor]:

@@ -104,6 +104,24 @@ def test_the_tables_have_a_rate_of_their_own(demo, tmp_path):
         trainer(demo, tmp_path, tables_lr_scale=-1)
 
 
+def test_train_called_again_scales_once(demo, tmp_path):
+    made, _ = trainer(demo, tmp_path, max_steps=1, tables_lr_scale=5.0)
+    before = {name: weight.clone() for name, weight in made.model.state_dict().items()}
+    made.train()
+    moved = {name: float((weight - before[name]).abs().max()) for name, weight in made.model.state_dict().items()}
+    # Adam moves a weight by about its learning rate; a factor that is applied twice would be 25.
+    tables = [change for name, change in moved.items() if name.endswith("_embedding.weight") and "roberta" not in name]
+    assert len(tables) == 2 and all(3.0 < table / moved["lm_head.dense.weight"] < 7.0 for table in tables), moved
+
+
+def test_another_scale_is_said_on_resuming(demo, tmp_path, caplog):
+    trainer(demo, tmp_path, max_steps=1, tables_lr_scale=5.0, save_strategy="steps", save_steps=1)
+    for scale, said in ((5.0, False), (1.0, True)):
+        caplog.clear()
+        trainer(demo, tmp_path / "other", max_steps=2, resume=str(tmp_path / "checkpoint-1"), tables_lr_scale=scale)
+        assert ("tables_lr_scale is 1, but was 5 in" in caplog.text) == said
+
+
 def test_accumulated_batches_equal_one(demo, finished, tmp_path):
     made, losses = trainer(demo, tmp_path, batch=4, gradient_accumulation_steps=4)
     assert furthest(made.model, finished[1].model) < 1e-4

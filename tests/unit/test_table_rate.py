@@ -13,6 +13,7 @@ from support import Task
 from langsamp_plugin.criterions.langsamp_masked_lm import LangSampMaskedLMCriterion
 from langsamp_plugin.hf.trainer import scale_updates
 from langsamp_plugin.optim.fused_adamw import FairseqFusedAdamW
+from langsamp_plugin.training import table_rate
 from langsamp_plugin.training.master_weights import check_state
 from langsamp_plugin.training.table_rate import scaled_step, tag_tables
 
@@ -125,3 +126,21 @@ def test_a_frozen_encoder_trains_its_head_and_the_tables(kind):
     assert set(found[True]) == {f"encoder.{name}" for name in names} < set(found[False])
     for name, gradient in found[True].items():
         torch.testing.assert_close(gradient, found[False][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "then, now, reset, said",
+    [(10.0, 5.0, False, True), (10.0, 10.0, False, False), (10.0, 5.0, True, False), (None, 5.0, False, False)],
+)
+def test_another_scale_is_said_on_resuming(then, now, reset, said, caplog):
+    """Neither on the same scale, nor in a new run from a checkpoint, nor after checkpoints of other versions."""
+
+    def trainer(scale):
+        return SimpleNamespace(cfg=SimpleNamespace(task=SimpleNamespace(tables_lr_scale=scale)))
+
+    state = table_rate._saving(lambda self: {"extra_state": {}})(trainer(then))
+    load = table_rate._comparing(lambda self, filename, *rest, **settings: state["extra_state"])
+    assert load(trainer(now), "last.pt", reset) is state["extra_state"]
+    assert ("--tables-lr-scale is 5, but was 10 in last.pt" in caplog.text) == said
+    stock = SimpleNamespace(cfg=SimpleNamespace(task=SimpleNamespace()))  # another task
+    assert table_rate._saving(lambda self: {"extra_state": {}})(stock) == {"extra_state": {}}
