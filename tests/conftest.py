@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from files_in_memory import use_memory
 from made_once import made_once
 from warm_commands import CompiledOnce
 
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
 MALFORMED = re.compile(r"test_malformed\.py::test_malformed\[(.*?): ")
 
+use_memory()
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Models this small are fastest on one thread, and two processes with two threads each stall one another.
