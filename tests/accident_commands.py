@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import warm_commands
 from support import ROOT, train_command
 from warm_start import TRAINING
 
@@ -63,7 +62,7 @@ COMMANDS = {
 
 
 class Server:
-    """Commands as forks of a process that has imported what they need (accident_server.py)."""
+    """Commands as forks of a process that has imported what they need (accident_server.py), itself a fork."""
 
     MODULES: ClassVar = {
         "langsamp": (
@@ -79,21 +78,27 @@ class Server:
 
     def __init__(self, kind):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("accident_server.py"), *self.MODULES[kind]],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd="/",
+        asks, answers = os.pipe(), os.pipe()
+        self.requests, self.answers = os.fdopen(asks[1], "w"), os.fdopen(answers[0])
+        warm_commands.start_server()
+        self.process = warm_commands.Command(
+            ["accidents", *self.MODULES[kind]], "/", environment, [asks[0], answers[1], 2],
+            os.environ[warm_commands.SOCKET],
         )  # fmt: skip
-        while (line := self.process.stdout.readline()) != "ready\n":
+        os.close(asks[0])
+        os.close(answers[1])
+        while (line := self.answers.readline()) != "ready\n":
             assert line, "the server ended"
 
     def ask(self, request):
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        self.requests.write(json.dumps(request) + "\n")
+        self.requests.flush()
+        return int(self.answers.readline())
 
     def close(self):
-        self.process.stdin.close()
+        self.requests.close()
         self.process.wait()
+        self.answers.close()
 
 
 class Run(NamedTuple):

@@ -8,6 +8,7 @@ import anything.
 import atexit
 import ctypes
 import json
+import logging
 import os
 import resource
 import signal
@@ -137,7 +138,17 @@ def warm(request):
             os.chdir(folder)
 
 
-def serve(modules):
+def leave_out_training():
+    """Forget that fairseq's program was imported: it prints the log, and the plugin makes a line of its tracebacks."""
+    sys.modules.pop("fairseq_cli.train", None)
+    logging.root.handlers.clear()
+    logging.root.setLevel(logging.WARNING)
+
+
+def serve(*modules):
+    """Be a fork of the server of warm_commands.py, which has imported most."""
+    if "fairseq_cli.train" not in modules:
+        leave_out_training()
     warm_start.import_all(modules)
     if "fairseq_cli.train" in modules:
         warm_start.read_training_options()
@@ -167,7 +178,3 @@ def serve(modules):
             sys.stderr.flush()
             os._exit(status)
         print(pid, flush=True)
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1:])

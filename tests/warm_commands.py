@@ -175,8 +175,15 @@ def serve(path, *modules):
                 pass
 
 
-OWN = {"serve": serve, "call": call}
-"""Commands of this file."""
+def serve_accidents(*modules):
+    """Answer the tests of accidents, see accident_server.py."""
+    import accident_server
+
+    accident_server.serve(*modules)
+
+
+OWN = {"serve": serve, "call": call, "accidents": serve_accidents}
+"""Commands of the tests alone."""
 
 
 class Command:
