@@ -76,7 +76,10 @@ train untouched none 1 --finetune-from-model "$out/start/model.pt" --freeze-enco
 
 # --- arms, most telling ones first; losses, then retrieval, then what takes longer ----------------------------------------
 measure() { # measure FOLDER NAME more...
-    python "$here/measure_encoder.py" "$1" "$2" --data "$out/eval" --limit "$limit" --langs "$langs" "${@:3}"
+    measured "the measurements of $2" python "$here/measure_encoder.py" "$1" "$2" --data "$out/eval" --limit "$limit" --langs "$langs" "${@:3}"
+}
+report() {
+    measured "the report" python "$here/report_encoder.py" "$out"
 }
 one() { # one ARM SEED: train it
     local words
@@ -127,15 +130,15 @@ for round in "${rounds[@]+"${rounds[@]}"}"; do
     for_each train "$round"
     measure "$out/untouched" untouched --parts retrieval
     for_each measure "$round" --parts retrieval
-    python "$here/report_encoder.py" "$out"
+    report
     measure "$out/untouched" untouched
     for_each measure "$round"
-    python "$here/report_encoder.py" "$out"
+    report
 done
-[ ${#rounds[@]} -gt 0 ] || python "$here/report_encoder.py" "$out"
+[ ${#rounds[@]} -gt 0 ] || report
 if [ "$size" = gpu ]; then # fine-tuning as the paper does, last, as it takes longest
-    for name in vanilla both; do
+    for name in $(wanted vanilla both); do
         measure "$folder" "$name-${seeds%%,*}" --parts finetuning
     done
-    python "$here/report_encoder.py" "$out"
+    report
 fi

@@ -19,9 +19,9 @@
 #   --langs TAGS           only these of the corpus
 #   --arms "vanilla both"  encoder, gpu: only these of vanilla, both, shuffled, lang, script, even, pairs
 #   --head-updates N       encoder, gpu: updates of the head before all arms
-#   --batch N              encoder, gpu: sentences per step of the arms
-#   --limit N              sentences per evaluation file
-#   --jobs N               training runs in parallel (default: one per core)
+#   --batch N              encoder, gpu: blocks of text per step of a training run (gpu: an update has four steps)
+#   --limit N              sentences per evaluation file; 0: all
+#   --jobs N               training runs in parallel (default: one per core, at most four; gpu: one)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -31,10 +31,12 @@ usage() {
     exit 2
 }
 
+are_counts() { [[ $1 =~ ^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$ ]] ; }
+
 size="" corpus="" eval="" pairs="" out="" seeds="" updates="" langs="" start="" arms="" head_updates="" limit="" jobs="" batch=""
 while [ $# -gt 0 ]; do
     case $1 in
-        -h | --help) sed -n '2,27s/^# \{0,1\}//p' "$0" ; exit 0 ;;
+        -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" ; exit 0 ;;
         --size | --corpus | --eval | --pairs | --out | --seeds | --updates | --langs | --start | --arms | --head-updates | --limit | --jobs | --batch)
             [ $# -ge 2 ] || usage "$1 needs a value"
             name=${1#--}
@@ -43,6 +45,25 @@ while [ $# -gt 0 ]; do
         *) usage "unknown option $1" ;;
     esac
 done
+
+for name in batch head_updates jobs; do
+    [[ ${!name:-1} =~ ^[1-9][0-9]{0,8}$ ]] || usage "--${name//_/-} must be a number from 1, but is '${!name}'"
+done
+[ -z "$seeds" ] || [[ $seeds =~ ^[0-9]{1,9}(,[0-9]{1,9})*$ ]] || usage "--seeds must be numbers, such as 1,2, but is '$seeds'"
+[ -z "$updates" ] || are_counts "$updates" || usage "--updates must be a number from 1, or several, such as 100,300, but is '$updates'"
+[[ $limit =~ ^[0-9]{0,9}$ ]] || usage "--limit must be a number (0: all sentences), but is '$limit'"
+for name in $arms; do
+    case $name in
+        vanilla | both | shuffled | lang | script | even | pairs) ;;
+        *) usage "--arms must be of vanilla, both, shuffled, lang, script, even and pairs, separated by spaces, but has '$name'" ;;
+    esac
+done
+case $size in
+    smoke | small)
+        [ -z "$start$arms$pairs$batch$head_updates" ] ||
+            usage "--start, --arms, --pairs, --batch and --head-updates belong to --size encoder and gpu"
+        [[ $updates != *,* ]] || usage "--updates must be one number with --size $size, but is '$updates'" ;;
+esac
 
 # Sizes: pieces of the tokenizer, model, batch x tokens, learning rate and its warm-up, held-out lines per language,
 # sentences per evaluation file (0: all). From an encoder: updates and learning rate of the head, and how many times as
@@ -56,20 +77,22 @@ case $size in
     encoder) batch=${batch:-16} tokens=64 update_freq=1 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-250} scale=10 save=150
         valid=20 limit=${limit:-40} lengths=${updates:-100,300} seeds=${seeds:-1,2,3} ;;
     gpu) batch=${batch:-256} tokens=128 update_freq=4 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-100} scale=10 save=500
-        valid=50 limit=${limit:-200} lengths=${updates:-500,2000} seeds=${seeds:-1} arms=${arms:-vanilla both shuffled} jobs=1 ;;
+        valid=50 limit=${limit:-200} lengths=${updates:-500,2000} seeds=${seeds:-1} arms=${arms:-vanilla both shuffled} jobs=${jobs:-1} ;;
     *) usage "--size must be smoke, small, encoder or gpu" ;;
 esac
 from_encoder=""
 case $size in
     encoder | gpu) from_encoder=yes alpha=0.5 optimizer=fused_adamw
         [ -f "$start/config.json" ] || usage "--size $size needs --start, an XLM-R folder" ;;
-    *) [ -z "$start$arms$pairs" ] || usage "--start, --arms and --pairs belong to --size encoder and gpu" ;;
 esac
 
 bash "$root/scripts/install.sh"
 export PATH="$root/.venv/bin:$PATH" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
 out=$(realpath -m "${out:-$root/runs/ablation-$size}")
 mkdir -p "$out/eval"
+# Training runs inherit the lock, so that a killed run.sh is not run again while they are still active.
+exec 9> "$out/.lock"
+flock -n 9 || { echo "run.sh: another run is using $out; wait for it, or end it and its training runs" >&2 ; exit 1 ; }
 
 shared=$root/../shared/data
 if [ -z "$corpus" ]; then
@@ -82,6 +105,7 @@ if [ -z "$corpus" ]; then
         corpus=django
     fi
 fi
+[[ " $arms " != *" pairs "* ]] || [ -n "$pairs" ] || usage "--arms pairs needs parallel text, --pairs"
 
 # Seeds, lengths and arms of an encoder's study may be added later.
 settings="size=$size corpus=$corpus eval=$eval seeds=$seeds updates=$updates langs=$langs start=$start"
@@ -97,6 +121,12 @@ step() { # step "what it does" FILE-IT-MAKES command...
     echo "== $what"
     "$@" || { echo "run.sh: failed: $what; fix it and run the same command again" >&2 ; exit 1 ; }
     [ -e "$made" ] || touch "$made"
+}
+
+measured() { # measured "what it measures" command...
+    local what=$1
+    shift
+    "$@" || { echo "run.sh: failed: $what; fix it and run the same command again" >&2 ; return 1 ; }
 }
 
 # --- training runs, several in parallel ---------------------------------------------------------------------------------
@@ -119,15 +149,24 @@ train() { # train NAME TABLES SEED more...
 }
 # Models this small train fastest one a core; on a GPU one after the other.
 jobs=${jobs:-$(($(nproc) < 4 ? $(nproc) : 4))}
-[ "$size" = gpu ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(($(nproc) / jobs))}
+[ "$size" = gpu ] || threads=$(($(nproc) / jobs))
+[ "$size" = gpu ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 running=()
-# Ctrl-C does not reach what runs in the background; training runs that get SIGTERM save first.
-trap 'for process in "${running[@]}"; do pkill -P "$process" || true ; kill "$process" 2>/dev/null || true ; done' EXIT
+# Ctrl-C does not reach what runs in the background, and SIGTERM only this script. Training runs that get SIGTERM save first.
+end_all() {
+    local process
+    for process in $(pgrep -P $$); do
+        pkill -P "$process" || true
+        kill "$process" 2>/dev/null || true
+    done
+    wait || true
+}
+trap end_all EXIT
 wait_for_room() { # wait_for_room N: until fewer than N training runs are active
     while [ ${#running[@]} -ge "$1" ] && [ ${#running[@]} -gt 0 ]; do
         local left=() process
         for process in "${running[@]}"; do
-            if kill -0 "$process" 2>/dev/null; then left+=("$process") ; else wait "$process" ; fi
+            if kill -0 "$process" 2>/dev/null; then left+=("$process") ; else wait "$process" || exit 1 ; fi
         done
         running=("${left[@]+"${left[@]}"}")
         [ ${#running[@]} -lt "$1" ] || sleep 2
@@ -149,7 +188,7 @@ else
 fi
 for task in sr_bible sr_tatoeba taxi1500 sib200 ner pos; do
     if [ -f "$eval/$task/$task.tar.xz" ]; then
-        step "evaluation data of $task" "$out/eval/$task" tar -xf "$eval/$task/$task.tar.xz" -C "$out/eval"
+        step "evaluation data of $task" "$out/eval/.$task" tar -xf "$eval/$task/$task.tar.xz" -C "$out/eval"
     elif [ -d "$eval/$task" ]; then
         ln -sfn "$(realpath "$eval/$task")" "$out/eval/$task"
     fi
@@ -177,5 +216,5 @@ updates=1 train untrained both "${seeds%%,*}" --lr 0 --lr-scheduler fixed --max-
 
 # --- export, evaluation, analysis, report ----------------------------------------------------------------------------
 export OMP_NUM_THREADS=$(nproc)
-python "$here/measure.py" "$out" --limit "$limit" --langs "$([ "$size" = smoke ] && echo "$langs")"
-python "$here/report.py" "$out"
+measured "the measurements" python "$here/measure.py" "$out" --limit "$limit" --langs "$([ "$size" = smoke ] && echo "$langs")"
+measured "the report" python "$here/report.py" "$out"

@@ -45,7 +45,9 @@ def binarize(
     """
     from langsamp_plugin.data.binarizer import binarize as run
 
-    model = _one_of(spm, tokenizer, pairs)
+    model, share, tags = _one_of(spm, tokenizer, pairs), _shard(shard), split_list(langs)
+    if share == (1, 1):  # of several jobs, only the last one compares, so that they need not all read all text
+        _check_held_out(pairs, out, corpus, tags)
     rows = run(
         corpus,
         model,
@@ -54,8 +56,8 @@ def binarize(
         valid_lines=valid_lines,
         workers=workers,
         tables=tables,
-        langs=split_list(langs),
-        shard=_shard(shard),
+        langs=tags,
+        shard=share,
         strict=strict,
         prune=prune,
     )
@@ -69,21 +71,32 @@ def binarize(
             f"{unknown:,} of them unknown"
         )
     if rows:
-        _pairs(pairs, model, out, corpus)
+        if share != (1, 1):
+            _check_held_out(pairs, out, corpus, tags)
+        if pairs is not None:
+            _binarize_pairs(pairs, model, out)
     _print_notes(out, rows)
 
 
-def _pairs(pairs: Optional[Path], model: Path, out: Path, corpus: Path) -> None:
-    from langsamp_plugin.data.pair_binarizer import binarize_pairs, check_text
+def _check_held_out(pairs: Optional[Path], out: Path, corpus: Path, tags: list[str]) -> None:
+    """Raise ``ValueError`` if the text has held-out sentences of the pairs that are given, or else of those in OUT."""
+    from langsamp_plugin.data.pair_leaks import TRAIN, VALID, check_leaks, check_text, pair_files
 
     if pairs is None:
-        check_text(out, corpus)
+        check_text(out, corpus, tags)
     else:
-        for split, found in binarize_pairs(pairs, model, out, corpus)["splits"].items():
-            print(
-                f"pairs, {split}: {len(found['languages'])} languages, {found['sentences']:,} sentences of "
-                f"{found['messages']:,} messages"
-            )
+        files = pair_files(pairs)
+        check_leaks(files[TRAIN], files[VALID], corpus, tags)
+
+
+def _binarize_pairs(pairs: Path, model: Path, out: Path) -> None:
+    from langsamp_plugin.data.pair_binarizer import binarize_pairs
+
+    for split, found in binarize_pairs(pairs, model, out)["splits"].items():
+        print(
+            f"pairs, {split}: {len(found['languages'])} languages, {found['sentences']:,} sentences of "
+            f"{found['messages']:,} messages"
+        )
 
 
 def _one_of(spm: Optional[Path], tokenizer: Optional[Path], pairs: Optional[Path]) -> Path:
@@ -108,6 +121,7 @@ def _one_of(spm: Optional[Path], tokenizer: Optional[Path], pairs: Optional[Path
 def _print_notes(out: Path, rows: list[dict[str, Any]]) -> None:
     """Print warnings that would otherwise only appear in training."""
     from langsamp_plugin.data.earlier_languages import earlier_languages, some, without_held_out
+    from langsamp_plugin.data.pair_leaks import leaked_sentences
     from langsamp_plugin.lang_script import LangScript
 
     if not rows:
@@ -123,6 +137,13 @@ def _print_notes(out: Path, rows: list[dict[str, Any]]) -> None:
         print(
             f"from earlier runs, not in this corpus: {len(earlier)} languages, {some(earlier)}: training uses them, "
             "--prune removes them"
+        )
+    leaked = leaked_sentences(out)
+    if leaked:
+        print(
+            f"held-out pairs: {sum(leaked.values()):,} training sentences of {len(leaked)} languages, "
+            f"{some(sorted(leaked))}, have the same tokens as a held-out sentence: the scores of held-out pairs are "
+            "too high by what these are worth"
         )
 
 

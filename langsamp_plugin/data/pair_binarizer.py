@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any, Optional
 import numpy as np
 
 from langsamp_plugin.atomic import PathLike, atomic_folder, atomic_write, read_record
-from langsamp_plugin.corpus.duplicates import text_hash
 from langsamp_plugin.corpus.pairs import TRAIN, VALID, id_hash
-from langsamp_plugin.corpus.text import corpus_files, read_lines
 from langsamp_plugin.data.pair_data import PAIRS_FOLDER, PAIRS_RECORD, ROW_BITS
+from langsamp_plugin.data.pair_leaks import check_leaks, has_held_out, pair_files, read_messages, write_held_out
 from langsamp_plugin.data.token_buffer import best_dtype, buffer_path, write_index
 from langsamp_plugin.lang_script import LangScript, Tables
 from langsamp_plugin.progress import progress
@@ -23,9 +21,6 @@ from langsamp_plugin.vocabulary.dictionary import dictionary_digest
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
 
 BATCH = 10_000  # sentences encoded at a time
-HELD_OUT = f"{VALID}.hashes"
-"""Hashes (uint64) of a language's held-out sentences, with which text that is added later is compared."""
-REMOVE = "remove these lines and binarize again, or hold out nothing with `langsamp pairs --held-out 0`"
 
 
 def binarize_pairs(
@@ -50,8 +45,7 @@ def binarize_pairs(
         FileNotFoundError: a folder is missing.
     """
     pairs, out = Path(pairs), Path(out)
-    files = {TRAIN: corpus_files(pairs / TRAIN)}
-    files[VALID] = corpus_files(pairs / VALID) if (pairs / VALID).is_dir() else {}
+    files = pair_files(pairs)
     tokenizer = Tokenizer(model)
     stats = [
         (split, path.name, path.stat().st_size, path.stat().st_mtime_ns)
@@ -61,14 +55,15 @@ def binarize_pairs(
     fingerprint = blake2b(repr((stats, tokenizer.digest)).encode(), digest_size=8).hexdigest()
     finished = read_record(out / PAIRS_FOLDER / PAIRS_RECORD, ("fingerprint", "types", "splits"))
     check_leaks(files[TRAIN], files[VALID], corpus)
-    if finished is None or finished["fingerprint"] != fingerprint:
+    comparable = has_held_out(files[VALID], out / PAIRS_FOLDER)  # folders of earlier versions are not
+    if finished is None or finished["fingerprint"] != fingerprint or not comparable:
         with atomic_folder(out / PAIRS_FOLDER, marker=PAIRS_RECORD) as folder:
             splits = {split: _write_split(files[split], split, folder, tokenizer) for split in files if files[split]}
             if not splits[TRAIN]["messages"]:
                 raise ValueError(
                     f"{pairs / TRAIN} must have messages in two languages, but has none: ids must be equal across files"
                 )
-            _write_held_out(files[VALID], folder)
+            write_held_out(files[VALID], folder)
             finished = {
                 "fingerprint": fingerprint, "types": tokenizer.vocab_size,
                 "dictionary": dictionary_digest(tokenizer.pieces), "splits": splits,
@@ -78,87 +73,6 @@ def binarize_pairs(
     tags = {LangScript.parse(tag) for split in finished["splits"].values() for tag in split["languages"]}
     Tables.load(out).extended(tags).save(out)
     return dict(finished)
-
-
-def check_leaks(
-    train: dict[LangScript, Path], valid: dict[LangScript, Path], corpus: Optional[PathLike] = None
-) -> None:
-    """Check that no held-out text is in the training data.
-
-    Args:
-        train, valid: the files of both splits.
-        corpus: the folder of text for the masked-LM loss.
-
-    Raises:
-        ValueError: a held-out message is in the training part in any language, or a held-out sentence in the training
-            part or the corpus of its language.
-    """
-    held_ids = {id_hash(name) for path in valid.values() for name, _ in read_messages(path)}
-    for path in train.values() if held_ids else ():
-        for name, _ in read_messages(path):
-            if id_hash(name) in held_ids:
-                raise ValueError(
-                    f"{path} has message {name!r}, which is held out in {VALID}/: remove one of the two, or write the "
-                    "folder again with `langsamp pairs`"
-                )
-    texts = corpus_files(corpus) if corpus is not None else {}
-    for tag, path in valid.items():
-        held = {text_hash(text) for _, text in read_messages(path)}
-        if tag in train:
-            remedy = "write the folder again with `langsamp pairs`, which drops such sentences"
-            _check_lines(train[tag], _texts(train[tag]), held, path, remedy)
-        if tag in texts:
-            _check_lines(texts[tag], read_lines(texts[tag]), held, path, REMOVE)
-
-
-def check_text(out: PathLike, corpus: PathLike) -> None:
-    """Check that no held-out sentence of the pairs in a data folder is in text that was added without ``--pairs``.
-
-    Args:
-        out: the data folder.
-        corpus: the text.
-
-    Raises:
-        ValueError: a held-out sentence is in the text of its language.
-    """
-    for tag, path in corpus_files(corpus).items():
-        held_out = Path(out) / PAIRS_FOLDER / str(tag) / HELD_OUT
-        if held_out.is_file():
-            held = set(np.fromfile(held_out, "<u8").tolist())
-            _check_lines(path, read_lines(path), held, held_out.parent, REMOVE)
-
-
-def _check_lines(path: Path, lines: Iterable[str], held: set[int], source: Path, remedy: str) -> None:
-    leaks = [line for line in lines if text_hash(line) in held]
-    if leaks:
-        raise ValueError(
-            f"{path} has {len(leaks):,} lines that are held-out sentences of {source}, such as "
-            f"{leaks[0][:60]!r}: {remedy}"
-        )
-
-
-def read_messages(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield ``(id, text)`` of a file of pairs.
-
-    Raises:
-        ValueError: a line lacks one of the two; the message names file and line.
-    """
-    for number, line in enumerate(read_lines(path), 1):
-        name, _, text = line.partition("\t")
-        if not name.strip() or not text.strip():
-            raise ValueError(f"{path}, line {number}: must be ID<tab>TEXT, but is {line[:60]!r}")
-        yield name, text.strip()
-
-
-def _texts(path: Path) -> Iterator[str]:
-    return (text for _, text in read_messages(path))
-
-
-def _write_held_out(files: dict[LangScript, Path], folder: Path) -> None:
-    for tag, path in files.items():
-        hashes = np.array([text_hash(text) for text in _texts(path)], "<u8")
-        with atomic_write(folder / str(tag) / HELD_OUT, "wb", sync=False) as stream:
-            stream.write(hashes.tobytes())
 
 
 def _write_split(files: dict[LangScript, Path], split: str, folder: Path, tokenizer: Tokenizer) -> dict[str, Any]:

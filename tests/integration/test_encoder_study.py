@@ -1,7 +1,11 @@
 """An encoder's study, from a folder of text to the report: `examples/ablation/run.sh --size encoder`."""
 
 import csv
+import fcntl
 import json
+import os
+import signal
+import subprocess
 
 import pytest
 import torch
@@ -95,3 +99,54 @@ def test_run_again_it_resumes(study):
     assert path.read_text() == before and (out / "report.md").read_text() == report
     output = run(*command, "--limit", 10, warm_script=True, expect=2)
     assert "was made with other settings" in output
+
+
+def test_a_failed_measurement_is_one_line(study):
+    out, command, _ = study
+    checkpoint = out / "updates-4" / "models" / "both-1" / "checkpoint_last.pt"
+    aside = checkpoint.rename(out / "aside.pt")
+    output = run(*command, warm_script=True, expect=1)
+    assert "run.sh: failed: the measurements of both-1; fix it and run the same command again" in output
+    aside.rename(checkpoint)
+
+
+def test_two_runs_do_not_share_a_folder(study):
+    out, command, _ = study
+    with open(out / ".lock") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert f"run.sh: another run is using {out}" in run(*command, warm_script=True, expect=1)
+
+
+WRONG = {
+    "--batch abc": "--batch must be a number from 1, but is 'abc'",
+    "--updates 0": "--updates must be a number from 1, or several, such as 100,300, but is '0'",
+    "--seeds ,": "--seeds must be numbers, such as 1,2, but is ','",
+    "--jobs 0": "--jobs must be a number from 1, but is '0'",
+    "--limit all": "--limit must be a number (0: all sentences), but is 'all'",
+    "--arms vanila": "separated by spaces, but has 'vanila'",
+    "--batch 4 --size small": "--batch and --head-updates belong to --size encoder and gpu",
+    "--updates 1,2 --size small": "--updates must be one number with --size small, but is '1,2'",
+    "--jobs": "--jobs needs a value",
+}
+
+
+@pytest.mark.parametrize("options", WRONG)
+def test_wrong_values_are_refused_at_once(options, tmp_path):
+    command = ["bash", ROOT / "examples" / "ablation" / "run.sh", "--size", "encoder", "--out", tmp_path / "out"]
+    output = run(*command, *options.split(), expect=2)
+    assert WRONG[options] in output and len(output.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_a_stopped_script_ends_what_it_started(tmp_path):
+    """SIGTERM reaches the script alone; its own functions, with another program in place of fairseq-train."""
+    text = (ROOT / "examples" / "ablation" / "run.sh").read_text()
+    stop = text[text.index("end_all() {") : text.index("trap end_all EXIT")] + "trap end_all EXIT\n"
+    script = tmp_path / "stopped.sh"
+    script.write_text(f"set -euo pipefail\n{stop}{{ sleep 600; echo; }} &\nsleep 600 &\necho started\nsleep 600\n")
+    with subprocess.Popen(["bash", script], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout.readline() == b"started\n"
+        process.terminate()
+        assert process.stdout.read() == b"", "all that wrote there have ended"
+        assert process.wait() == -signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
