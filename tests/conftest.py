@@ -99,28 +99,23 @@ def gallery(demo, trained, exported, eval_data, tmp_path_factory):
 
 
 def build_encoder(shared, out, *texts):
-    """Write the published encoder, with all of its pieces or with those that texts need."""
+    """Write a published multilingual encoder (multilingual-e5-small, 12 layers, XLM-R's vocabulary) as a Hugging Face
+    folder, with those pieces that texts need."""
     from support import run
 
     run("python", ROOT / "tests" / "published_encoder.py", shared / "tools" / "build_e5_xlmr.py", out, *texts)
 
 
 @pytest.fixture(scope="session")
-def encoder(shared, tmp_path_factory):
-    """A published multilingual encoder (multilingual-e5-small, 12 layers, XLM-R's vocabulary) as a Hugging Face
-    folder."""
-    return made_once(tmp_path_factory, "encoder", lambda out: build_encoder(shared, out))
-
-
-@pytest.fixture(scope="session")
 def udhr_encoder(shared, udhr, tmp_path_factory):
-    """The same with those 77,000 of its 250,000 pieces that occur in the Declaration, or have one character."""
+    """The published encoder with those 77,000 of its 250,000 pieces that occur in the Declaration, or have one
+    character."""
     return made_once(tmp_path_factory, "udhr_encoder", lambda out: build_encoder(shared, out, udhr))
 
 
 @pytest.fixture(scope="session")
 def small_encoder(shared, udhr, tmp_path_factory):
-    """The same with the pieces of a few texts, and those that have one character."""
+    """The same encoder with the pieces of a few texts, and those that have one character."""
     texts = [*(shared / "data" / "eval" / "sr_tatoeba").glob("tatoeba.tel-eng.*")]
     texts += [udhr / f"{tag}.txt" for tag in ("eng_Latn", "deu_Latn", "hau_Latn", "pcm_Latn")]
     return made_once(tmp_path_factory, "small_encoder", lambda out: build_encoder(shared, out, *texts))

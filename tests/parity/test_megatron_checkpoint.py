@@ -170,13 +170,13 @@ def test_a_token_type_row_comes_back_as_it_was(with_token_type, tmp_path):
     assert_same_weights(tmp_path / "direct" / "model.pt", tmp_path / "fairseq.pt")
 
 
-def test_a_published_encoder_comes_back_bit_for_bit(encoder, tmp_path):
-    import_to_megatron(encoder, tmp_path / "start")
+def test_a_published_encoder_comes_back_bit_for_bit(small_encoder, tmp_path):
+    import_to_megatron(small_encoder, tmp_path / "start")
     export_from_megatron(tmp_path / "start", tmp_path / "hf")
-    before, after = (load_file(folder / "model.safetensors") for folder in (encoder, tmp_path / "hf"))
+    before, after = (load_file(folder / "model.safetensors") for folder in (small_encoder, tmp_path / "hf"))
     assert all(torch.equal(tensor, after[f"roberta.{name}"]) for name, tensor in before.items())
     texts = ["Where is the library?", "Wo ist die Bibliothek?", "पुस्तकालय कहाँ है?"]
-    one, two = (mean_pooled(texts, *load_encoder(folder), [8, 12])[0] for folder in (encoder, tmp_path / "hf"))
+    one, two = (mean_pooled(texts, *load_encoder(folder), [8, 12])[0] for folder in (small_encoder, tmp_path / "hf"))
     assert all(np.array_equal(*pair) for pair in zip(one, two)), "it evaluates the same"
 
 
