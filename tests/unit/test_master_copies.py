@@ -80,6 +80,39 @@ def test_the_numbers_are_those_of_fairseq(dtype, request):
     assert torch.equal(ours[4], ours[-5]), "the frozen weight did not move"
 
 
+def train_unevenly(dtype):
+    """Two backward passes per update; gradients come and go, one overflows, and a weight is unfrozen."""
+    weights, optimizer = build(dtype)
+    found, overflows = [], 0
+    for update, used in enumerate(((0, 1), (1, 2), (0, 2), (0, 3), (0, 1, 2), (3,), (1, 3))):
+        weights[-1].requires_grad_(update >= 3)
+        optimizer.zero_grad()
+        for part in (0, 1):
+            generator = torch.Generator().manual_seed(10 * update + part)
+            factor = 1e30 if update == 4 else 1.0
+            terms = [(weights[i].float() * torch.randn(SHAPES[i], generator=generator)).sum() for i in used]
+            optimizer.backward(sum(terms) * factor)
+        optimizer.multiply_grads(0.25)
+        try:
+            found.append(optimizer.clip_grad_norm(1.0).clone())
+            optimizer.step()
+        except OverflowError:
+            overflows += 1
+        found += [tensor.detach().clone() for tensor in (*weights, *optimizer.fp32_params)]
+        found += [master.grad.clone() for master in optimizer.fp32_params]
+    return found, overflows
+
+
+def test_uneven_updates_are_those_of_fairseq(dtype, request):
+    ours, overflows = train_unevenly(dtype)
+    assert overflows == (dtype == torch.float16)
+    request.getfixturevalue("stock")
+    theirs, _ = train_unevenly(dtype)
+    assert len(ours) == len(theirs) and all(
+        torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in zip(ours, theirs)
+    )
+
+
 def update(dtype):
     weights, optimizer = build(dtype)
     optimizer.backward(sum(weight.float().sum() for weight in weights[:3]))
