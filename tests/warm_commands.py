@@ -31,6 +31,7 @@ PRELOADED = (
     *warm_start.TRAINING, "matplotlib.figure", "pandas", "pyarrow.parquet", "safetensors.torch", "scipy.stats",
     "sentencepiece", "sklearn", "tokenizers", "transformers.models.xlm_roberta.modeling_xlm_roberta", "typer",
 )  # fmt: skip
+AS_MODULE = ["-m", "fairseq_cli.train"]
 NAMES = ("langsamp", "fairseq-train", "fairseq-hydra-train", "fairseq-preprocess", "python")
 
 
@@ -38,7 +39,7 @@ def can_run(command):
     """Return whether a fork does what the command would."""
     name, *arguments = command
     if name == "python" and arguments:
-        return arguments[0] == "-c" or not arguments[0].startswith("-")
+        return arguments[0] == "-c" or arguments[:2] == AS_MODULE or not arguments[0].startswith("-")
     return name in NAMES
 
 
@@ -95,6 +96,12 @@ def be(command, folder, environment, session):
     if arguments[0] == "-c":
         sys.argv = ["-c", *arguments[2:]]
         exec(arguments[1], {"__name__": "__main__"})
+        return
+    if arguments[:2] == AS_MODULE:
+        sys.path.insert(0, os.getcwd())
+        del sys.modules[arguments[1]]  # of the program there is one copy, and it is __main__
+        sys.argv = arguments[1:]
+        runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         return
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).resolve().parent))

@@ -14,14 +14,14 @@ import pytest
 import torch
 from started_commands import Started
 from support import ROOT, run, train_command
-from warm_commands import can_run
+from warm_commands import can_run, client
 
 SLOW = ("--update-freq", 8, "--num-workers", 2, "--log-interval", 1)
 
 
 def start(command, log):
-    """Start a command in a separate session: as a fork of a warm process, or directly as a module and under
-    torchrun, where it matters how it was started."""
+    """Start a command in a separate session: as a fork of a warm process, or a new one where it may matter how it was
+    started."""
     command = [str(part) for part in command]
     if can_run(command):
         return Started(command, ROOT, log)
@@ -54,17 +54,17 @@ def ended(process, log):
     return output
 
 
-def as_module(command):
-    return [sys.executable, "-m", "fairseq_cli.train", *command[1:]]
+def as_module(command, python="python"):
+    return [python, "-m", "fairseq_cli.train", *command[1:]]
 
 
 def under_torchrun(command, folder):
-    """One worker on this machine; fairseq would count GPUs to find its place, so that it is told."""
+    """One warm worker on this machine; fairseq would count GPUs to find its place, so that it is told."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     script = folder / "worker.sh"
-    words = " ".join(f"'{part}'" for part in command)
+    words = " ".join(f"'{part}'" for part in client(*command))
     script.write_text(f"unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT\nexec {words}\n")
     return ["torchrun", "--nproc-per-node", 1, "--master-port", port, "--no-python", "bash", script]
 
@@ -95,7 +95,9 @@ def test_sigterm(demo, tmp_path, situation):
     seen = "num_updates=2"
     if situation == "torchrun":
         command = under_torchrun(command, tmp_path)
-    elif situation.startswith("module"):
+    elif situation == "module":
+        command = as_module(command, sys.executable)
+    elif situation == "module group":
         command = as_module(command)
     elif situation == "start":
         command, seen = slowly(command, "trainer.Trainer, 'get_valid_iterator'", 1), "PAUSE"
