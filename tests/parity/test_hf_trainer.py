@@ -2,13 +2,13 @@
 
 import csv
 import json
-import multiprocessing
 import socket
 
 import pytest
 import torch
 from hf_jobs import EPSILON, UPDATES, data, make_model, train_rank, trainer
 from support import ROOT, run, train_command
+from warm_functions import Called
 
 from langsamp_plugin.atomic import atomic_write
 from langsamp_plugin.checkpoint.loading import load_checkpoint
@@ -79,13 +79,8 @@ def test_two_processes_equal_one(demo, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    forks = multiprocessing.get_context("forkserver")
-    ranks = [forks.Process(target=train_rank, args=(rank, 2, port, demo, tmp_path)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join()
-    assert [process.exitcode for process in ranks] == [0, 0]
+    ranks = [Called(train_rank, rank, 2, port, demo, tmp_path, modules=("hf_jobs",)) for rank in range(2)]
+    assert [rank.wait() for rank in ranks] == [0, 0]
     _, weights = torch.load(tmp_path / "end.pt", weights_only=True)
     one = trainer(demo, tmp_path / "one", max_steps=10)[0].model.state_dict()
     assert max(float((weights[name] - one[name]).abs().max()) for name in one) < 1e-4
