@@ -31,7 +31,7 @@ echo "install.sh: setting up .venv with $("$python" --version)"
     echo "install.sh: could not make .venv; on Debian and Ubuntu: apt-get install python3-venv" >&2
     exit 1
 }
-# --no-compile: most modules of these packages are never imported, and those that are get compiled then.
+# --no-compile: most modules of these packages are never imported; the others are compiled on their first import.
 install() { .venv/bin/python -m pip --disable-pip-version-check install --no-compile "$@"; }
 # torch first and alone: later packages then find it there and do not bring another build.
 install -r requirements/torch.txt
@@ -40,7 +40,7 @@ install --no-deps --require-hashes -r requirements/fairseq.txt
 install --no-deps -r requirements/lock.txt
 install --no-deps -e .
 .venv/bin/python -c 'import fairseq, langsamp_plugin, transformers' 2>/dev/null || {
-    echo "install.sh: the packages are there but do not import; remove .venv and run again" >&2
+    echo "install.sh: the packages are installed but cannot be imported; remove .venv and run again" >&2
     exit 1
 }
 echo "$stamp" > .venv/installed

@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 echo "test_wheel.sh: building"
-# From a copy of the commit: what lies around in the working tree must not get into a package.
+# From a copy of the commit, so that untracked files of the working tree do not get into a package.
 mkdir "$work/source"
 git archive HEAD | tar -x -C "$work/source"
 "${pythons[0]}" -m venv "$work/build"
@@ -33,13 +33,13 @@ for python in "${pythons[@]}"; do
     "$venv/bin/python" -m pip -q install "$wheel[hf,eval]"
     cp -r tests/fixtures/earlier_formats "$work/run/model"
     cp scripts/use_wheel.sh "$work/run/use.sh"
-    # Away from the clone, and without its PYTHONPATH: only what the wheel holds can be imported.
+    # Away from the clone, and without its PYTHONPATH: only what the wheel contains can be imported.
     (cd "$work/run" && env -u PYTHONPATH PATH="$venv/bin:$PATH" HF_HUB_OFFLINE=1 bash use.sh)
 done
 
-# The sdist must hold what it needs to build the same wheel.
+# The sdist must contain everything that the same wheel is built from.
 "$work/build/bin/python" -m pip -q wheel --no-deps --wheel-dir "$work/again" "$sdist"
 cmp <(unzip -Z1 "$wheel" | sort) <(unzip -Z1 "$work"/again/*.whl | sort)
-echo "test_wheel.sh: the sdist gives the same $(unzip -Z1 "$wheel" | wc -l) files"
+echo "test_wheel.sh: the sdist builds the same $(unzip -Z1 "$wheel" | wc -l) files"
 cd "$root"
 echo "test_wheel.sh: passed"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Uses an installed langsamp-plugin in the current folder, which holds a copy of tests/fixtures/earlier_formats as
+# Uses an installed langsamp-plugin in the current folder, which contains a copy of tests/fixtures/earlier_formats as
 # `model`; called by test_wheel.sh.
 set -euo pipefail
 where=$(python -c 'import langsamp_plugin, os; print(os.path.dirname(langsamp_plugin.__file__))')

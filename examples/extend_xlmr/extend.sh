@@ -6,7 +6,7 @@
 # XLM-R-FOLDER  config.json, model.safetensors, sentencepiece.bpe.model, as Hugging Face has it
 # CORPUS        any source that `langsamp corpus` reads
 # OUT           gets corpus/, extended.model, start/model.pt, data-bin/; run again, it resumes where it stopped
-# PIECES        pieces to train on the corpus (default 250000); those that XLM-R has not are appended
+# PIECES        pieces to train on the corpus (default 250000); those that XLM-R lacks are appended
 set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 model=$1 corpus=$2 out=$3 pieces=${4:-250000}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # LangSAMP on Megatron-LM, whose clone must be on PYTHONPATH: bash train.sh base|large|xl DATA-BIN START SAVE [FLAG...]
-# START is what `langsamp megatron import` wrote. Started again, it resumes from SAVE.
-# TP (tensor-parallel ranks), MICRO (samples of a rank), GLOBAL (of a step) and LAUNCH can be set in the environment.
+# START is what `langsamp megatron import` wrote. If started again, it resumes from SAVE.
+# TP (tensor-parallel ranks), MICRO (samples per rank), GLOBAL (samples per step) and LAUNCH can be set in the environment.
 set -euo pipefail
 if [ $# -lt 4 ]; then
     echo "usage: bash train.sh base|large|xl DATA-BIN START SAVE [FLAG...]" >&2
@@ -15,7 +15,7 @@ case $size in
     xl) shape="--num-layers 36 --hidden-size 2560 --ffn-hidden-size 10240 --num-attention-heads 32" ;;
     *) echo "train.sh: the size must be base, large or xl, but is $size" >&2 && exit 2 ;;
 esac
-# A first start loads only the weights; later ones resume optimizer and data, too.
+# The first start loads only the weights; later ones also resume the optimizer and the data.
 load=(--load "$save")
 [ -f "$save/latest_checkpointed_iteration.txt" ] || load=(--load "$start" --finetune --no-load-optim --no-load-rng)
 parallel=(--tensor-model-parallel-size "${TP:-1}")

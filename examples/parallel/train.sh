@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Masked-LM, both tables and pairs of translations in one run, on your own text, next to the same model untrained.
+# Masked-LM, both tables and pairs of translations in one run, on your own text, compared with the same model untrained.
 #
 #   bash train.sh CORPUS PAIRS OUT [more flags of fairseq-train]
 #

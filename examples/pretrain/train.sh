@@ -3,7 +3,7 @@
 #
 #   bash train.sh DATA-BIN START.pt SAVE-DIR [more flags of fairseq-train]
 #
-# GPUS       all that take part, on all nodes (default: those of this machine)
+# GPUS       number of GPUs over all nodes (default: those of this machine)
 # BATCH      sequences on a GPU at a time (default 32; 16 on 24 GB, 64 or more on 80 GB)
 # PRECISION  fp16 (default), bf16, or fp32
 # LAUNCH     what starts the workers on several nodes, such as "torchrun --nnodes 2 --nproc-per-node 8 ... --no-python"
@@ -13,7 +13,7 @@ set -euo pipefail
 data=$1 start=$2 save=$3
 shift 3
 
-# torch counts those that this job may use; a list of the machine's would also have others' and parts of one.
+# torch counts only the GPUs that this job may use; nvidia-smi would also list those of others, and parts of a GPU.
 gpus=${GPUS:-$(python -c 'import torch; print(torch.cuda.device_count())')}
 gpus=$((gpus > 0 ? gpus : 1)) batch=${BATCH:-32} sequences=1024
 if [ $((sequences % (batch * gpus))) -ne 0 ]; then
@@ -29,7 +29,7 @@ fi
 if [ -z "${GPUS:-}" ]; then
     unset SLURM_JOB_NODELIST SLURM_STEP_NODELIST # one machine: fairseq would look for Slurm's tasks inside an allocation
 fi
-# The size of a batch's masked part changes from batch to batch: memory is cut to it instead of kept in pieces.
+# The number of masked positions changes from batch to batch, which would fragment segments of a fixed size.
 export PYTORCH_CUDA_ALLOC_CONF=${PYTORCH_CUDA_ALLOC_CONF:-expandable_segments:True}
 case ${PRECISION:-fp16} in
     fp32) precision=() ;;

@@ -18,15 +18,15 @@ from langsamp_plugin.vocabulary.tokenizer import SPM_FILENAME, Tokenizer
 ROWS = ("embeddings.word_embeddings.weight", "lm_head.bias", "lm_head.decoder.weight", "lm_head.decoder.bias")
 """Suffixes of the names of all weights with one row per token."""
 FILES = (".pt", ".pth", ".bin", ".safetensors", ".json", ".model")
-"""Suffixes of files: a missing one is not a model on the hub."""
+"""File suffixes; a missing path that ends in one is not the name of a model on the hub."""
 _NAME = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def find_folder(source: PathLike) -> Path:
-    """Return the folder at a path, or of a model with that name in the local Hugging Face cache.
+    """Return the path itself, or the folder of the model of that name in the local Hugging Face cache.
 
     Raises:
-        FileNotFoundError: there is neither; the message says how to get the model.
+        FileNotFoundError: neither exists; the message says how to get the model.
     """
     path = Path(source)
     if path.exists():
@@ -66,8 +66,8 @@ def read_folder(
     """Read a Hugging Face folder as a starting checkpoint.
 
     Args:
-        folder: where it is.
-        out: the checkpoint that it becomes; nothing is written yet.
+        folder: the Hugging Face folder.
+        out: the checkpoint that will be written later; only its parent folder is used here.
         spm: its SentencePiece model; by default the one in the folder.
         allow_pickle: read weights that exist only as a pickle.
         inventory: codes of the rows of tables in the authors' layout; by default the published inventory.
@@ -154,7 +154,7 @@ def _added_tokens(folder: Path) -> dict[str, int]:
 
 
 def check_beside(folder: Path, tokenizer: Tokenizer) -> None:
-    """Raise ``ValueError`` if the ``dict.txt`` or the SentencePiece model of a folder is another one."""
+    """Raise ``ValueError`` if a folder has a different ``dict.txt`` or SentencePiece model."""
     dictionary, model = folder / "dict.txt", folder / SPM_FILENAME
     if dictionary.is_file() and read_dictionary(dictionary) != tokenizer.pieces:
         raise ValueError(f"{dictionary} has another vocabulary: choose a different folder for --out")
@@ -163,7 +163,7 @@ def check_beside(folder: Path, tokenizer: Tokenizer) -> None:
 
 
 def write_beside(folder: Path, tokenizer: Tokenizer) -> None:
-    """Write ``dict.txt`` and the SentencePiece model, as XLM-R is published; existing other files are not touched."""
+    """Write ``dict.txt`` and the SentencePiece model, as in the published XLM-R; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     dictionary, model = folder / "dict.txt", folder / SPM_FILENAME
     check_beside(folder, tokenizer)

@@ -1,4 +1,4 @@
-"""Stores the two trained tables next to an exported model, and reads tables of every form."""
+"""Stores the two trained tables next to an exported model, and reads tables in every format."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def save_tables(tables: TagTables, folder: PathLike, unfolded_bias: Optional[Ten
     """Write ``langsamp.safetensors``, ``languages.tsv`` and ``scripts.tsv``.
 
     Args:
-        tables: what to write.
-        folder: where to.
-        unfolded_bias: the original bias of the head's first layer, if a tag was folded into the model in the folder.
+        tables: the tables.
+        folder: the folder of the exported model.
+        unfolded_bias: the original bias of the head's first layer, if a tag was folded into the exported head.
     """
     from safetensors.torch import save
 
@@ -65,7 +65,7 @@ def load_tables(model: PathLike) -> TagTables:
             return published
         if read_weights(path) is None and any(path.glob(f"{PICKLED}*")):
             raise ValueError(
-                f"{path} has no {TABLES_FILENAME}, and its weights only as {PICKLED}, a pickle: convert it to "
+                f"{path} has no {TABLES_FILENAME}, and has its weights only as {PICKLED}, a pickle: convert it to "
                 f"safetensors, or make a checkpoint of it with `langsamp import {path} --allow-pickle --out CKPT`"
             )
         raise ValueError(f"{path} has no {TABLES_FILENAME}: it was not exported from a LangSAMP checkpoint")

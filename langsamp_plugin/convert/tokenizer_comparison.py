@@ -17,7 +17,7 @@ from langsamp_plugin.vocabulary.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
 
 def check_text(text: Optional[PathLike], verify: bool) -> None:
-    """Raise ``ValueError`` unless ``--text`` is a corpus and is going to be compared: earlier steps take minutes."""
+    """Raise ``ValueError`` if ``--text`` is not a corpus or would not be compared, before work that takes minutes."""
     if text is None:
         return
     if not verify:

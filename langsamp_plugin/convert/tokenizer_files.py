@@ -15,7 +15,7 @@ TOKENIZER_OPTIONS = (
     *(f"{name}_token" for name in ("bos", "cls", "eos", "mask", "pad", "sep", "unk")),
     "model_max_length",
 )
-# XLM-R's own class would replace the normaliser in tokenizer.json by its usual one.
+# XLM-R's own class would replace the normaliser in tokenizer.json with its default.
 TOKENIZER_CLASS = "PreTrainedTokenizerFast"
 INPUTS = ["input_ids", "attention_mask"]
 
@@ -25,8 +25,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
 
     Args:
         tokenizer: the tokenizer, in the order of its SentencePiece model.
-        folder: where to.
-        max_length: most tokens of a text.
+        folder: the folder to write to.
+        max_length: maximum number of tokens of a text.
 
     Raises:
         ModuleNotFoundError: protobuf is missing.
@@ -34,7 +34,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     """
     from transformers import XLMRobertaTokenizerFast
 
-    # Of pieces of one character, unigram and char models choose the same ones, but transformers 4 takes no char model.
+    # transformers 4 does not load char models; as a unigram model, one-character pieces split text identically.
     model = read_model_proto(tokenizer)
     model.trainer_spec.model_type = model.trainer_spec.UNIGRAM
     (folder / SPM_FILENAME).write_bytes(model.SerializeToString())
@@ -47,12 +47,12 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_length: int) -> None:
     exact = exact_normalizer(tokenizer.charsmap, backend.normalizer)
     if exact is None:
         raise ValueError(
-            f"{tokenizer.path} has rules of normalisation that Hugging Face's tokenizers cannot follow: {RETRAIN}"
+            f"{tokenizer.path} has normalisation rules that Hugging Face's tokenizers cannot follow: {RETRAIN}"
         )
     backend.normalizer = exact
     fast.save_pretrained(str(folder))
     shutil.copyfile(tokenizer.path, folder / SPM_FILENAME)
-    # Fields that transformers 5 adds here (a list of extra tokens, how the folder was opened) break transformers 4.
+    # transformers 5 adds fields (a list of extra tokens, how the folder was opened) that transformers 4 cannot read.
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     kept = {name: config[name] for name in TOKENIZER_OPTIONS if name in config}

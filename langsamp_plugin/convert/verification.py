@@ -43,10 +43,10 @@ def verify_folder(
         tokenizer: maps text to its rows.
         folder: the Hugging Face folder.
         fold: the tag that was folded into the folder's head; without it, the logits for unknown tags are compared.
-        text: a folder of ``<tag>.txt`` whose lines both sides tokenize; without it, the fixed sentences.
+        text: a folder of ``<tag>.txt`` whose lines both sides tokenize; by default, the fixed sentences are tokenized.
         compare_logits: also compare the masked-LM head.
         with_pickle: allow a folder that has its weights only as a pickle.
-        logits_limit: largest difference of logits that passes.
+        logits_limit: maximum allowed difference of the logits.
 
     Returns:
         A row for the embedding, each layer, the logits and the tokenizers.
@@ -91,7 +91,7 @@ def _folder_ids(fast: Any) -> list[list[int]]:
 
 
 def _same_length(ours: list[list[int]], theirs: list[list[int]]) -> tuple[list[list[int]], list[list[int]]]:
-    """Leave out sentences that the two sides split differently, which the comparison of tokenizers reports."""
+    """Leave out sentences that the two sides split differently; the comparison of tokenizers reports them."""
     pairs = [(left, right) for left, right in zip(ours, theirs) if len(left) == len(right)]
     if not pairs:
         raise VerificationError("the two tokenizers split every sentence differently, nothing was written")
@@ -158,12 +158,12 @@ def _padded(rows: list[list[int]]) -> Tensor:
 def layers(model: Any, tokens: Tensor) -> list[Tensor]:
     """Return a fairseq model's embedding output and the output of every block, float32 (B, T, C) each."""
     features, extra = model(tokens, features_only=True, return_all_hiddens=True)
-    # The last one as Hugging Face defines it: after the final LayerNorm of XLM-R XL.
+    # Hugging Face takes the last one after the final LayerNorm, which XLM-R XL has.
     return [*(state.transpose(0, 1) for state in extra["inner_states"][:-1]), features]
 
 
 def logits(model: Any, tokens: Tensor, masked: Tensor, tag: Optional[str] = None) -> Tensor:
-    """Return a fairseq model's logits (N, vocabulary) at masked positions, for a tag or for unknown ones."""
+    """Return a fairseq model's logits (N, vocabulary) at masked positions, with a tag or the unknown one."""
     ids = [UNKNOWN_ID, UNKNOWN_ID]
     if tag is not None:
         from langsamp_plugin.modules.tag_embedding import decode_codes

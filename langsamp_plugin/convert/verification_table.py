@@ -20,8 +20,8 @@ class Comparison(NamedTuple):
     Args:
         what: what was compared.
         difference: the largest absolute difference; for tokenizers the share of lines that differ.
-        limit: the largest difference that passes.
-        detail: in words, for tokenizers.
+        limit: the maximum allowed difference.
+        detail: for tokenizers, the numbers behind the share.
     """
 
     what: str

@@ -39,7 +39,7 @@ class Extension(NamedTuple):
 
     Args:
         kept: pieces in both vocabularies.
-        new: pieces that got a row.
+        new: pieces with a new row.
         dropped: pieces of the checkpoint that the new vocabulary lacks.
         parameters: number of parameters before and after.
     """
@@ -51,7 +51,7 @@ class Extension(NamedTuple):
 
 
 def check_init(init: str, corpus: Optional[PathLike]) -> None:
-    """Raise ``ValueError`` unless the initialisation is known and has what it needs."""
+    """Raise ``ValueError`` if the initialisation is unknown or lacks its text."""
     if init not in (DEFAULT_INIT, *INITS):
         raise ValueError(f"--new-pieces must be {DEFAULT_INIT} or one of {', '.join(INITS)}, but is {init!r}")
     if init == "neighbours" and corpus is None:
@@ -129,7 +129,7 @@ def _sources(
     row = {piece: number for number, piece in enumerate(old.pieces, NUM_SPECIAL)}
     alike: dict[str, Weights] = {}
     if init == "neighbours":
-        assert corpus is not None, "check_init has seen to it"
+        assert corpus is not None, "check_init requires it"
         alike = neighbour_weights(row, new, corpus, seed)
     sources: list[Optional[Weights]] = [[(number, 1.0)] for number in range(NUM_SPECIAL)]
     for piece in new.pieces:
@@ -153,7 +153,7 @@ def _parts(piece: str, old: Tokenizer, row: dict[str, int]) -> Optional[Weights]
 
 def _rows(old: Tensor, sources: list[Optional[Weights]], init: str, generator: torch.Generator) -> Tensor:
     out = torch.empty(len(sources), old.shape[1], dtype=old.dtype)
-    # Special tokens are not words: a mean over them would be off.
+    # Special tokens are not words and would distort the mean.
     words = old[NUM_SPECIAL:-1].float()
     mean = words.mean(0)
     copied = [(number, source[0][0]) for number, source in enumerate(sources) if source and len(source) == 1]

@@ -65,7 +65,7 @@ class TaggedBlocks:
         sampler: the order of an epoch; ``None`` uses every block once, language by language (validation).
         num_folders: number of data folders that epochs alternate between, to count the visits of this one.
         tag_dropout: probability that a block's tag is replaced by the unknown one.
-        shuffle_tags: give each block the rows of a language drawn at random; ``tag_ids`` are still its own.
+        shuffle_tags: give each block the rows of a language drawn at random; ``tag_ids`` remain the true ones.
     """
 
     def __init__(

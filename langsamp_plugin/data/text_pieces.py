@@ -14,7 +14,7 @@ from langsamp_plugin.source_files import are_unedited, change_times
 from langsamp_plugin.vocabulary.folder_tokenizer import AnyTokenizer
 
 PIECE = 64 << 20  # bytes of text: about ten seconds of work
-HELD_OUT_RULE = 2  # version of held_out.py: data made by another rule are not resumed
+HELD_OUT_RULE = 2  # version of the rule in held_out.py: pieces made under another one are not reused
 STATS_FIELDS = ("fingerprint", "types", "rows")
 
 
@@ -104,7 +104,7 @@ def piece_prefix(language: Language, piece: Piece, split: str) -> Path:
 
 
 def is_finished(language: Language, piece: Piece) -> bool:
-    """Return whether a piece was completely written, also after a crash of the machine."""
+    """Return whether a piece was completely written, even if the machine crashed since."""
     record = read_record(language.work / f"{piece.number:05}.json", ("rows",))
     return record is not None and all(
         _size(Path(f"{piece_prefix(language, piece, row['split'])}.{kind}")) == row[kind]

@@ -56,7 +56,7 @@ def _by_seed(result: Result, metrics: dict[str, list[float]]) -> list[dict[str, 
 
 
 def card_metadata(results: Sequence[Result]) -> str:
-    """Return the ``model-index`` of a model card as YAML, written by the library that Hugging Face reads it with.
+    """Return the ``model-index`` of a model card as YAML, formatted by Hugging Face's own library.
 
     Args:
         results: results of one model.

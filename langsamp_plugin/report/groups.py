@@ -15,11 +15,11 @@ HEADER = ("lang_script", "head")
 
 
 class Groups:
-    """Which languages are head.
+    """Defines which languages are head languages.
 
     Args:
-        heads: the tags of head languages for every task; by default the authors' list of each task, and for languages
-            not in that list, those that XLM-R was trained on.
+        heads: the tags of head languages for every task; by default those of the authors' list of each task, and among
+            languages not in that list, those that XLM-R was trained on.
     """
 
     names = ("tail", "head", "Latn", "non-Latn", "all")

@@ -70,7 +70,7 @@ def _joined(loaded: Sequence[tuple[Path, Result]]) -> list[Result]:
 
 
 def _with_names_of_their_own(results: list[Result]) -> list[Result]:
-    """Give results of one model and task with different settings names that show the difference."""
+    """Rename results of one model and task whose settings differ, so that the names show the difference."""
     named = []
     for result in results:
         others = [other for other in results if (other.task, other.model) == (result.task, result.model)]

@@ -30,7 +30,8 @@ def report_markdown(report: Report, pictures: Sequence[str] = ()) -> str:
     ]
     if report.published:
         lines += [
-            f"Rows marked (paper) are from {SOURCE}, over its own languages; - marks values that are not built in.",
+            f"Rows marked (paper) are from {SOURCE}, over the paper's languages; - marks values that this package does "
+            "not include.",
             "",
         ]
     for task in report.tasks:

@@ -88,7 +88,7 @@ def most_different(rows: Sequence[LanguageScores], models: int) -> list[int]:
 def picture_title(
     rows: Sequence[LanguageScores], models: Sequence[str], title: str, metric: str, shown: int
 ) -> list[str]:
-    """Return the lines of a title: what is drawn and what is omitted."""
+    """Return the lines of a title, which say what is drawn and what is omitted."""
     lines = [f"{title}, {metric}, {len(rows):,} languages"]
     if len(models) > 1:
         lines.append(f"y axis: difference from {_short(models[0])}; x axis: its score")

@@ -261,7 +261,7 @@ class Report:
         return rows
 
     def columns(self, task: str) -> list[str]:
-        """Return the heads of the group columns with the number of languages in each."""
+        """Return the headings of the group columns, with the number of languages in each."""
         return [f"{group} ({len(self.members(task, group))})" for group in Groups.names]
 
     def coverage(self, task: str) -> str:
