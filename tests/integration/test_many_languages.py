@@ -10,6 +10,9 @@ from langsamp_plugin.data.binarizer import binarize
 from langsamp_plugin.lang_script import LangScript, Tables
 from langsamp_plugin.vocabulary.tokenizer import train_tokenizer
 
+LINES = 24
+"""Per language: SentencePiece takes longer than all else here, and five of them are held out."""
+
 
 def test_udhr(shared, tmp_path):
     """461 language-scripts of the UDHR with the published inventory, extended by the codes that it lacks."""
@@ -19,7 +22,7 @@ def test_udhr(shared, tmp_path):
         for member in archive:
             if member.isfile() and member.name.endswith(".txt"):
                 text = archive.extractfile(member).read().decode()
-                lines = [line.split("\t", 1)[1] for line in text.splitlines()]
+                lines = [line.split("\t", 1)[1] for line in text.splitlines()[:LINES]]
                 (corpus / member.name.rpartition("/")[2]).write_text("\n".join(lines) + "\n", encoding="utf-8")
     tags = sorted(path.stem for path in corpus.glob("*.txt"))
     assert len(tags) > 450
