@@ -1,7 +1,8 @@
 # Sourced by run.sh for the sizes encoder and gpu: what LangSAMP does to a real encoder.
 #
-# One folder per length of training, updates-N, each as the other sizes have it: models/, hf/, results/, ... In untouched/
-# is the encoder itself with the head that all arms start from. What is decided before any result: encoder.md.
+# Each length of training has a folder updates-N with the layout of the other sizes: models/, hf/, results/, ...
+# untouched/ has the encoder itself, with the head that all arms start from. encoder.md states what was decided before
+# there were results.
 
 ARMS_FIRST="vanilla both shuffled" ARMS_THEN="lang script even pairs"
 declare -A arm=(
@@ -21,7 +22,7 @@ step "languages" "$out/languages.tsv" python "$here/languages.py" "$text" "$out/
 langs=$(tail -n +2 "$out/languages.tsv" | cut -f 1 | paste -sd, -)
 spm=()
 if [ "$size" = encoder ]; then
-    # Pieces that no text here has are dropped: the model computes the same, with a third of the embedding.
+    # Pieces that occur in none of these texts are dropped: the outputs do not change, and the embedding shrinks to a third.
     step "vocabulary" "$out/spm.model" langsamp tokenizer trim "$start/sentencepiece.bpe.model" "$out/texts" --out "$out/spm.model"
     spm=(--spm "$out/spm.model")
 else
@@ -38,7 +39,7 @@ if [ -n "$pairs" ]; then
     esac
     for task in sr_bible sr_tatoeba; do [ -d "$out/eval/$task" ] && exclude+=(--exclude "$out/eval/$task") ; done
     only=(--langs "$langs")
-    if [ -f "$pairs/eng_Latn.txt" ]; then # a file per language, not of all that take part
+    if [ -f "$pairs/eng_Latn.txt" ]; then # a file per language; some of the languages may have none
         mkdir -p "$out/pairs-chosen"
         for tag in ${langs//,/ }; do [ ! -f "$pairs/$tag.txt" ] || ln -sfn "$(realpath "$pairs/$tag.txt")" "$out/pairs-chosen/$tag.txt" ; done
         pairs=$out/pairs-chosen only=()
@@ -46,7 +47,7 @@ if [ -n "$pairs" ]; then
     step "parallel text" "$out/pairs/counts.tsv" langsamp pairs "$pairs" --out "$out/pairs" "${only[@]+"${only[@]}"}" "${exclude[@]+"${exclude[@]}"}"
     with_pairs=(--pairs "$out/pairs")
 fi
-# Pairs in the data folder change nothing for the arms without them.
+# Arms without pairs ignore those in the data folder.
 step "binarizing" "$out/.binarized" langsamp binarize "$text" "${held_out[@]}" --spm "$out/spm.model" \
     --out "$out/data-bin" --workers "$(nproc)" --langs "$langs" "${with_pairs[@]+"${with_pairs[@]}"}"
 
@@ -64,7 +65,7 @@ more=(--update-freq "$update_freq")
 on_gpu=$(python -c 'import torch; print("yes" if torch.cuda.is_available() else "")')
 if [ "$size" = gpu ]; then
     more+=(--bf16 --num-workers 4)
-elif [ -n "$on_gpu" ]; then # minutes of training: saved once, at the end
+elif [ -n "$on_gpu" ]; then # training takes minutes: save once, at the end
     more+=(--no-save-optimizer-state) save=1000000
 else
     more+=(--cpu)
@@ -74,7 +75,7 @@ folder=$out/untouched updates=$head_updates
 train untouched none 1 --finetune-from-model "$out/start/model.pt" --freeze-encoder --dropout 0 --attention-dropout 0 \
     --lr "$head_lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" --max-update "$updates"
 
-# --- arms, most telling ones first; losses, then retrieval, then what takes longer ----------------------------------------
+# --- arms, the most informative first; losses, then retrieval, then slower measurements -----------------------------------
 measure() { # measure FOLDER NAME more...
     measured "the measurements of $2" python "$here/measure_encoder.py" "$1" "$2" --data "$out/eval" --limit "$limit" --langs "$langs" "${@:3}"
 }
@@ -88,7 +89,7 @@ one() { # one ARM SEED: train it
         --lr "$lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" \
         --max-update "$updates" "${words[@]:1}"
 }
-for_each() { # for_each "train|measure|both" "ARM:SEED:UPDATES ..." more...: in the background, as many at a time as there is room
+for_each() { # for_each "train|measure|both" "ARM:SEED:UPDATES ..." more...: in the background, at most --jobs at a time
     local run name
     for run in $2; do
         IFS=: read -r name seed updates <<< "$run"
@@ -120,7 +121,7 @@ for seed in ${seeds//,/ }; do
         done
     done
 done
-if [ "$size" = encoder ] && [ -n "$on_gpu" ]; then # small runs share it, so nothing waits for the end of a round
+if [ "$size" = encoder ] && [ -n "$on_gpu" ]; then # small runs share the GPU, so none waits for the end of a round
     measure "$out/untouched" untouched &
     running+=($!)
     for_each both "${rounds[*]}"
@@ -136,7 +137,7 @@ for round in "${rounds[@]+"${rounds[@]}"}"; do
     report
 done
 [ ${#rounds[@]} -gt 0 ] || report
-if [ "$size" = gpu ]; then # fine-tuning as the paper does, last, as it takes longest
+if [ "$size" = gpu ]; then # fine-tuning as in the paper comes last, because it takes longest
     for name in $(wanted vanilla both); do
         measure "$folder" "$name-${seeds%%,*}" --parts finetuning
     done

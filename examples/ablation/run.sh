@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The paper's ablation on your text: the same training without tables, with one of them, and with both.
 #
-#   bash examples/ablation/run.sh --size smoke     minutes on a CPU: eight languages, does it all work?
+#   bash examples/ablation/run.sh --size smoke     minutes on a CPU: eight languages, a test that everything works
 #   bash examples/ablation/run.sh --size small     two cores, hours: every language of the corpus, two seeds
 #   bash examples/ablation/run.sh --size encoder --start XLMR-FOLDER
 #                                                  continues from a published encoder, seven arms: two cores, a night;
@@ -11,12 +11,12 @@
 #
 #   --corpus DIR|ARCHIVE   text: what `langsamp corpus` reads, or a .tar.xz of it (default: ../shared/data, or else the
 #                          Django package's catalogues)
-#   --eval DIR             a folder per task, as `langsamp evaluate` takes it (default: where the corpus comes from)
+#   --eval DIR             a folder per task, as `langsamp evaluate` reads it (default: where the corpus comes from)
 #   --pairs DIR|ARCHIVE    encoder, gpu: parallel text, as `langsamp pairs` reads it (default: where the corpus comes from)
 #   --out DIR              default runs/ablation-SIZE; run again, it skips finished work and resumes where it was killed
 #   --seeds 1,2            seeds of the training runs
-#   --updates N            other lengths of the training runs; encoder, gpu: several, such as 100,300
-#   --langs TAGS           only these of the corpus
+#   --updates N            length of the training runs; encoder, gpu: one or several, such as 100,300
+#   --langs TAGS           only these languages of the corpus
 #   --arms "vanilla both"  encoder, gpu: only these of vanilla, both, shuffled, lang, script, even, pairs
 #   --head-updates N       encoder, gpu: updates of the head before all arms
 #   --batch N              encoder, gpu: blocks of text per step of a training run (gpu: an update has four steps)
@@ -66,8 +66,8 @@ case $size in
 esac
 
 # Sizes: pieces of the tokenizer, model, batch x tokens, learning rate and its warm-up, held-out lines per language,
-# sentences per evaluation file (0: all). From an encoder: updates and learning rate of the head, and how many times as
-# high the tables' is.
+# sentences per evaluation file (0: all). From an encoder: updates and learning rate of the head, and the factor of the
+# tables' learning rate.
 alpha=0.3 optimizer=adam
 case $size in
     smoke) pieces=2000 arch=(langsamp_roberta_tiny --encoder-layers 2 --encoder-embed-dim 64 --encoder-ffn-embed-dim 128)
@@ -147,19 +147,19 @@ train() { # train NAME TABLES SEED more...
         touch "$folder/models/$name/done" ||
         { tail -n 3 "$folder/models/$name/train.log" >&2 ; echo "run.sh: training $name failed or was stopped; run the same command again to resume" >&2 ; return 1 ; }
 }
-# Models this small train fastest one a core; on a GPU one after the other.
+# Small models train fastest with one run per core; on a GPU, one run at a time.
 jobs=${jobs:-$(($(nproc) < 4 ? $(nproc) : 4))}
 [ "$size" = gpu ] || threads=$(($(nproc) / jobs))
 [ "$size" = gpu ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 running=()
 # Ctrl-C does not reach what runs in the background, and SIGTERM only this script. Training runs that get SIGTERM save first.
 end_all() {
-    local process
-    for process in $(pgrep -P $$); do
-        pkill -P "$process" || true
-        kill "$process" 2>/dev/null || true
+    local process all=()
+    for process in $(pgrep -P $$ || true); do all+=("$process" $(pgrep -P "$process" || true)) ; done
+    [ ${#all[@]} -eq 0 ] || kill "${all[@]}" 2>/dev/null || true
+    for process in "${all[@]+"${all[@]}"}"; do # `wait` would return at once after a signal
+        while [[ $(ps -o stat= -p "$process") = [!Z]* ]]; do sleep 0.2; done
     done
-    wait || true
 }
 trap end_all EXIT
 wait_for_room() { # wait_for_room N: until fewer than N training runs are active
@@ -201,7 +201,7 @@ step "tokenizer" "$out/spm.model" langsamp tokenizer train "$text" --vocab-size 
 step "binarizing" "$out/data-bin/dict.txt" langsamp binarize "$text" "${held_out[@]}" --spm "$out/spm.model" \
     --out "$out/data-bin" --workers "$(nproc)" --langs "$langs"
 
-# --- four models a seed, and one that is not trained ------------------------------------------------------------------
+# --- four models per seed, and an untrained one -------------------------------------------------------------------------
 schedule=(--lr "$lr" --lr-scheduler polynomial_decay --warmup-updates "$warmup" --total-num-update "$updates" --max-update "$updates")
 for seed in ${seeds//,/ }; do
     for pair in vanilla:none lang:lang script:script both:both; do
@@ -211,7 +211,7 @@ for seed in ${seeds//,/ }; do
     done
 done
 wait_for_room 1
-# One update at learning rate 0, the control of everything below: what the models were before.
+# One update at learning rate 0: the models before training, the control for everything below.
 updates=1 train untrained both "${seeds%%,*}" --lr 0 --lr-scheduler fixed --max-update 1
 
 # --- export, evaluation, analysis, report ----------------------------------------------------------------------------
