@@ -125,6 +125,11 @@ class LangSampTrainer(Trainer):
             data.length = total if self.args.max_steps > 0 else total - data.start
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
+    def _inner_training_loop(self, batch_size: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.train_dataset, DataBin) and not self.args.auto_find_batch_size:
+            batch_size = self.args.train_batch_size  # on resume transformers 4 takes the one of the checkpoint
+        return super()._inner_training_loop(batch_size, *args, **kwargs)
+
     def _place(self, folder: Path) -> int:
         """Return the item at index 0, so that the items that the Trainer skips on resume are those already used."""
         state = _read_state(folder)

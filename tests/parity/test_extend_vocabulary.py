@@ -180,7 +180,7 @@ def test_tables_are_added(demo, trained, tmp_path):
 
 def test_wrong_input(demo, trained, bigger, tmp_path):
     with pytest.raises(
-        ValueError, match=r"11 pieces that .* lacks.* 2,002 word embeddings, the model makes 2,602 tokens"
+        ValueError, match=r"\d+ pieces that .* lacks.* 2,002 word embeddings, the model makes 2,602 tokens"
     ):
         init_checkpoint(trained, tmp_path / "x.pt", vocabulary=NewVocabulary(demo / "spm.model", bigger))
     with pytest.raises(ValueError, match="must be auto or one of neighbours, parts, mean"):

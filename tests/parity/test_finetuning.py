@@ -148,11 +148,8 @@ def test_accumulation_is_one_large_batch(eval_data, exported, monkeypatch):
 
     def fresh():
         torch.manual_seed(7)
-        model = AutoModelForTokenClassification.from_pretrained(exported, num_labels=len(labels))
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
-        return model
+        no_dropout = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"), 0.0)
+        return AutoModelForTokenClassification.from_pretrained(exported, num_labels=len(labels), **no_dropout)
 
     monkeypatch.setattr(finetuning, "new_model", lambda *args: fresh())
     settings = Settings(lr=1e-2, epochs=1, batch_size=4, accumulate=2, max_length=64)

@@ -43,6 +43,8 @@ def pair(request):
     if not hasattr(transformers, f"{name}ForMaskedLM"):
         assert transformers.__version__ < "4.58"
         return pytest.skip(f"transformers {transformers.__version__} has no {name}")
+    if request.param == "DebertaV2 without legacy" and transformers.__version__ < "5":
+        return pytest.skip("transformers 4 ties the wrong weight of DebertaV2 without legacy, which cannot be called")
     torch.manual_seed(0)
     sizes = {**SIZES, **KINDS[request.param]}
     config = getattr(transformers, f"{name}Config")(**sizes)

@@ -149,9 +149,15 @@ def test_exported_program(model, batch):
         assert torch.allclose(program.module()(**batch).logits, model(**batch).logits, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "place", ({"roberta": "cpu", "lm_head": "disk"}, {"roberta": "disk", "lm_head": "cpu"}, "auto")
+HEAD_ON_DISK = pytest.param(
+    {"roberta": "cpu", "lm_head": "disk"},
+    marks=pytest.mark.skipif(
+        transformers.__version__ < "5", reason="transformers 4 loads the bias of a head on disk as its weight"
+    ),
 )
+
+
+@pytest.mark.parametrize("place", (HEAD_ON_DISK, {"roberta": "disk", "lm_head": "cpu"}, "auto"))
 def test_device_maps(batch, tmp_path, place):
     model = make_model(tie_word_embeddings=False)  # tied weights in two places are refused by the stock class, too
     model.save_pretrained(tmp_path)

@@ -211,6 +211,7 @@ def test_nothing_reaches_megatrons_own_reader_that_could_run_code(copy, capsys, 
 
 
 def test_commands_name_what_is_wrong(trained, tmp_path):
+    pytest.importorskip("megatron.core", reason="needs the extra megatron")
     text = run_program(
         "langsamp", "megatron", "import", trained, "--out", tmp_path / "x", "--tensor-parallel", 3, expect=2
     )
