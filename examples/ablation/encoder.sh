@@ -26,7 +26,8 @@ if [ "$size" = encoder ]; then
     step "vocabulary" "$out/spm.model" langsamp tokenizer trim "$start/sentencepiece.bpe.model" "$out/texts" --out "$out/spm.model"
     spm=(--spm "$out/spm.model")
 else
-    step "vocabulary" "$out/spm.model" cp "$start/sentencepiece.bpe.model" "$out/spm.model"
+    copy() { cp "$1" "$2.part" && mv "$2.part" "$2" ; } # complete or absent
+    step "vocabulary" "$out/spm.model" copy "$start/sentencepiece.bpe.model" "$out/spm.model"
 fi
 step "starting checkpoint" "$out/start/model.pt" langsamp init "$start" "${spm[@]+"${spm[@]}"}" --out "$out/start/model.pt" --verify
 with_pairs=()
