@@ -56,12 +56,14 @@ class CheckpointText:
         langsamp_plugin.register()
         from fairseq import checkpoint_utils
 
-        from langsamp_plugin.checkpoint.loading import load_checkpoint
         from langsamp_plugin.checkpoint.options import training_task
-        from langsamp_plugin.convert.tables_file import load_tables
+        from langsamp_plugin.checkpoint.roberta import load_roberta
+        from langsamp_plugin.convert.tables_file import tables_of
 
-        load_tables(checkpoint)  # fail early with a clear error
-        state = load_checkpoint(checkpoint)
+        if not Path(checkpoint).exists():
+            raise FileNotFoundError(f"model {checkpoint} is missing")
+        state = load_roberta(checkpoint)
+        tables_of(state, checkpoint)  # fail early with a clear error
         task_name = training_task(state)
         if task_name != TASK:  # fairseq must never build a task that a file names
             raise ValueError(f"{checkpoint} must say that it was trained with --task {TASK}, but says {task_name}")

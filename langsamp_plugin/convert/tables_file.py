@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -54,10 +54,7 @@ def load_tables(model: PathLike) -> TagTables:
     if not path.exists():
         raise FileNotFoundError(f"model {path} is missing")
     if path.is_file():
-        tables = checkpoint_tables(load_roberta(path))
-        if tables is None:
-            raise ValueError(f"{path} has no language and no script table: it was not trained with LangSAMP")
-        return tables
+        return tables_of(load_roberta(path), path)
     file = path / TABLES_FILENAME
     if not file.is_file():
         published = read_authors_tables(path)
@@ -84,6 +81,18 @@ def load_tables(model: PathLike) -> TagTables:
         codes.append(table)
         weights.append(weight.float())
     return TagTables(codes[0], codes[1], weights[0], weights[1])
+
+
+def tables_of(state: dict[str, Any], path: PathLike) -> TagTables:
+    """Return the tables of a checkpoint that was read from a path.
+
+    Raises:
+        ValueError: it has none.
+    """
+    tables = checkpoint_tables(state)
+    if tables is None:
+        raise ValueError(f"{path} has no language and no script table: it was not trained with LangSAMP")
+    return tables
 
 
 def read_authors_tables(
