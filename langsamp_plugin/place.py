@@ -14,7 +14,12 @@ from typing import Union
 
 from langsamp_plugin.errors import StorageError, writing
 from langsamp_plugin.lock import hold
-from langsamp_plugin.temporary import create_temporary, leftover_folders, remove_leftovers
+from langsamp_plugin.temporary import (
+    create_temporary,
+    leftover_folders,
+    remove_leftovers,
+    remove_leftovers_once,
+)
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -146,7 +151,8 @@ def making(folder: Path) -> Iterator[None]:
 
 
 def try_place(folder: Path, path: Path) -> None:
-    """Write a test file into a folder and remove it."""
+    """Write a test file into a folder and remove it, and those of killed runs."""
+    remove_leftovers_once(folder)
     with writing(path, any_error=True):
         unfinished, descriptor = create_temporary(folder / "try")
         try:

@@ -9,7 +9,7 @@ import pytest
 from langsamp_plugin.atomic import atomic_folder, atomic_write, replaceable_folder
 from langsamp_plugin.errors import InUseError, StorageError
 from langsamp_plugin.place import claim_file, claim_folder
-from langsamp_plugin.temporary import temporary_name
+from langsamp_plugin.temporary import create_temporary, temporary_name
 
 
 def write(path, content="text", overwrite=False):
@@ -236,3 +236,11 @@ def test_leftovers_of_leftovers_are_removed(tmp_path):
     with replaceable_folder(path):
         pass
     assert os.listdir(tmp_path) == [".other.lock"]
+
+
+def test_the_test_file_of_a_killed_run_is_removed(tmp_path):
+    """A run that is killed while it tries a place leaves a file there, and the next one writes a folder."""
+    killed, descriptor = create_temporary(tmp_path / "try")
+    os.close(descriptor)  # as the kernel does, and with it goes the lock
+    with replaceable_folder(tmp_path / "out"):
+        assert not killed.exists()
