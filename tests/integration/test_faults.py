@@ -114,6 +114,7 @@ def test_soak(demo, tmp_path, monkeypatch, capsys):
     import soak
 
     monkeypatch.setattr(soak, "subprocess", WarmTrainings)
+    run("fairseq-train", "--help")  # so that the run which is timed does not wait for imports
     options = [demo / "data-bin", "--out", tmp_path / "soak", "--kills", 3, "--updates", 40]
     monkeypatch.setattr(sys, "argv", ["soak.py", *map(str, options)])
     soak.main()
