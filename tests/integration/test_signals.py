@@ -100,7 +100,7 @@ def test_sigterm(demo, tmp_path, situation):
     elif situation == "module group":
         command = as_module(command)
     elif situation == "start":
-        command, seen = slowly(command, "trainer.Trainer, 'get_valid_iterator'", 1), "PAUSE"
+        command, seen = slowly(command, "checkpoint_utils, 'load_checkpoint'", 1), "PAUSE"
     elif situation == "validation":
         command = [*slowly(command, "trainer.Trainer, 'valid_step'", 0.5), "--validate-interval-updates", 2]
         seen = "PAUSE"
