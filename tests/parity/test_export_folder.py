@@ -124,6 +124,7 @@ def test_a_large_vocabulary_is_not_taken_for_mistrals(exported, tmp_path, caplog
     import transformers
 
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    caplog.set_level(logging.WARNING, "transformers")  # other tests may have made it quiet
     pieces = [("<unk>", 0.0), *((f"▁{number}", -1.0) for number in range(100_001))]
     large = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0, False))
     large.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
