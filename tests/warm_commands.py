@@ -24,9 +24,8 @@ from pathlib import Path
 import warm_start
 
 SOCKET = "WARM_COMMANDS"
-"""The environment variable with the server's address."""
 PYTHON = "WARM_PYTHON"
-"""The environment variable with the interpreter by which a command starts others, if they are to be warm."""
+"""Environment variables: the server's address, and the interpreter by which a command starts others warm."""
 PRELOADED = (
     *warm_start.TRAINING, "matplotlib.figure", "pandas", "pyarrow.parquet", "safetensors.torch", "scipy.stats",
     "sentencepiece", "sklearn", "tokenizers", "transformers.models.xlm_roberta.modeling_xlm_roberta", "typer",
@@ -189,8 +188,7 @@ def serve_accidents(*modules):
     accident_server.serve(*modules)
 
 
-OWN = {"serve": serve, "call": call, "accidents": serve_accidents}
-"""Commands of the tests alone."""
+OWN = {"serve": serve, "call": call, "accidents": serve_accidents}  # commands of the tests alone
 
 
 class Command:
@@ -213,7 +211,7 @@ class Command:
         self.pid = self._number()
 
     def is_alive(self, seconds=0):
-        """Return whether it still runs after as many seconds."""
+        """Whether it still runs after as many seconds."""
         return not select.select([self._connection], [], [], seconds)[0]
 
     def wait(self):
@@ -233,7 +231,7 @@ class Command:
 
 
 def ask(command, folder, environment, streams):
-    """Have the server run a command and return its status; signals to this process are signals to the command."""
+    """Have the server run a command and return its status; signals to this process reach the command."""
     asked = Command(command, folder, environment, streams, os.environ[SOCKET])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: os.kill(asked.pid, number))
@@ -277,17 +275,13 @@ def for_scripts():
     """Return the environment in which a bash script's commands are warm: functions stand before what PATH has."""
     start_server()
     functions = Path(os.environ[SOCKET]).with_name("functions.sh")
-    lines = [
-        f'{name}() {{ {sys.executable} {__file__} ask {name} "$@" ; }}'
-        for name in ("langsamp", "fairseq-train", "fairseq-hydra-train", "python")
-    ]
-    functions.write_text("\n".join(lines) + "\n")
+    names = ("langsamp", "fairseq-train", "fairseq-hydra-train", "python")
+    functions.write_text("".join(f'{name}() {{ {sys.executable} {__file__} ask {name} "$@" ; }}\n' for name in names))
     return {**os.environ, "BASH_ENV": str(functions)}
 
 
 def for_programs():
-    """Return the environment in which ``python`` is warm, and so is what its programs start by ``sys.executable`` or
-    look for next to it."""
+    """Return the environment in which ``python`` is warm, and what its programs start by ``sys.executable``."""
     start_server()
     folder = Path(os.environ[SOCKET]).with_name("bin")
     folder.mkdir(exist_ok=True)
@@ -298,9 +292,9 @@ def for_programs():
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(sys.argv[2], *PRELOADED)
-    elif can_run(sys.argv[2:]):
-        sys.exit(ask(sys.argv[2:], os.getcwd(), dict(os.environ), [0, 1, 2]))
-    else:
-        os.execvp(sys.executable if sys.argv[2] == "python" else sys.argv[2], sys.argv[2:])
+    own, *words = sys.argv[1:]
+    if own == "serve":
+        serve(words[0], *PRELOADED)
+    elif can_run(words):
+        sys.exit(ask(words, os.getcwd(), dict(os.environ), [0, 1, 2]))
+    os.execvp(sys.executable if words[0] == "python" else words[0], words)
