@@ -2,8 +2,8 @@
 # Runs the unit, parity and integration tests in the environment that most fairseq users have: the official fairseq
 # 0.12.2 on Python 3.9 or 3.10. Arguments go to pytest.
 #   PYTHON=python3.9 bash scripts/test_official.sh tests/unit
-# A run that was interrupted, or in which tests failed, resumes where it stopped: PASSED=FILE names the record of tests
-# that ended well, which by default is of one commit. WORKERS=0 runs them one by one.
+# A run that was interrupted, or in which tests failed, resumes where it stopped: PASSED=FILE names the record of passed
+# tests; by default, each commit has its own. WORKERS=0 runs them one by one.
 # VENV=/path takes another environment than .venv-official-VERSION; an existing torch is kept, so install
 # a CPU build first where pip's default, a CUDA build of several GB, is not wanted. Needs a C compiler for fairseq.
 set -euo pipefail
@@ -41,9 +41,9 @@ where=$(python -c 'import fairseq, sys, torch, transformers
 print("Python %d.%d, fairseq %s, torch %s, transformers %s" % (*sys.version_info[:2], fairseq.__version__, torch.__version__, transformers.__version__))' | tail -n 1)
 echo "$where"
 export LANGSAMP_PASSED=${PASSED:-$venv/passed-$(git describe --always --dirty 2>/dev/null || echo unknown)}
-echo "tests that ended well are noted in $LANGSAMP_PASSED, and left out when this script is started again"
+echo "passed tests are recorded in $LANGSAMP_PASSED; this script leaves them out when it is started again"
 pytest() {
-    # 5: all of them are noted already.
+    # Status 5: no test was left.
     python -m pytest -q -p no:cacheprovider -p passed_tests -n "${WORKERS:-logical}" --maxprocesses 4 --dist loadfile "$@" || [ $? -eq 5 ]
 }
 if [ $# -gt 0 ]; then

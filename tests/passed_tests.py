@@ -1,6 +1,7 @@
-"""A plugin for pytest (``-p passed_tests``): what ended well is noted, and a run that is started again leaves it out.
+"""A plugin for pytest (``-p passed_tests``) that records passed tests; a run that is started again leaves them out.
 
-The record is the file that LANGSAMP_PASSED names: outcome, test and, of a skipped one, the reason, a line each.
+The record is the file that LANGSAMP_PASSED names: a line per test with its outcome, its name and, if it was
+skipped, the reason.
 """
 
 import os
@@ -10,11 +11,11 @@ from pathlib import Path
 RECORD = Path(os.environ["LANGSAMP_PASSED"])
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 settled = set()
-"""Tests of which a phase failed or was skipped: their last phase passes all the same."""
+"""Tests whose setup or call failed or was skipped; their teardown passes nevertheless."""
 
 
 def recorded():
-    """Return outcome and reason of each test that ended well; a line that a kill cut off is none."""
+    """Return outcome and reason of each recorded test; a line that a kill cut off does not count."""
     lines = RECORD.read_text(encoding="utf-8").splitlines(keepends=True) if RECORD.is_file() else []
     rows = [line.rstrip("\n").split("\t") for line in lines if line.endswith("\n")]
     return {row[1]: (row[0], row[2]) for row in rows if len(row) == 3}

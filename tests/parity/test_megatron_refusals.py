@@ -46,7 +46,7 @@ def evil_state(folder):
     path = folder / "release" / info.relative_path
     content = path.read_bytes()
     padding = b"\0" * (info.length - len(data.getvalue()))
-    assert len(data.getvalue()) <= info.length or True
+    assert len(data.getvalue()) <= info.length, (len(data.getvalue()), info.length)
     path.write_bytes(
         content[: info.offset] + data.getvalue()[: info.length] + padding + content[info.offset + info.length :]
     )
