@@ -13,6 +13,7 @@ if [ "${1:-}" = --quick ]; then
     done
 fi
 bash scripts/install.sh
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes would each compile the package
 export PATH="$PWD/.venv/bin:$PATH" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 ruff check .
 mypy

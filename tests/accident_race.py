@@ -11,9 +11,9 @@ import shutil
 import time
 
 from accident_outputs import contents, hidden
+from accident_server import PATIENCE_S
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
-from langsamp_plugin.lock import PATIENCE_S
 
 VARIANTS = {
     "fairseq-train": (("--save-interval-updates", "1"), ("--save-interval-updates", "1", "--lr", "1e-2")),

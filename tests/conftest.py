@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from files_in_memory import use_memory
 from made_once import made_once
-from warm_commands import CompiledOnce
+from warm_commands import CompiledOnce, begin_server
 
 # What imports torch is imported where it is used: the process that only starts pytest-xdist's workers does without.
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +33,12 @@ sys.meta_path.insert(0, CompiledOnce())
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
+
+
+def pytest_collection_finish(session):
+    """Start the server of warm commands, which takes seconds, while the first tests run."""
+    if not session.config.option.collectonly and any("integration" in item.path.parts for item in session.items):
+        begin_server()
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from warm_commands import SOCKET, ask, can_run, for_scripts
+from warm_commands import SOCKET, ask, can_run
+from warm_scripts import for_scripts
 
 BIN = Path(sys.executable).parent
 SIZES = "--encoder-layers 2 --encoder-embed-dim 32 --encoder-ffn-embed-dim 64 --encoder-attention-heads 2"

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from fairseq.data import Dictionary
-from warm_commands import can_run, for_programs, for_scripts, run_warm
+from warm_commands import can_run, run_warm
+from warm_scripts import for_programs, for_scripts
 
 from langsamp_plugin.checkpoint.loading import load_checkpoint
 from langsamp_plugin.data.masking import Masking

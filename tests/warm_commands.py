@@ -2,7 +2,7 @@
 
 A server listens on a socket. Whoever wants a command sends its words, folder and environment with the three standard
 streams, and gets its process number and then its status. A command is killed when whoever wants it has ended.
-``run_warm`` starts the server of this process when it is first needed.
+``run_warm`` starts the server when it is first needed; all workers of pytest-xdist share it.
 """
 
 import atexit
@@ -11,7 +11,9 @@ import faulthandler
 import json
 import os
 import pickle
+import secrets
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -152,8 +154,8 @@ def call(path):
     Path(path).write_bytes(pickle.dumps(function(*arguments)))
 
 
-def serve(path, *modules):
-    """Import what commands import, then answer until standard input ends."""
+def serve(path, owner, *modules):
+    """Import what commands import, then answer until the process with the number ``owner`` ends."""
     sys.meta_path.insert(0, CompiledOnce())
     warm_start.import_all(modules)
     if "fairseq_cli.train" in modules:
@@ -165,9 +167,11 @@ def serve(path, *modules):
     listener.bind(f"{path}.bound")
     listener.listen(8)
     os.rename(f"{path}.bound", path)  # whoever finds it can connect
+    end = os.pidfd_open(int(owner))
     while True:
-        ready, _, _ = select.select([listener, sys.stdin], [], [])
-        if sys.stdin in ready:
+        ready, _, _ = select.select([listener, end], [], [])
+        if end in ready:
+            shutil.rmtree(Path(path).parent)
             return
         connection, _ = listener.accept()
         if os.fork() == 0:
@@ -238,20 +242,33 @@ def ask(command, folder, environment, streams):
     return asked.wait()
 
 
-def start_server():
-    """Start the server of this process, unless it has one; it ends with this process."""
-    if SOCKET in os.environ and Path(os.environ[SOCKET]).exists():
+def begin_server():
+    """Start the server of this pytest, unless it has one; it ends with pytest."""
+    if SOCKET in os.environ:
         return
-    path = Path(tempfile.mkdtemp(prefix="warm")) / "socket"
-    server = subprocess.Popen([sys.executable, __file__, "serve", str(path)], stdin=subprocess.PIPE)
-    wait_for_socket(path, lambda: server.poll() is None)
+    shared = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    owner = os.getppid() if shared else os.getpid()
+    path = Path(tempfile.gettempdir()) / f"warm{shared or secrets.token_hex(8)}" / "socket"
     os.environ[SOCKET] = str(path)
-    start_server.process = server
+    with contextlib.suppress(FileExistsError):  # another worker has started it
+        path.parent.mkdir(mode=0o700)
+        server = subprocess.Popen([sys.executable, __file__, "serve", str(path), str(owner)], stdin=subprocess.DEVNULL)
+        start_server.is_alive = lambda: server.poll() is None
+
+
+def start_server():
+    """Wait until the server answers; start it if necessary."""
+    begin_server()
+    wait_for_socket(Path(os.environ[SOCKET]), start_server.is_alive)
+
+
+start_server.is_alive = lambda: True
 
 
 def wait_for_socket(path, is_alive):
+    end = time.monotonic() + 120
     while not path.exists():
-        assert is_alive(), "the server of warm commands ended"
+        assert is_alive() and time.monotonic() < end, "the server of warm commands ended"
         time.sleep(0.05)
 
 
@@ -271,30 +288,10 @@ def client(*command):
     return [sys.executable, __file__, "ask", *map(str, command)]
 
 
-def for_scripts():
-    """Return the environment in which a bash script's commands are warm: functions stand before what PATH has."""
-    start_server()
-    functions = Path(os.environ[SOCKET]).with_name("functions.sh")
-    names = ("langsamp", "fairseq-train", "fairseq-hydra-train", "python")
-    functions.write_text("".join(f'{name}() {{ {sys.executable} {__file__} ask {name} "$@" ; }}\n' for name in names))
-    return {**os.environ, "BASH_ENV": str(functions)}
-
-
-def for_programs():
-    """Return the environment in which ``python`` is warm, and what its programs start by ``sys.executable``."""
-    start_server()
-    folder = Path(os.environ[SOCKET]).with_name("bin")
-    folder.mkdir(exist_ok=True)
-    for name in NAMES:
-        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} -S {__file__} ask {name} "$@"\n')
-        (folder / name).chmod(0o755)
-    return {**os.environ, PYTHON: str(folder / "python"), "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
-
-
 if __name__ == "__main__":
     own, *words = sys.argv[1:]
     if own == "serve":
-        serve(words[0], *PRELOADED)
+        sys.exit(serve(*words, *PRELOADED))
     elif can_run(words):
         sys.exit(ask(words, os.getcwd(), dict(os.environ), [0, 1, 2]))
     os.execvp(sys.executable if words[0] == "python" else words[0], words)

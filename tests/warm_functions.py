@@ -15,11 +15,11 @@ def server_with(*modules):
     """Return the address of a server that has imported these modules, too: a fork of the first one."""
     start_server()
     path = Path(tempfile.mkdtemp(prefix="warm")) / "socket"
-    reading, writing = os.pipe()  # the server ends with its standard input, and so with this process
-    server = Command(["serve", str(path), *modules], ROOT, dict(os.environ), [reading, 1, 2], os.environ[SOCKET])
-    os.close(reading)
+    words = ["serve", str(path), str(os.getpid()), *modules]
+    with open(os.devnull) as nothing:
+        server = Command(words, ROOT, dict(os.environ), [nothing.fileno(), 1, 2], os.environ[SOCKET])
     wait_for_socket(path, server.is_alive)
-    KEPT.append((server, writing))
+    KEPT.append(server)
     return str(path)
 
 

@@ -3,10 +3,12 @@
 Each of these took a tenth of a second or more of every command: together more than the commands themselves.
 """
 
+import ctypes
 import functools
 import gc
 import importlib
 import weakref
+from pathlib import Path
 
 TRAINING = ("fairseq_cli.train", "torch._dynamo", "torch.distributed.fsdp")
 """What a training imports; the last two not before it has started."""
@@ -83,3 +85,16 @@ def before_forks():
     weakref.finalize._registry.clear()  # a fork would clear up behind its parent's libraries when it ends
     gc.collect()
     gc.freeze()
+    use_huge_pages()
+
+
+def use_huge_pages():
+    """Move this process's memory into pages of 2 MiB where the kernel can (Linux 6.1): there are fewer to list in each
+    fork, which takes a third of the time."""
+    libc, collapse, size = ctypes.CDLL(None), 25, 1 << 21
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, access, _, _, file = line.split()[:5]
+        start, end = (int(address, 16) for address in addresses.split("-"))
+        start, end = -(-start // size) * size, end // size * size
+        if access == "rw-p" and file == "0" and start < end:
+            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), collapse)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 
 def test_quickstart(tmp_path):
     out = tmp_path / "quick"
-    command = ["bash", ROOT / "scripts" / "quickstart.sh", "--langs", "deu,rus_Cyrl,hin", "--updates", 30, "--out", out]
+    command = ["bash", ROOT / "scripts" / "quickstart.sh", "--langs", "deu,rus_Cyrl,hin", "--updates", 6, "--out", out]
     first = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -26,7 +26,7 @@ def test_quickstart(tmp_path):
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     log = run(*command, warm_script=True)
-    assert "[3/9] binarizing: done before" in log and "[4/9] training with fairseq (30 updates)\n" in log
+    assert "[3/9] binarizing: done before" in log and "[4/9] training with fairseq (6 updates)\n" in log
     report = (out / "report.md").read_text()
     for part in (
         "bits per masked token before training",
@@ -44,7 +44,7 @@ def test_quickstart(tmp_path):
     assert "## What pairs did" in report and "- Pairs: in 50% of the updates, 96 sentences" in report
     again = run(*command, warm_script=True)
     assert again.count("done before") == 12
-    assert "with other settings" in run(*command[:-4], "--updates", 31, "--out", out, expect=2)
+    assert "with other settings" in run(*command[:-4], "--updates", 7, "--out", out, expect=2)
     assert "--corpus" in run("bash", ROOT / "scripts" / "quickstart.sh", "--corpus", tmp_path / "none", expect=2)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import ROOT
-from warm_commands import for_programs
+from warm_scripts import for_programs
 
 # What cannot run inside the tests, and what runs it.
 ELSEWHERE = {
