@@ -46,9 +46,10 @@ def bytes_a_token(exact_gelu: bool) -> float:
     from fairseq.modules.transformer_sentence_encoder_layer import TransformerSentenceEncoderLayer
 
     tokens = 256
-    block = TransformerSentenceEncoderLayer(WIDTH, INNER, HEADS, activation_fn="gelu").bfloat16().train()
+    with torch.device("meta"):  # shapes alone
+        block = TransformerSentenceEncoderLayer(WIDTH, INNER, HEADS, activation_fn="gelu").bfloat16().train()
+        x_TBC = torch.randn(tokens, 1, WIDTH, dtype=torch.bfloat16, requires_grad=True)
     block.activation_fn = gelu if exact_gelu else torch.nn.functional.gelu
-    x_TBC = torch.randn(tokens, 1, WIDTH, dtype=torch.bfloat16, requires_grad=True)
     with CountBytes() as counter:
         block(x_TBC)[0].sum().backward()
     weights = sum(part.numel() for part in block.parameters())
