@@ -35,6 +35,7 @@ if [ "$(cat "$venv/official" 2>/dev/null)" != "$stamp" ]; then
     "$venv/bin/python" -c 'import fairseq, langsamp_plugin, transformers'
     echo "$stamp" > "$venv/official"
 fi
+unset PYTHONDONTWRITEBYTECODE # hundreds of processes would each compile the package
 export PATH="$PWD/$venv/bin:$PATH" PYTHONPATH="$PWD:$PWD/tests" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 case $venv in /*) export PATH="$venv/bin:$PATH" ;; esac
 where=$(python -c 'import fairseq, sys, torch, transformers
