@@ -63,12 +63,16 @@ def leave_out_umap():
 
 
 def draw_empty_pictures():
-    """Leave pictures empty; their files are written by the same libraries in the same way."""
+    """Leave pictures empty and small; their files are written by the same libraries in the same way."""
     import textalloc
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    savefig = Figure.savefig
+    Figure.savefig = lambda self, *arguments, **options: (
+        self.set_size_inches(1, 1) or savefig(self, *arguments, **options)
+    )
     Axes.draw = lambda self, renderer: None
     Figure.draw_without_rendering = lambda self: None
     ConstrainedLayoutEngine.execute = lambda self, figure: None
