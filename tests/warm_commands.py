@@ -171,7 +171,7 @@ def serve(path, owner, *modules):
     while True:
         ready, _, _ = select.select([listener, end], [], [])
         if end in ready:
-            shutil.rmtree(Path(path).parent)
+            shutil.rmtree(Path(path).parent, ignore_errors=True)
             return
         connection, _ = listener.accept()
         if os.fork() == 0:
