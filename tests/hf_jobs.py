@@ -39,7 +39,7 @@ class Recorded(LangSampTrainer):
         return loss
 
 
-def trainer(demo, out, batch=16, resume=None, model=None, train=None, tables_lr_scale=1.0, **changes):
+def trainer(demo, out, batch=16, resume=None, model=None, train=None, tables_lr_scale=1.0, optimizers=None, **changes):
     """A trained trainer, and the loss of each update."""
     arguments = {"max_steps": UPDATES, "save_strategy": "no", "learning_rate": 2e-3, "adam_epsilon": EPSILON, **changes}
     args = TrainingArguments(
@@ -48,6 +48,8 @@ def trainer(demo, out, batch=16, resume=None, model=None, train=None, tables_lr_
     )  # fmt: skip
     model = model or make_model(demo)
     splits = {"train_dataset": train or data(demo), "eval_dataset": data(demo, "valid")}
+    if optimizers:
+        splits["optimizers"] = optimizers(model)
     made = Recorded(model, args, tables_lr_scale=tables_lr_scale, **splits)
     made.train(resume_from_checkpoint=resume)
     parts = args.gradient_accumulation_steps

@@ -38,7 +38,8 @@ class LangSampTrainer(Trainer):
     - Items follow the data set's order. A resumed run continues at the exact block, also with another number of
       processes, batch size or accumulation.
     - ``evaluate`` reports the loss per language, script and group in ``OUTPUT_DIR/validation/<updates>.tsv``.
-    - AdamW adds epsilon before the bias correction of the second moment, like fairseq's ``adam``.
+    - AdamW adds epsilon before the bias correction of the second moment, like fairseq's ``adam``; an optimizer that is
+      passed in stays as it is.
     - A :class:`~langsamp_plugin.hf.collator.LangSampCollator` gets the epoch.
 
     Args:
@@ -79,12 +80,13 @@ class LangSampTrainer(Trainer):
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """Create the optimizer that the arguments name, unless there is one from an earlier call of ``train``."""
+        passed_in = self.optimizer is not None
         optimizer = super().create_optimizer(*args, **kwargs)
         inner = getattr(optimizer, "optimizer", optimizer)  # accelerate has wrapped it in that case
         if inner is self._adjusted:
             return optimizer
         self._adjusted = inner
-        if isinstance(self.train_dataset, DataBin) and isinstance(inner, torch.optim.AdamW):
+        if not passed_in and isinstance(self.train_dataset, DataBin) and isinstance(inner, torch.optim.AdamW):
             inner.register_step_pre_hook(partial(_like_fairseq, eps=self.args.adam_epsilon))
         if self._tables_lr_scale != 1.0:
             tables = [module.weight for module in self.model.modules() if isinstance(module, TagEmbedding)]

@@ -74,6 +74,16 @@ def test_epsilon_stands_where_fairseq_has_it(demo, fairseqs, tmp_path, monkeypat
     assert max(abs(one - other) for one, other in zip(ours, fairseqs[0])) > 1e-4
 
 
+def test_an_optimizer_that_is_passed_in_stays_as_it_is(demo, tmp_path):
+    """Its epsilon, too, which a Trainer's own AdamW gets anew for each update."""
+    epsilons = []
+    for number, passed in enumerate((lambda model: (torch.optim.AdamW(model.parameters(), eps=1e-3), None), None)):
+        made, _ = trainer(demo, tmp_path / str(number), max_steps=2, optimizers=passed)
+        inner = getattr(made.optimizer, "optimizer", made.optimizer)
+        epsilons.append([group["eps"] for group in inner.param_groups])
+    assert set(epsilons[0]) == {1e-3} and EPSILON not in epsilons[1]
+
+
 @by_tokens
 def test_two_processes_equal_one(demo, tmp_path):
     with socket.socket() as free:
