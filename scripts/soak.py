@@ -12,6 +12,7 @@ data must be the same, bit for bit. DATA-BIN is any binarized folder; the model 
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,8 +48,8 @@ def command(data: str, folder: Path, updates: int, precision: str, device: str, 
     ]  # fmt: skip
 
 
-def kill_once(command: list[str], folder: Path, how: str, chance: random.Random, usual: float) -> str:
-    """Start the run, kill it, and return what happened."""
+def kill_once(command: list[str], folder: Path, how: str, chance: random.Random, usual: float) -> tuple[str, float]:
+    """Start the run and kill it; return what happened, and after how many seconds."""
     with open(folder.parent / "log.txt", "a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     started, wait = time.monotonic(), chance.uniform(0.3, usual)
@@ -60,7 +61,8 @@ def kill_once(command: list[str], folder: Path, how: str, chance: random.Random,
     else:
         how = "no kill, it had ended"
     status = process.wait()
-    return f"{how} after {time.monotonic() - started:.1f} s, status {status}"
+    lived = time.monotonic() - started
+    return f"{how} after {lived:.1f} s, status {status}", lived
 
 
 def differences(one: Any, other: Any, name: str = "") -> list[str]:
@@ -114,9 +116,13 @@ def main() -> None:
     for number in range(options.kills):
         how = "while it saves" if number % 3 == 2 else "SIGTERM" if number % 4 == 3 else "SIGKILL"
         words = command(options.data, parts, options.updates, options.precision, options.device, options.alpha)
-        happened = kill_once(words, parts, how, chance, usual)
+        happened, lived = kill_once(words, parts, how, chance, usual)
         hits += happened.startswith(how)
         print(f"{number + 1:>3}: {happened}", flush=True)
+        if not hits:  # the uninterrupted run was slower: begin anew, and kill earlier
+            usual = min(usual, max(0.5, 0.8 * lived))
+            shutil.rmtree(parts)
+            parts.mkdir()
     subprocess.run(
         command(options.data, parts, options.updates, options.precision, options.device, options.alpha),
         check=True,

@@ -1,6 +1,7 @@
 """What processes of the tests do once, so that neither their forks nor the commands that they run do it again.
 
-Each of these took a tenth of a second or more of every command: together more than the commands themselves.
+Each of these took a tenth of a second or more of every command: together more than the commands themselves. What they
+replace stays replaced, unless ``replace`` is the ``setattr`` of a ``pytest.MonkeyPatch``.
 """
 
 import ctypes
@@ -14,12 +15,12 @@ TRAINING = ("fairseq_cli.train", "torch._dynamo", "torch.distributed.fsdp")
 """What a training imports; the last two not before it has started."""
 
 
-def build_command_line_once():
+def build_command_line_once(replace=setattr):
     """Have typer make its parser of all commands once instead of in each run."""
     import typer.main
 
     if not hasattr(typer.main.get_command, "cache_info"):
-        typer.main.get_command = functools.cache(typer.main.get_command)
+        replace(typer.main, "get_command", functools.cache(typer.main.get_command))
 
 
 def read_a_command_line():
@@ -41,7 +42,7 @@ def read_training_options():
     convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser(), input_args=command))
 
 
-def normalise_once():
+def normalise_once(replace=setattr):
     """Derive the fast tokenizer's normaliser once from each set of rules, the same in all the tests' vocabularies."""
     from langsamp_plugin.convert import tokenizer_files
 
@@ -52,17 +53,17 @@ def normalise_once():
             known[charsmap] = stock(charsmap, inner)
         return known[charsmap]
 
-    tokenizer_files.exact_normalizer = exact_normalizer
+    replace(tokenizer_files, "exact_normalizer", exact_normalizer)
 
 
-def leave_out_umap():
+def leave_out_umap(replace=setattr):
     """Take coordinates for UMAP's points: it compiles for half a minute, with threads that no fork survives."""
     from langsamp_plugin.analysis import embeddings
 
-    embeddings.umap_points = lambda vectors: vectors[:, :2]
+    replace(embeddings, "umap_points", lambda vectors: vectors[:, :2])
 
 
-def draw_empty_pictures():
+def draw_empty_pictures(replace=setattr):
     """Leave pictures empty and small; their files are written by the same libraries in the same way."""
     import textalloc
     from matplotlib.axes import Axes
@@ -70,13 +71,16 @@ def draw_empty_pictures():
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     savefig = Figure.savefig
-    Figure.savefig = lambda self, *arguments, **options: (
-        self.set_size_inches(1, 1) or savefig(self, *arguments, **options)
-    )
-    Axes.draw = lambda self, renderer: None
-    Figure.draw_without_rendering = lambda self: None
-    ConstrainedLayoutEngine.execute = lambda self, figure: None
-    textalloc.allocate = lambda *arguments, **options: ([], [], [], [])
+
+    def save_small(figure, *arguments, **options):
+        figure.set_size_inches(1, 1)
+        savefig(figure, *arguments, **options)
+
+    replace(Figure, "savefig", save_small)
+    replace(Axes, "draw", lambda self, renderer: None)
+    replace(Figure, "draw_without_rendering", lambda self: None)
+    replace(ConstrainedLayoutEngine, "execute", lambda self, figure: None)
+    replace(textalloc, "allocate", lambda *arguments, **options: ([], [], [], []))
 
 
 def import_all(modules):

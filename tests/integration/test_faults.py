@@ -119,7 +119,6 @@ def test_soak(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["soak.py", *map(str, options)])
     soak.main()
     output = capsys.readouterr().out
-    assert "  1: SIGKILL after" in output, output
     assert re.search(r"^[1-3] kills, 0 differences, 0 files left behind", output, re.MULTILINE), output
     # Control: it would see a difference.
     one = {"model": {"a": torch.zeros(2), "b": [1]}, "step": 3}

@@ -1,12 +1,11 @@
 """Whatever is wrong with its input, a command ends in one line that names it, and leaves nothing half-written."""
 
-import functools
 import re
 import shutil
 import sys
 
 import pytest
-import typer.main
+import warm_start
 from malformed_checkpoints import checkpoint_cases
 from malformed_data import index_cases
 from malformed_evaluation import evaluation_cases
@@ -30,10 +29,15 @@ CASES = [
 
 @pytest.fixture(scope="module", autouse=True)
 def made_once_for_all():
-    """The parser of all commands; and coordinates for UMAP's points, which it compiles for half a minute."""
+    """What takes longer than most of these commands, and is checked elsewhere: the parser, pictures, a normaliser."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
-        patch.setattr("langsamp_plugin.analysis.embeddings.umap_points", lambda vectors: vectors[:, :2])
+        for prepare in (
+            warm_start.build_command_line_once,
+            warm_start.normalise_once,
+            warm_start.leave_out_umap,
+            warm_start.draw_empty_pictures,
+        ):
+            prepare(patch.setattr)
         yield
 
 
