@@ -119,7 +119,7 @@ def main() -> None:
         happened, lived = kill_once(words, parts, how, chance, usual)
         hits += happened.startswith(how)
         print(f"{number + 1:>3}: {happened}", flush=True)
-        if not hits:  # the uninterrupted run was slower: begin anew, and kill earlier
+        if not hits:  # the uninterrupted run was slower: start again and kill earlier
             usual = min(usual, max(0.5, 0.8 * lived))
             shutil.rmtree(parts)
             parts.mkdir()

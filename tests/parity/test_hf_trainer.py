@@ -75,7 +75,7 @@ def test_epsilon_stands_where_fairseq_has_it(demo, fairseqs, tmp_path, monkeypat
 
 
 def test_an_optimizer_that_is_passed_in_stays_as_it_is(demo, tmp_path):
-    """Its epsilon, too, which a Trainer's own AdamW gets anew for each update."""
+    """Its epsilon, too, which changes with each update in the AdamW that a Trainer creates."""
     epsilons = []
     for number, passed in enumerate((lambda model: (torch.optim.AdamW(model.parameters(), eps=1e-3), None), None)):
         made, _ = trainer(demo, tmp_path / str(number), max_steps=2, optimizers=passed)
