@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from small_pairs import TEXTS, binarize_into, write, write_pairs
+from small_pairs import TEXTS, write
 
 from langsamp_plugin.corpus.pairs import id_hash
 from langsamp_plugin.data.batches import PairedWorkerBatches, PositionBatches
@@ -18,16 +18,6 @@ from langsamp_plugin.data.pair_sampling import PairSampler, PairSchedule
 from langsamp_plugin.lang_script import LangScript, Tables
 from langsamp_plugin.vocabulary.dictionary import dictionary_digest
 from langsamp_plugin.vocabulary.tokenizer import Tokenizer
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    return write_pairs(tmp_path / "pairs")
-
-
-@pytest.fixture
-def binarized(pairs, demo, tmp_path):
-    return binarize_into(tmp_path / "data-bin", pairs, demo)
 
 
 def open_split(binarized, demo, split="train"):

@@ -1,21 +1,11 @@
 """Held-out sentences of pairs in the text that a model trains on."""
 
 import pytest
-from small_pairs import HELD_OUT, TEXTS, binarize_into, write, write_pairs
+from small_pairs import HELD_OUT, TEXTS, write
 from support import run
 
 from langsamp_plugin.data.pair_binarizer import binarize_pairs
 from langsamp_plugin.data.pair_leaks import check_text, leaked_sentences
-
-
-@pytest.fixture
-def pairs(tmp_path):
-    return write_pairs(tmp_path / "pairs")
-
-
-@pytest.fixture
-def binarized(pairs, demo, tmp_path):
-    return binarize_into(tmp_path / "data-bin", pairs, demo)
 
 
 @pytest.mark.parametrize("side", ["eng_Latn", "deu_Latn"])
