@@ -64,21 +64,25 @@ PY
 arch=(langsamp_roberta "${sizes[@]}")
 more=(--update-freq "$update_freq")
 on_gpu=$(python -c 'import torch; print("yes" if torch.cuda.is_available() else "")')
+# At size encoder a run takes minutes and is saved at its end, and when SIGTERM stops it: fairseq validates with each
+# save, which takes as long as fifty updates.
 if [ "$size" = gpu ]; then
-    more+=(--bf16 --num-workers 4)
-elif [ -n "$on_gpu" ]; then # training takes minutes: save once, at the end
-    more+=(--no-save-optimizer-state) save=1000000
+    more+=(--num-workers 4)
+elif [ -n "$on_gpu" ]; then
+    more+=(--no-save-optimizer-state)
 else
     more+=(--cpu)
 fi
 
 folder=$out/untouched updates=$head_updates
-train untouched none 1 --finetune-from-model "$out/start/model.pt" --freeze-encoder --dropout 0 --attention-dropout 0 \
+OMP_NUM_THREADS=$(nproc) train untouched none 1 --finetune-from-model "$out/start/model.pt" --freeze-encoder --dropout 0 --attention-dropout 0 \
     --lr "$head_lr" --lr-scheduler polynomial_decay --warmup-updates $((updates / 10)) --total-num-update "$updates" --max-update "$updates"
+[ "$precision" = fp32 ] || more+=("--$precision") # not for the head, which is trained on the encoder as it is
 
 # --- arms, the most informative first; losses, then retrieval, then slower measurements -----------------------------------
 measure() { # measure FOLDER NAME more...
-    measured "the measurements of $2" python "$here/measure_encoder.py" "$1" "$2" --data "$out/eval" --limit "$limit" --langs "$langs" "${@:3}"
+    measured "the measurements of $2" python "$here/measure_encoder.py" "$1" "$2" --data "$out/eval" --limit "$limit" --langs "$langs" \
+        --precision "$precision" "${@:3}"
 }
 report() {
     measured "the report" python "$here/report_encoder.py" "$out"

@@ -61,10 +61,11 @@ class Features:
 
     Args:
         folder: Hugging Face folder of the model, which is loaded when first needed.
+        precision: of encoding, such as ``bfloat16``.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, precision: str = "float32"):
+        self.folder, self.precision = folder, precision
         self._found: dict[tuple[Path, int], tuple[np.ndarray, list[str]]] = {}
 
     @cached_property
@@ -80,7 +81,8 @@ class Features:
         if (path, limit) not in self._found:
             model, tokenizer, layer = self.encoder
             rows = read_classified(path).evenly(limit)
-            self._found[path, limit] = mean_pooled(rows.texts, model, tokenizer, [layer], 160)[0][0], rows.labels
+            vectors, _ = mean_pooled(rows.texts, model, tokenizer, [layer], 160, precision=self.precision)
+            self._found[path, limit] = vectors[0], rows.labels
         return self._found[path, limit]
 
 

@@ -28,6 +28,7 @@ from langsamp_plugin.convert.hf_folder import read_config
 from langsamp_plugin.evaluation.run import evaluate
 
 PARTS = ("retrieval", "probes", "neutrality", "tags", "finetuning")
+PRECISIONS = {"fp32": "float32", "bf16": "bfloat16"}
 OPTIMIZER = "last_optimizer_state"
 SWAP_BLOCKS = 4
 """Blocks per language under each wrong tag."""
@@ -60,16 +61,18 @@ class Measurements:
         data: folder with one folder per task.
         limit: sentences per evaluation file; 0 means all.
         langs: tags to score.
+        precision: of encoding, ``float32`` or ``bfloat16``; neutrality and tag swaps are measured in float32.
     """
 
-    def __init__(self, out: Path, name: str, data: Path, limit: int, langs: list[str]):
+    def __init__(self, out: Path, name: str, data: Path, limit: int, langs: list[str], precision: str):
         self.out, self.name, self.data, self.limit, self.langs = out, name, data, limit, langs
+        self.precision = precision
         self.checkpoint = out / "models" / name / "checkpoint_last.pt"
         self.folder, self.scratch = out / "hf" / name, out / "scratch" / name
         drop_optimizer(self.checkpoint)
         self.weights = {"checkpoint": file_state(self.checkpoint)}
-        self.settings = {**self.weights, "limit": limit, "langs": langs}
-        self.features = Features(self.folder)
+        self.settings = {**self.weights, "limit": limit, "langs": langs, "precision": precision}
+        self.features = Features(self.folder, precision)
 
     def export(self) -> None:
         """Write the Hugging Face folder."""
@@ -87,6 +90,7 @@ class Measurements:
                 name=self.name,
                 limit=self.limit,
                 langs=self.langs,
+                precision=self.precision,
                 **options,
             )
             path = self.out / "results" / self.name / f"{task}.json"
@@ -162,13 +166,14 @@ def main() -> None:
     parser.add_argument(
         "--parts", default="retrieval,probes,neutrality,tags", help=f"what to measure, of {', '.join(PARTS)}"
     )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="precision of encoding")
     options = parser.parse_args()
     if set(options.parts.split(",")) - set(PARTS):
         parser.error(f"--parts must be of {','.join(PARTS)}, but is {options.parts}")
     logging.getLogger().setLevel(logging.WARNING)  # importing fairseq enables every logger
-    measurements = Measurements(
-        options.run, options.name, options.data, options.limit, [lang for lang in options.langs.split(",") if lang]
-    )
+    langs = [lang for lang in options.langs.split(",") if lang]
+    precision = PRECISIONS[options.precision]
+    measurements = Measurements(options.run, options.name, options.data, options.limit, langs, precision)
     measurements.export()
     for part in options.parts.split(","):
         getattr(measurements, part)()

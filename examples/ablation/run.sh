@@ -20,6 +20,8 @@
 #   --arms "vanilla both"  encoder, gpu: only these of vanilla, both, shuffled, lang, script, even, pairs
 #   --head-updates N       encoder, gpu: updates of the head before all arms
 #   --batch N              encoder, gpu: blocks of text per step of a training run (gpu: an update has four steps)
+#   --precision P          encoder, gpu: fp32 or bf16, of the training runs and of encoding (default: fp32; gpu: bf16);
+#                          bf16 is the faster one where the processor multiplies in it (avx512_bf16, amx_bf16)
 #   --limit N              sentences per evaluation file; 0: all
 #   --jobs N               training runs in parallel (default: one per core, at most four; gpu: one)
 set -euo pipefail
@@ -33,11 +35,12 @@ usage() {
 
 are_counts() { [[ $1 =~ ^[1-9][0-9]{0,8}(,[1-9][0-9]{0,8})*$ ]] ; }
 
-size="" corpus="" eval="" pairs="" out="" seeds="" updates="" langs="" start="" arms="" head_updates="" limit="" jobs="" batch=""
+size="" corpus="" eval="" pairs="" out="" seeds="" updates="" langs="" start="" arms="" head_updates="" limit="" jobs="" batch="" precision=""
 while [ $# -gt 0 ]; do
     case $1 in
         -h | --help) sed -n '2,/^set /s/^# \{0,1\}//p' "$0" ; exit 0 ;;
-        --size | --corpus | --eval | --pairs | --out | --seeds | --updates | --langs | --start | --arms | --head-updates | --limit | --jobs | --batch)
+        --size | --corpus | --eval | --pairs | --out | --seeds | --updates | --langs | --start | --arms | --head-updates | --limit | --jobs | --batch | \
+            --precision)
             [ $# -ge 2 ] || usage "$1 needs a value"
             name=${1#--}
             printf -v "${name//-/_}" %s "$2"
@@ -51,6 +54,7 @@ for name in batch head_updates jobs; do
 done
 [ -z "$seeds" ] || [[ $seeds =~ ^[0-9]{1,9}(,[0-9]{1,9})*$ ]] || usage "--seeds must be numbers, such as 1,2, but is '$seeds'"
 [ -z "$updates" ] || are_counts "$updates" || usage "--updates must be a number from 1, or several, such as 100,300, but is '$updates'"
+[[ ${precision:-fp32} =~ ^(fp32|bf16)$ ]] || usage "--precision must be fp32 or bf16, but is '$precision'"
 [[ $limit =~ ^[0-9]{0,9}$ ]] || usage "--limit must be a number (0: all sentences), but is '$limit'"
 for name in $arms; do
     case $name in
@@ -60,8 +64,8 @@ for name in $arms; do
 done
 case $size in
     smoke | small)
-        [ -z "$start$arms$pairs$batch$head_updates" ] ||
-            usage "--start, --arms, --pairs, --batch and --head-updates belong to --size encoder and gpu"
+        [ -z "$start$arms$pairs$batch$head_updates$precision" ] ||
+            usage "--start, --arms, --pairs, --batch, --head-updates and --precision belong to --size encoder and gpu"
         [[ $updates != *,* ]] || usage "--updates must be one number with --size $size, but is '$updates'" ;;
 esac
 
@@ -74,10 +78,10 @@ case $size in
         batch=16 tokens=32 lr=2e-3 warmup=10 valid=10 limit=${limit:-30} updates=${updates:-60} seeds=${seeds:-1} ;;
     small) pieces=16000 arch=(langsamp_roberta_tiny)
         batch=32 tokens=64 lr=7e-4 warmup=200 valid=20 limit=${limit:-100} updates=${updates:-1000} seeds=${seeds:-1,2} ;;
-    encoder) batch=${batch:-16} tokens=64 update_freq=1 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-250} scale=10 save=150
-        valid=20 limit=${limit:-40} lengths=${updates:-100,300} seeds=${seeds:-1,2,3} ;;
+    encoder) batch=${batch:-16} tokens=64 update_freq=1 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-250} scale=10 save=1000000
+        precision=${precision:-fp32} valid=20 limit=${limit:-40} lengths=${updates:-100,300} seeds=${seeds:-1,2,3} ;;
     gpu) batch=${batch:-256} tokens=128 update_freq=4 lr=2e-4 head_lr=2e-3 head_updates=${head_updates:-100} scale=10 save=500
-        valid=50 limit=${limit:-200} lengths=${updates:-500,2000} seeds=${seeds:-1} arms=${arms:-vanilla both shuffled} jobs=${jobs:-1} ;;
+        precision=${precision:-bf16} valid=50 limit=${limit:-200} lengths=${updates:-500,2000} seeds=${seeds:-1} arms=${arms:-vanilla both shuffled} jobs=${jobs:-1} ;;
     *) usage "--size must be smoke, small, encoder or gpu" ;;
 esac
 from_encoder=""
@@ -88,6 +92,8 @@ esac
 
 bash "$root/scripts/install.sh"
 export PATH="$root/.venv/bin:$PATH" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
+# torch takes large tensors from huge pages: otherwise, a third of a step on a CPU is page faults.
+export THP_MEM_ALLOC_ENABLE=1
 out=$(realpath -m "${out:-$root/runs/ablation-$size}")
 mkdir -p "$out/eval"
 # Training runs inherit the lock, so that a killed run.sh is not run again while they are still active.
@@ -109,7 +115,7 @@ fi
 
 # Seeds, lengths and arms of an encoder's study may be added later.
 settings="size=$size corpus=$corpus eval=$eval seeds=$seeds updates=$updates langs=$langs start=$start"
-[ -n "$from_encoder" ] && settings="size=$size corpus=$corpus eval=$eval pairs=$pairs langs=$langs start=$start limit=$limit head=$head_updates batch=$batch"
+[ -n "$from_encoder" ] && settings="size=$size corpus=$corpus eval=$eval pairs=$pairs langs=$langs start=$start limit=$limit head=$head_updates batch=$batch precision=$precision"
 [ -f "$out/settings" ] && [ "$(cat "$out/settings")" != "$settings" ] &&
     usage "$out was made with other settings ($(cat "$out/settings")); remove it or choose another --out"
 echo "$settings" > "$out/settings"

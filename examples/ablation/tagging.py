@@ -13,6 +13,7 @@ import torch
 from frozen import Features, fitted, task_files
 from languages import SOURCES
 
+from langsamp_plugin.evaluation.device import autocast
 from langsamp_plugin.evaluation.encoding import batches_by_length, longest_input, pad
 from langsamp_plugin.evaluation.examples import encode
 from langsamp_plugin.evaluation.metrics import tagging_scores
@@ -31,7 +32,7 @@ def word_vectors(rows: Labelled, features: Features, labels: list[str]) -> np.nd
     model, tokenizer, layer = features.encoder
     examples = encode(rows, tokenizer, labels, TAGGING, longest_input(model, tokenizer, 256)).examples
     found: list[Any] = [None] * len(examples)
-    with torch.inference_mode():
+    with torch.inference_mode(), autocast(model.device, features.precision):
         for batch in batches_by_length([len(example.ids) for example in examples]):
             tokens, mask = pad([examples[row].ids for row in batch], tokenizer.pad_token_id, model.device)
             states = model(tokens, attention_mask=mask, output_hidden_states=True).hidden_states[layer]

@@ -8,7 +8,8 @@ half-precision weights, so a resumed run starts from rounded values. Here:
 2. restored: the model gets the rounded weights, as before, and the optimizer the exact ones;
 3. the counters that determine the growth of the loss scale are saved and restored with the scale;
 4. a run may switch between float32, fp16 and bf16: the optimizer state is a single flat tensor in some of them and one
-    tensor per weight in others, and is split or joined.
+    tensor per weight in others, and is split or joined;
+5. frozen weights (``--freeze-encoder``) have no master: the loaded ones are kept, and saved unrounded.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 SAME_STATE = ("FairseqAdam", "FP16Optimizer")
 """Optimizers with Adam's float32 state; a run may switch between them."""
+FROZEN = "langsamp_frozen_weights"
+"""Attribute of the trainer: id of a frozen weight -> the tensor that it was loaded from, in that one's precision."""
 SCALER = "loss_scaler"
 SCALER_COUNTS = ("_iter", "_last_overflow_iter", "_last_rescale_iter", "_overflows_since_rescale")
 
@@ -57,6 +60,7 @@ def _saving(stock: Any) -> Any:
     def state_dict(self: Any) -> dict[str, Any]:
         state = stock(self)
         copies = {id(weight): copy for weight, copy in masters(self.optimizer)}
+        copies.update(getattr(self, FROZEN, {}))
         for name, weight in self.get_model().named_parameters(remove_duplicate=False):
             if name in state["model"] and id(weight) in copies:
                 state["model"][name] = copies[id(weight)]
@@ -95,6 +99,12 @@ def _restoring(stock: Any) -> Any:
             for name, weight in model.named_parameters():
                 if id(weight) in copies and name in kept:
                     copies[id(weight)].copy_(kept[name])
+            frozen = {
+                id(weight): kept[name]
+                for name, weight in model.named_parameters()
+                if not weight.requires_grad and name in kept and kept[name].dtype != weight.dtype
+            }
+            setattr(self, FROZEN, frozen)
         return extra_state
 
     return load_checkpoint

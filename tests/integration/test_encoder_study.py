@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(
     not (ROOT / ".venv" / "installed").exists(), reason="run.sh would install .venv first; run bash scripts/test.sh"
 )
 ARMS = ("vanilla", "both", "pairs")
+TABLE = "encoder.lang_embedding.weight"
 TAGS = ["deu_Latn", "eng_Latn", "hin_Deva", "rus_Cyrl"]
 
 
@@ -25,7 +26,7 @@ def study(demo, exported, eval_data, tmp_path_factory):
     command = [
         "bash", ROOT / "examples" / "ablation" / "run.sh", "--size", "encoder", "--start", exported, "--corpus",
         demo / "corpus" / "train", "--eval", eval_data, "--pairs", "django", "--out", out, "--updates", 4, "--seeds", 1,
-        "--arms", " ".join(ARMS), "--head-updates", 3, "--limit", 20, "--jobs", 1,
+        "--arms", " ".join(ARMS), "--head-updates", 3, "--limit", 20, "--jobs", 1, "--precision", "bf16",
     ]  # fmt: skip
     return out, command, run(*command, warm_script=True)
 
@@ -46,10 +47,14 @@ def test_all_arms_start_from_one_head_and_one_encoder(study):
     vanilla, both = (weights(out / "updates-4" / "models" / f"{arm}-1" / "checkpoint_last.pt") for arm in ARMS[:2])
     assert all((both[name] - head[name]).abs().max() < 0.01 for name in head if head[name].is_floating_point())
     assert not any("lang_embedding" in name for name in vanilla)
+    assert not torch.equal(both[TABLE].bfloat16().float(), both[TABLE]), "float32 weights of a training in bfloat16"
     logs = [(out / "updates-4" / "models" / f"{arm}-1" / "train.log").read_text() for arm in ARMS]
     assert all("loss" in log for log in logs) and "align_share=0.25" in logs[2].replace(
         "'align_share': ", "align_share="
     )
+    assert all("'bf16': True" in log for log in logs) and "'bf16': False" in (
+        out / "untouched" / "models" / "untouched" / "train.log"
+    ).read_text()
 
 
 def test_every_measurement_is_there(study):
@@ -123,7 +128,8 @@ WRONG = {
     "--jobs 0": "--jobs must be a number from 1, but is '0'",
     "--limit all": "--limit must be a number (0: all sentences), but is 'all'",
     "--arms vanila": "separated by spaces, but has 'vanila'",
-    "--batch 4 --size small": "--batch and --head-updates belong to --size encoder and gpu",
+    "--precision fp8": "--precision must be fp32 or bf16, but is 'fp8'",
+    "--batch 4 --size small": "--batch, --head-updates and --precision belong to --size encoder and gpu",
     "--updates 1,2 --size small": "--updates must be one number with --size small, but is '1,2'",
     "--jobs": "--jobs needs a value",
 }

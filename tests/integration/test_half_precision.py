@@ -166,3 +166,19 @@ def test_bfloat16_needs_no_tpu(demo, tmp_path):
     full = states(tmp_path / "fp32")[0]
     name = "encoder.lang_embedding.weight"
     assert 0 < (whole["model"][name] - full["model"][name]).abs().max() < 0.1, "close to fp32, and not the same"
+
+
+@pytest.mark.parametrize("flags", [MASTERS, HALF, ("--bf16",)], ids=["masters", "memory efficient", "bf16"])
+def test_frozen_weights_are_saved_as_they_were_loaded(demo, tmp_path, flags):
+    """They have no master, so a checkpoint had them rounded: an encoder that stays as it is, and a head on it."""
+    start = tmp_path / "start" / "checkpoint_last.pt"
+    train(demo / "data-bin", start.parent, 2)
+    frozen = ("--freeze-encoder", "--finetune-from-model", start, *flags)
+    for updates in (2, 4):
+        output = train(demo / "data-bin", tmp_path / "head", updates, *frozen)
+    assert "Loaded checkpoint" in output and "checkpoint_last.pt (epoch 1 @ 2 updates)" in output, "it resumed"
+    before, after = (load_checkpoint(path)["model"] for path in (start, tmp_path / "head" / "checkpoint_last.pt"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and not any("sentence_encoder" in name or name.endswith("lm_head.weight") for name in changed)
+    weight = before["encoder.sentence_encoder.embed_tokens.weight"]
+    assert not torch.equal(weight.bfloat16().float(), weight), "rounding would show"
