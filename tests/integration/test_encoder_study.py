@@ -52,9 +52,10 @@ def test_all_arms_start_from_one_head_and_one_encoder(study):
     assert all("loss" in log for log in logs) and "align_share=0.25" in logs[2].replace(
         "'align_share': ", "align_share="
     )
-    assert all("'bf16': True" in log for log in logs) and "'bf16': False" in (
-        out / "untouched" / "models" / "untouched" / "train.log"
-    ).read_text()
+    assert (
+        all("'bf16': True" in log for log in logs)
+        and "'bf16': False" in (out / "untouched" / "models" / "untouched" / "train.log").read_text()
+    )
 
 
 def test_every_measurement_is_there(study):
