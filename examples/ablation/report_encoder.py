@@ -25,7 +25,7 @@ from tables_encoder import (
     difference_table,
     direction,
     finetuned_table,
-    layer_table,
+    layer_tables,
     length_table,
     neutrality_table,
     score_table,
@@ -98,6 +98,7 @@ def conditions(study: Study) -> list[str]:
     options = config["model"] if isinstance(config["model"], dict) else vars(config["model"])
     batch = config["dataset"]["batch_size"] * config["optimization"]["update_freq"][0]
     log = (run.folder / "models" / run.names[0] / "train.log").read_text(encoding="utf-8", errors="replace")
+    precision = "bf16" if config["common"]["bf16"] else "fp32"
     minutes = sum(map(float, re.findall(r"done training in ([0-9.]+) seconds", log))) / 60
     words = len(state["model"]["encoder.sentence_encoder.embed_tokens.weight"])
     heads = sum(language["group"] == "head" for language in study.languages)
@@ -111,7 +112,7 @@ def conditions(study: Study) -> list[str]:
         f"- Model: {options['encoder_layers']} layers of width {options['encoder_embed_dim']}, "
         f"{words:,} words; from the encoder of `--start`.",
         f"- Training: {', '.join(map(str, study.runs))} updates of {batch} x {config['task']['tokens_per_sample']} "
-        f"tokens, lr {config['optimization']['lr'][0]}; {minutes:.1f} minutes for {run.names[0]} "
+        f"tokens in {precision}, lr {config['optimization']['lr'][0]}; {minutes:.1f} minutes for {run.names[0]} "
         f"of {max(study.runs)} updates.",
         f"- Machine: {gpu}{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch "
         f"{version('torch')}, transformers {version('transformers')}.",
@@ -127,7 +128,7 @@ def length_sections(study: Study, length: int) -> list[str]:
         if table:
             lines += [f"### {metric.name}: differences from vanilla at {length} updates", "", *table]
     for name in RETRIEVAL:
-        table = layer_table(study, name, length)
+        table = layer_tables(study, name, length)
         if table:
             lines += [f"### {name} at each block, {length} updates", "", *table, ""]
     draw_layers(study, length, study.folder / f"layers-{length}.png")

@@ -87,19 +87,27 @@ def test_table(study: Study) -> list[str]:
     return lines
 
 
-def layer_table(study: Study, name: str, length: int) -> list[str]:
-    """Return ``both - vanilla`` and ``shuffled - vanilla`` of a retrieval task at every layer."""
+def layer_tables(study: Study, name: str, length: int) -> list[str]:
+    """Return a retrieval task at every block: the mean of each model, and each arm's difference from vanilla for all
+    languages, tail and head; empty if no arm has it."""
     run = study.runs[length]
     layers, before = run.layers(*RETRIEVAL[name]), study.encoder.layers(*RETRIEVAL[name])
-    lines = header(["block", "untouched", "vanilla", "both", "both - vanilla", "tail", "head", "shuffled - vanilla"])
-    for layer, scores in sorted(layers.items()):
-        full: Scores = {**scores, **before.get(layer, {})}
-        means = [study.mean(full, model) for model in (UNTOUCHED, "vanilla", "both")]
-        gains = [study.difference(full, "both", "vanilla", column) for column in ("all", "tail", "head")]
-        control = study.difference(full, "shuffled", "vanilla")
-        cells = [spread(values, 2) if values else "-" for values in means]
-        lines.append(row([str(layer), *cells, *(spell(gain, 2) for gain in (*gains, control))]))
-    return lines if len(lines) > 2 else []
+    full: dict[int, Scores] = {layer: {**scores, **before.get(layer, {})} for layer, scores in sorted(layers.items())}
+    models = [model for model in (UNTOUCHED, *ARMS) if any(scores.get(model) for scores in full.values())]
+    if not any(model in ARMS for model in models):
+        return []
+    lines = header(["block", *(TITLES[model] for model in models)])
+    for layer, scores in full.items():
+        means = [study.mean(scores, model) for model in models]
+        lines.append(row([str(layer), *(spread(values, 2) if values else "-" for values in means)]))
+    arms = [model for model in models if model not in (UNTOUCHED, "vanilla")]
+    for column in ("all", "tail", "head") if "vanilla" in models and arms else ():
+        lines += ["", f"Differences from vanilla, {'all languages' if column == 'all' else column}:", ""]
+        lines += header(["block", *(TITLES[model] for model in arms)])
+        for layer, scores in full.items():
+            gains = [study.difference(scores, model, "vanilla", column) for model in arms]
+            lines.append(row([str(layer), *(spell(gain, 2) for gain in gains)]))
+    return lines
 
 
 def neutrality_table(study: Study, run: Run) -> list[str]:

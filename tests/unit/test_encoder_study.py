@@ -111,7 +111,7 @@ def test_an_incomplete_study_is_reported(folder):
         difference_table,
         direction,
         finetuned_table,
-        layer_table,
+        layer_tables,
         length_table,
         score_table,
         test_table,
@@ -129,7 +129,13 @@ def test_an_incomplete_study_is_reported(folder):
         "| SIB200",
     ]
     assert "shuffled is" in direction(study)[0] and len(length_table(study)) == 2 + len(METRICS)
-    assert len(layer_table(study, "SR-T, top-1", 9)) == 4 and layer_table(study, "SR-B, top-10", 9) == []
+    layers = layer_tables(study, "SR-T, top-1", 9)
+    assert layers[0].count("|") == 6 and len(layers) == 4 + 3 * 7 and layer_tables(study, "SR-B, top-10", 9) == []
+    assert [line for line in layers if line.startswith("Differences")] == [
+        f"Differences from vanilla, {group}:" for group in ("all languages", "tail", "head")
+    ]
+    gain = study.difference(study.runs[9].layers("sr_tatoeba", "top1")[1], "both", "vanilla", "tail")
+    assert f"{gain.mean:+.2f}" in layers[layers.index("Differences from vanilla, tail:") + 5], "block 1"
     assert "known badly (3)" in difference_table(study, METRICS[3], 9, "vanilla")[0]
     put(folder / "updates-9" / "results" / "both-1" / "ner.json", {"scores": {"wol_Latn": {"f1": [40.0, 50.0]}}})
     assert finetuned_table(study, study.runs[9])[2:] == ["| + both | - | - | 45.00 | - |"]
