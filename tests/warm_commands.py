@@ -156,6 +156,7 @@ def call(path):
 
 def serve(path, owner, *modules):
     """Import what commands import, then answer until the process with the number ``owner`` ends."""
+    end = os.pidfd_open(int(owner))  # the owner may end while this imports
     sys.meta_path.insert(0, CompiledOnce())
     warm_start.import_all(modules)
     if "fairseq_cli.train" in modules:
@@ -167,7 +168,6 @@ def serve(path, owner, *modules):
     listener.bind(f"{path}.bound")
     listener.listen(8)
     os.rename(f"{path}.bound", path)  # whoever finds it can connect
-    end = os.pidfd_open(int(owner))
     while True:
         ready, _, _ = select.select([listener, end], [], [])
         if end in ready:
