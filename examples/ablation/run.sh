@@ -92,7 +92,7 @@ esac
 
 bash "$root/scripts/install.sh"
 export PATH="$root/.venv/bin:$PATH" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
-# torch takes large tensors from huge pages: otherwise, a third of a step on a CPU is page faults.
+# torch takes large tensors from huge pages: on some CPUs, a quarter of a step is page faults otherwise.
 export THP_MEM_ALLOC_ENABLE=1
 out=$(realpath -m "${out:-$root/runs/ablation-$size}")
 mkdir -p "$out/eval"
