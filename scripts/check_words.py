@@ -68,7 +68,8 @@ GENERATED = (
     "docs/accidents.md",
     "examples/quickstart/report.md",
     "examples/ablation/small/report.md",
-    "examples/ablation/encoder/report.md",
+    "examples/ablation/encoder/cpu/report.md",
+    "examples/ablation/encoder/gpu/report.md",
 )
 
 

@@ -13,9 +13,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/*.md",
-    "examples/*/README.md",
-    "examples/*/report.md",
-    "examples/*/*/report.md",
+    "examples/**/*.md",
 )
 
 

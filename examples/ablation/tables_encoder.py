@@ -121,7 +121,7 @@ def neutrality_table(study: Study, run: Run) -> list[str]:
         if model in found:
             values = [spread([seed[name] for seed in found[model].values()], digits) for name, digits in names.items()]
             lines.append(row([TITLES[model], *values]))
-    return lines if len(lines) > 2 else []
+    return lines if any(model in found for model in ARMS) else []
 
 
 def transfer_table(study: Study, run: Run) -> list[str]:
