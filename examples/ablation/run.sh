@@ -4,7 +4,7 @@
 #   bash examples/ablation/run.sh --size smoke     minutes on a CPU: eight languages, a test that everything works
 #   bash examples/ablation/run.sh --size small     two cores, hours: every language of the corpus, two seeds
 #   bash examples/ablation/run.sh --size encoder --start XLMR-FOLDER
-#                                                  continues from a published encoder, seven arms: two cores, a night;
+#                                                  continues from a published encoder, seven arms: two cores, hours;
 #                                                  a large GPU, minutes
 #   bash examples/ablation/run.sh --size gpu --start XLMR-FOLDER
 #                                                  one large GPU, bf16: the same with every language and more updates
