@@ -92,12 +92,17 @@ def test_positions_that_the_collater_ships_give_the_same_step():
 
 def test_gelu_in_the_precision_of_its_input():
     """In float32 fairseq's bit for bit; in half precision the same to a rounding or so, without its float32 copy."""
-    x = torch.randn(100_000, generator=torch.Generator().manual_seed(1)) * 3
+    x = torch.randn(1_000_000, generator=torch.Generator().manual_seed(1)) * 3
     assert torch.equal(gelu(x), F.gelu(x))
     for dtype, limit in ((torch.bfloat16, 2**-8), (torch.float16, 2**-10)):
-        one, other = gelu(x.to(dtype)).float(), F.gelu(x.to(dtype)).float()
-        # float16's numbers below 2^-14 are 2^-24 apart; processors round there by up to two of them.
-        assert ((one - other).abs() <= limit * one.abs() + 2**-23).all()
+        half = x.to(dtype)
+        one, other = gelu(half).float(), F.gelu(half).float()
+        # Below zero 1 + erf cancels: the rounding of erf, about 2^-24 and not the same on each processor,
+        # is multiplied by the input.
+        allowed = limit * one.abs() + 2**-23 * (1 + half.float().abs())
+        assert ((one - other).abs() <= allowed).all()
+        tanh = F.gelu(half, approximate="tanh").float()
+        assert not ((one - tanh).abs() <= allowed).all(), "the control"
     assert all(block.activation_fn is F.gelu for block in build().encoder.sentence_encoder.layers)
 
 
