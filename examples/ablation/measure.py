@@ -14,6 +14,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def unless_there(path: Path, what: str, settings: dict[str, Any], make: Callable
 
 
 def file_state(path: Path) -> list[int]:
-    """Return size and time of a file, or their sums over the files of a folder, to detect changed data."""
+    """Return size and time of a file, or their sums over the files of a folder, to detect changed weights."""
     files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
     return [
         len(files),
@@ -63,12 +64,22 @@ def file_state(path: Path) -> list[int]:
     ]
 
 
+def content_digest(folder: Path) -> str:
+    """Return a hash of the names and bytes below a folder: evaluation data that is copied again is still the same."""
+    digest = blake2b(digest_size=8)
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            content = file.read_bytes()
+            digest.update(f"{file.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
 def measure(out: Path, name: str, tasks: list[str], limit: int, langs: list[str]) -> None:
     """Measure one model; vanilla of the same seed must exist."""
     checkpoint, folder = out / "models" / name / "checkpoint_last.pt", out / "hf" / name
     model, seed = name_parts(name)
     weights = {"checkpoint": file_state(checkpoint)}
-    data = {task: file_state((out / "eval" / task).resolve()) for task in tasks}
+    data = {task: content_digest((out / "eval" / task).resolve()) for task in tasks}
     unless_there(folder, f"export of {name}", weights, lambda: export(checkpoint, folder))
     for task in tasks:
         unless_there(
@@ -87,7 +98,7 @@ def measure(out: Path, name: str, tasks: list[str], limit: int, langs: list[str]
         unless_there(out / "tags" / f"{name}.json", f"tag swaps of {name}", weights, lambda: tag_swap(checkpoint))
         baseline = out / "hf" / f"vanilla-{seed}"
     parallel = out / "eval" / ("sib200" if (out / "eval" / "sib200").is_dir() else "sr_bible")
-    settings = {**weights, "limit": limit, "langs": langs, "data": file_state(parallel.resolve())}
+    settings = {**weights, "limit": limit, "langs": langs, "data": content_digest(parallel.resolve())}
     compared = {} if baseline is None else {"baseline": file_state(baseline)}
     unless_there(
         out / "neutrality" / name / "neutrality.json",

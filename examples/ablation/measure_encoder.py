@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from frozen import Features, frozen_scores, task_files
-from measure import file_state, unless_there
+from measure import content_digest, file_state, unless_there
 from outcome import name_parts
 from tagging import source_of, tagging
 from transfer import source_selection
@@ -100,7 +100,7 @@ class Measurements:
 
         if (self.data / task).is_dir():
             path = self.out / "results" / self.name / f"{task}.json"
-            settings = {**self.settings, "data": file_state((self.data / task).resolve())}
+            settings = {**self.settings, "data": content_digest((self.data / task).resolve())}
             unless_there(path, f"{task} with {self.name}", settings, run)
 
     def retrieval(self) -> None:

@@ -1,6 +1,7 @@
 """The examples run as their READMEs say, on small data."""
 
 import json
+import os
 import shutil
 
 from support import ROOT, run
@@ -31,7 +32,7 @@ def test_finetune_with_the_stock_trainer(exported, eval_data, tmp_path):
 def test_measurements_are_made_anew_where_what_they_depend_on_changed(tmp_path, monkeypatch):
     """The ablation's results are kept with their settings: another limit, model or data, and they are not taken."""
     monkeypatch.syspath_prepend(ROOT / "examples" / "ablation")
-    from measure import file_state, unless_there
+    from measure import content_digest, file_state, unless_there
 
     made = []
     (tmp_path / "model").write_text("weights")
@@ -54,6 +55,11 @@ def test_measurements_are_made_anew_where_what_they_depend_on_changed(tmp_path, 
     before = file_state(tmp_path)
     (tmp_path / "more").write_text("x")
     assert file_state(tmp_path) != before
+    shutil.copytree(tmp_path, tmp_path.with_name("copy"))  # with other times
+    os.utime(tmp_path.with_name("copy") / "more", (1, 1))
+    assert content_digest(tmp_path.with_name("copy")) == content_digest(tmp_path)
+    (tmp_path.with_name("copy") / "more").write_text("y")
+    assert content_digest(tmp_path.with_name("copy")) != content_digest(tmp_path)
 
 
 def test_extend_xlmr(demo, exported, tmp_path):
