@@ -182,8 +182,8 @@ def report(study: Study) -> list[str]:
         seed = min(study.seeds(study.scores(METRICS[0], length), arm, arm))
         lines += [
             "## The best model", "",
-            f"{TITLES[arm]}, {length} updates: {mean:.2f} on average over SR-T, SR-B, SIB200 and the seeds. Its seed {seed} "
-            "with a card and scores:", "", "```bash",
+            f"{TITLES[arm]}, {length} updates: {mean:.2f} on average over SR-T, SR-B, SIB200 and the seeds. "
+            f"Its seed {seed} with a card and scores:", "", "```bash",
             f"langsamp report {folder}/results/{arm}-{seed} untouched/results/untouched --out best-scores",
             f"langsamp export {folder}/models/{arm}-{seed}/checkpoint_last.pt --out best --scores best-scores --verify",
             "```", "",
