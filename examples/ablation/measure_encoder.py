@@ -74,6 +74,11 @@ class Measurements:
         self.settings = {**self.weights, "limit": limit, "langs": langs, "precision": precision}
         self.features = Features(self.folder, precision)
 
+    def settings_with(self, *tasks: str) -> dict[str, Any]:
+        """Return what a measurement on these tasks depends on."""
+        there = [task for task in tasks if (self.data / task).is_dir()]
+        return {**self.settings, "data": {task: content_digest((self.data / task).resolve()) for task in there}}
+
     def export(self) -> None:
         """Write the Hugging Face folder."""
         unless_there(self.folder, f"export of {self.name}", self.weights, lambda: export(self.checkpoint, self.folder))
@@ -100,8 +105,7 @@ class Measurements:
 
         if (self.data / task).is_dir():
             path = self.out / "results" / self.name / f"{task}.json"
-            settings = {**self.settings, "data": content_digest((self.data / task).resolve())}
-            unless_there(path, f"{task} with {self.name}", settings, run)
+            unless_there(path, f"{task} with {self.name}", self.settings_with(task), run)
 
     def retrieval(self) -> None:
         """Score retrieval at each layer."""
@@ -127,22 +131,26 @@ class Measurements:
 
         if len(chosen) >= 3:
             path = self.out / "neutrality" / self.name / "neutrality.json"
-            unless_there(path, f"neutrality of {self.name}", {**self.settings, "chosen": chosen}, run)
+            settings = {**self.settings_with(folder.name), "chosen": chosen}
+            unless_there(path, f"neutrality of {self.name}", settings, run)
 
     def probes(self) -> None:
         """Score linear probes, and the sources that the model's own embeddings select."""
         langs = self.langs
         unless_there(
-            self.out / "frozen" / f"{self.name}.json", f"frozen features of {self.name}", self.settings,
+            self.out / "frozen" / f"{self.name}.json", f"frozen features of {self.name}",
+            self.settings_with("sib200", "taxi1500"),
             lambda: frozen_scores(self.features, self.data, self.limit, langs, own=False),
         )  # fmt: skip
         unless_there(
-            self.out / "tagging" / f"{self.name}.json", f"tagging with {self.name}", self.settings,
+            self.out / "tagging" / f"{self.name}.json", f"tagging with {self.name}",
+            self.settings_with("ner", "pos"),
             lambda: tagging(self.features, self.data, self.limit, langs),
         )  # fmt: skip
         if name_parts(self.name)[0] not in ("vanilla", "script", "untouched") and (self.data / "sib200").is_dir():
             unless_there(
-                self.out / "transfer" / f"{self.name}.json", f"source selection of {self.name}", self.settings,
+                self.out / "transfer" / f"{self.name}.json", f"source selection of {self.name}",
+                self.settings_with("sib200"),
                 lambda: source_selection(self.features, self.checkpoint, self.data / "sib200", self.limit, langs),
             )  # fmt: skip
 

@@ -152,3 +152,34 @@ def test_the_seven_tests_are_corrected_together(folder):
     assert len(found) == 3
     smallest = min(found, key=lambda gain: gain.p)
     assert smallest.adjusted == pytest.approx(min(1.0, 3 * smallest.p))
+
+
+def test_every_measurement_depends_on_the_data_of_its_tasks(tmp_path, monkeypatch):
+    import measure_encoder
+
+    tasks = ("sr_tatoeba", "sr_bible", "sib200", "taxi1500", "ner", "pos")
+    for task in tasks:
+        for tag in TAGS:
+            put(tmp_path / "data" / task / tag / "test.tsv", task)
+    put(tmp_path / "both-1" / "models" / "both-1" / "checkpoint_last.pt", "")
+    monkeypatch.setattr(measure_encoder, "drop_optimizer", lambda checkpoint: None)
+    monkeypatch.setattr(measure_encoder, "read_config", lambda folder: {"num_hidden_layers": 2})
+
+    def settings():
+        found = {}
+        monkeypatch.setattr(
+            measure_encoder, "unless_there", lambda path, what, made_from, make: found.update({what: made_from})
+        )
+        one = measure_encoder.Measurements(tmp_path / "both-1", "both-1", tmp_path / "data", 40, list(TAGS), "float32")
+        one.retrieval(), one.probes(), one.neutrality()
+        return found
+
+    before, changed = settings(), set()
+    assert len(before) == 6
+    for task in tasks:
+        put(tmp_path / "data" / task / "wol_Latn" / "test.tsv", "other text")
+        after = settings()
+        different = {what for what in before if before[what] != after[what]}
+        assert different and len(different) < len(before), task
+        changed, before = changed | different, after
+    assert changed == set(before)
