@@ -25,6 +25,32 @@
 #   --limit N              sentences per evaluation file; 0: all
 #   --jobs N               training runs in parallel (default: one per core, at most four; gpu: one)
 set -euo pipefail
+
+# All work is done by a second bash, in a process group of its own. This one waits for it, as bash acts on a signal at once
+# only while it waits. The group ends when the work fails, or on Ctrl-C or SIGTERM; training runs save first.
+is_active() { ps -eo pgid=,stat= | awk -v group="$1" '$1 == group && $2 !~ /^Z/ { found = 1 } END { exit !found }' ; }
+end_group() {
+    kill -s TERM -- "-$1" 2> /dev/null || kill -s TERM "$1" 2> /dev/null || true # the group may not exist yet
+    while is_active "$1"; do sleep 0.2; done
+}
+stopped() { # stopped SIGNAL
+    trap '' HUP INT TERM
+    [ -z "${!:-}" ] || end_group "$!"
+    echo "run.sh: stopped; run the same command again to resume" >&2
+    trap - "$1"
+    kill -s "$1" $$
+}
+if [ "${1:-}" = --work ]; then
+    shift
+else
+    for signal in HUP INT TERM; do trap "stopped $signal" "$signal"; done
+    setsid bash "$0" --work "$@" &
+    wait "$!" && exit
+    status=$?
+    end_group "$!"
+    exit "$status"
+fi
+
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 
@@ -158,16 +184,6 @@ jobs=${jobs:-$(($(nproc) < 4 ? $(nproc) : 4))}
 [ "$size" = gpu ] || threads=$(($(nproc) / jobs))
 [ "$size" = gpu ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}
 running=()
-# Ctrl-C does not reach what runs in the background, and SIGTERM only this script. Training runs that get SIGTERM save first.
-end_all() {
-    local process all=()
-    for process in $(pgrep -P $$ || true); do all+=("$process" $(pgrep -P "$process" || true)) ; done
-    [ ${#all[@]} -eq 0 ] || kill "${all[@]}" 2>/dev/null || true
-    for process in "${all[@]+"${all[@]}"}"; do # `wait` would return at once after a signal
-        while [[ $(ps -o stat= -p "$process") = [!Z]* ]]; do sleep 0.2; done
-    done
-}
-trap end_all EXIT
 wait_for_room() { # wait_for_room N: until fewer than N training runs are active
     while [ ${#running[@]} -ge "$1" ] && [ ${#running[@]} -gt 0 ]; do
         local left=() process

@@ -5,7 +5,8 @@ import fcntl
 import json
 import signal
 import subprocess
-from contextlib import suppress
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -144,22 +145,41 @@ def test_wrong_values_are_refused_at_once(options, tmp_path):
     assert WRONG[options] in output and len(output.splitlines()) == 1 and not (tmp_path / "out").exists()
 
 
-def test_a_stopped_script_ends_what_it_started(tmp_path):
-    """SIGTERM reaches the script alone; its own functions, with another program in place of fairseq-train."""
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT, None])
+def test_a_stopped_script_ends_what_it_started(stop, tmp_path):
+    """The signal reaches the script alone. Its own first part, with other programs in place of the study.
+
+    None: a step of the study fails instead.
+    """
     text = (ROOT / "examples" / "ablation" / "run.sh").read_text()
-    stop = text[text.index("end_all() {") : text.index("trap end_all EXIT")] + "trap end_all EXIT\n"
     script = tmp_path / "stopped.sh"
     saving = f"trap 'sleep 1; touch {tmp_path / 'saved'}; exit' TERM; echo started; while :; do sleep 0.1; done"
-    script.write_text(f'set -euo pipefail\n{stop}{{ bash -c "{saving}"; echo; }} &\nsleep 600 &\nsleep 600\n')
-    with subprocess.Popen(["bash", script], stdout=subprocess.PIPE, start_new_session=True) as process:
+    work = f'{{ bash -c "{saving}"; echo; }} &\nsleep 600 &\nuntil [ -e "$0.fail" ]; do sleep 0.1; done\nexit 3\n'
+    script.write_text(text[: text.index("here=$(cd")] + work)
+    with subprocess.Popen(["bash", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"started\n"
-        for _ in range(5):  # bash acts on a signal that arrives just before it waits only when that wait ends
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=20)
-                break
-        assert process.returncode == -signal.SIGTERM
+        group = int(subprocess.check_output(["pgrep", "-P", str(process.pid)]))
+        if stop:
+            process.send_signal(stop)
+        else:
+            Path(f"{script}.fail").touch()
+        assert process.wait(timeout=60) == (-stop if stop else 3)
+        assert (b"run.sh: stopped; run the same command again to resume\n" in process.stderr.read()) == bool(stop)
     assert (tmp_path / "saved").exists(), "training runs save first"
     listed = subprocess.run(["ps", "-eo", "pgid=,stat=,args="], stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    left = [line for line in listed if line.split()[0] == str(process.pid) and not line.split()[1].startswith("Z")]
+    left = [line for line in listed if line.split()[0] == str(group) and not line.split()[1].startswith("Z")]
     assert not left, "none but what nobody has waited for"
+
+
+def test_what_starts_and_stops_at_once_leaves_nothing(tmp_path):
+    """A signal may arrive before there is a process group, or while it is formed."""
+    text = (ROOT / "examples" / "ablation" / "run.sh").read_text()
+    script = tmp_path / "stopped.sh"
+    script.write_text(text[: text.index("here=$(cd")] + "sleep 600\n")
+    for delay in (0.002, 0.005, 0.01, 0.02, 0.05):
+        with subprocess.Popen(["bash", script], stderr=subprocess.PIPE) as process:
+            time.sleep(delay)
+            process.terminate()
+            assert process.wait(timeout=60) == -signal.SIGTERM
+        listed = subprocess.run(["ps", "-eo", "args="], stdout=subprocess.PIPE, text=True).stdout
+        assert str(tmp_path) not in listed
