@@ -26,7 +26,7 @@
 #   --jobs N               training runs in parallel (default: one per core, at most four; gpu: one)
 set -euo pipefail
 
-# All work is done by a second bash, in a process group of its own. This one waits for it, as bash acts on a signal at once
+# A second bash, in a separate process group, does all the work. This one waits for it, as bash acts on a signal at once
 # only while it waits. The group ends when the work fails, or on Ctrl-C or SIGTERM; training runs save first.
 is_active() { ps -eo pgid=,stat= | awk -v group="$1" '$1 == group && $2 !~ /^Z/ { found = 1 } END { exit !found }' ; }
 end_group() {
