@@ -127,9 +127,10 @@ exec 9> "$out/.lock"
 flock -n 9 || { echo "run.sh: another run is using $out; wait for it, or end it and its training runs" >&2 ; exit 1 ; }
 
 shared=$root/../shared/data
+if [ "$size" = smoke ] && [ "${corpus:-django}" = django ]; then
+    langs=${langs:-eng_Latn,rus_Cyrl,hin_Deva,ind_Latn,ben_Beng,tur_Latn,kab_Latn,tat_Cyrl}
+fi
 if [ -z "$corpus" ]; then
-    common=eng_Latn,rus_Cyrl,hin_Deva,ind_Latn,ben_Beng,tur_Latn,kab_Latn,tat_Cyrl
-    [ "$size" = smoke ] && langs=${langs:-$common}
     if [ -f "$shared/corpus/corpus.tar.xz" ]; then
         corpus=$shared/corpus/corpus.tar.xz eval=${eval:-$shared/eval}
         [ -n "$from_encoder" ] && pairs=${pairs:-$shared/udhr/udhr.tar.xz}
